@@ -1,0 +1,2 @@
+//! `casemate-agent`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! `bundle`: not yet written.

@@ -1,0 +1,2 @@
+//! `casemate`.
+fn main() {}

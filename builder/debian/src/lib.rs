@@ -1,0 +1,1 @@
+//! `debian`: not yet written.

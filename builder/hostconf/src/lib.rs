@@ -1,0 +1,1 @@
+//! `hostconf`: not yet written.

@@ -1,0 +1,1 @@
+//! `vm`: not yet written.
