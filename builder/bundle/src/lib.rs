@@ -1,1 +1,30 @@
-//! `bundle`: not yet written.
+//! What the builder signs and a host believes: keys, the signature envelope, the manifest, the test report and the update bundle.
+//!
+//! The formats are written down in `docs/formats/signature.md` and `docs/formats/bundle.md`. This crate works on bytes and
+//! streams that the caller hands in: it opens no file, asks no clock and makes no random number. Trust is a type: only
+//! [`verify`] can make a [`Verified`] value, and the parsers of signed documents take nothing else.
+
+mod archive;
+mod digest;
+mod key;
+mod manifest;
+mod name;
+mod report;
+mod schema;
+mod signature;
+#[cfg(feature = "sign")]
+mod signing;
+mod ustar;
+mod verify;
+
+pub use archive::{ArchiveError, BundleReader, MANIFEST_FILE, SIGNATURE_FILE, write_bundle};
+pub use digest::{DigestError, RootHash, Sha256Digest};
+pub use key::{KeyError, KeyId, PublicKey};
+pub use manifest::{Manifest, ManifestError, Part, PartName};
+pub use name::{FileName, ImageName, ImageVersion, KernelVersion, NameError};
+pub use report::{ReportError, ScenarioResult, TestReport};
+pub use schema::{SchemaError, SchemaVersion};
+pub use signature::{Context, Entry, Envelope, EnvelopeError};
+#[cfg(feature = "sign")]
+pub use signing::{SigningKey, SigningKeyError, sign};
+pub use verify::{TrustedKeys, Verified, VerifyError, verify};
