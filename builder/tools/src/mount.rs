@@ -1,0 +1,145 @@
+//! Mounts that undo themselves, for the builder's own mount namespace.
+//!
+//! Directories are handed to the kernel as descriptors (`/proc/self/fd/N`), so neither a `:` or `,` in a
+//! path nor the one-page limit of mount options can break a stack of overlays.
+
+use std::fmt::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::fs::{AtPath, PathError};
+
+/// A mount that is taken away when the value is dropped.
+#[derive(Debug)]
+#[must_use = "dropping the value unmounts at once"]
+pub struct Mount {
+    target: PathBuf,
+    mounted: bool,
+}
+
+impl Mount {
+    /// Where the mount is seen.
+    pub fn path(&self) -> &Path {
+        &self.target
+    }
+
+    /// Takes the mount away now and says when that fails (a file below is still open).
+    pub fn unmount(mut self) -> Result<(), PathError> {
+        self.mounted = false;
+        rustix::mount::unmount(&self.target, UnmountFlags::empty()).at("unmount", &self.target)
+    }
+
+    fn new(target: &Path) -> Self {
+        Self {
+            target: target.to_owned(),
+            mounted: true,
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.mounted {
+            // Lazy: an open file must not keep the tree in sight, and a destructor has nobody to tell.
+            let _ = rustix::mount::unmount(&self.target, UnmountFlags::DETACH);
+        }
+    }
+}
+
+/// Stacks `upper` over the `lower` directories (first is topmost) and shows the result at `target`.
+///
+/// `work` must be an empty directory on the file system of `upper`. Options that change what is stored in
+/// `upper` are fixed, so that a later stage can use it as a lower layer on any kernel.
+pub fn overlay(
+    lower: &[&Path],
+    upper: &Path,
+    work: &Path,
+    target: &Path,
+) -> Result<Mount, PathError> {
+    let (handles, mut options) = lower_option(lower)?;
+    let (upper, work) = (directory(upper)?, directory(work)?);
+    let _ = write!(
+        options,
+        ",upperdir={},workdir={}",
+        handle_path(&upper),
+        handle_path(&work)
+    );
+    options.push_str(",index=off,metacopy=off,redirect_dir=off,xino=off");
+    mount_overlay(&options, MountFlags::empty(), target, handles)
+}
+
+/// Shows the `lower` directories (first is topmost) as one read-only tree at `target`.
+pub fn overlay_read_only(lower: &[&Path], target: &Path) -> Result<Mount, PathError> {
+    if let [single] = lower {
+        return bind_read_only(single, target);
+    }
+    let (handles, options) = lower_option(lower)?;
+    mount_overlay(&options, MountFlags::RDONLY, target, handles)
+}
+
+/// Shows a file or directory at a second place.
+pub fn bind(source: &Path, target: &Path) -> Result<Mount, PathError> {
+    std::fs::symlink_metadata(source).at("bind", source)?;
+    rustix::mount::mount_bind(source, target).at("mount at", target)?;
+    Ok(Mount::new(target))
+}
+
+/// Shows a file or directory at a second place where it cannot be written.
+pub fn bind_read_only(source: &Path, target: &Path) -> Result<Mount, PathError> {
+    let mount = bind(source, target)?;
+    make_read_only(target)?;
+    Ok(mount)
+}
+
+/// Mounts an empty file system in memory; `size_mib` limits it.
+pub fn tmpfs(target: &Path, size_mib: u64, mode: u32) -> Result<Mount, PathError> {
+    let options = std::ffi::CString::new(format!("size={size_mib}m,mode={mode:o}"))
+        .map_err(std::io::Error::other)
+        .at("mount at", target)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("tmpfs", target, "tmpfs", flags, &*options).at("mount at", target)?;
+    Ok(Mount::new(target))
+}
+
+/// Forbids writing through an existing bind mount.
+pub(crate) fn make_read_only(target: &Path) -> Result<(), PathError> {
+    rustix::mount::mount_remount(target, MountFlags::BIND | MountFlags::RDONLY, "")
+        .at("make read-only", target)
+}
+
+fn mount_overlay(
+    options: &str,
+    flags: MountFlags,
+    target: &Path,
+    handles: Vec<OwnedFd>,
+) -> Result<Mount, PathError> {
+    let options = std::ffi::CString::new(options)
+        .map_err(std::io::Error::other)
+        .at("mount at", target)?;
+    rustix::mount::mount("overlay", target, "overlay", flags, &*options)
+        .at("mount overlay at", target)?;
+    // The kernel resolved the names during the call; the descriptors were needed until here.
+    drop(handles);
+    Ok(Mount::new(target))
+}
+
+fn lower_option(lower: &[&Path]) -> Result<(Vec<OwnedFd>, String), PathError> {
+    let handles = lower
+        .iter()
+        .map(|path| directory(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<_> = handles.iter().map(handle_path).collect();
+    Ok((handles, format!("lowerdir={}", names.join(":"))))
+}
+
+fn directory(path: &Path) -> Result<OwnedFd, PathError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).at("open directory", path)
+}
+
+fn handle_path(handle: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", handle.as_raw_fd())
+}

@@ -1,0 +1,168 @@
+//! Starts one prepared command, feeds and drains it without deadlock, and judges its end.
+//!
+//! Private: runners differ only in the command that they prepare.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::output::{Output, ToolError, tail};
+use crate::runner::LineSink;
+use crate::tool::{Stdin, Tool};
+
+/// Standard error kept in memory, in bytes; a chatty tool does not fill the builder.
+const STDERR_KEPT: usize = 1 << 20;
+
+/// A raw end of a program: accepted or not, and whether the clock ended it.
+pub(crate) struct Ended {
+    pub(crate) output: Output,
+    pub(crate) timed_out: bool,
+}
+
+/// Runs the command to its end.
+pub(crate) fn complete(
+    mut command: Command,
+    tool: &Tool,
+    sink: Option<&dyn LineSink>,
+) -> Result<Ended, ToolError> {
+    let (stdin, bytes) = prepare_stdin(tool)?;
+    command
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .map_err(|source| start_error(tool, "start", source))?;
+    let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        scope.spawn(move || feed(input, bytes));
+        let out = scope.spawn(move || drain(stdout, usize::MAX, sink));
+        let err = scope.spawn(move || drain(stderr, STDERR_KEPT, sink));
+        let (status, timed_out) = wait(&mut child, tool.time_limit())
+            .map_err(|source| start_error(tool, "wait for", source))?;
+        let output = Output {
+            status: shell_status(status),
+            stdout: out.join().unwrap_or_default(),
+            stderr: err.join().unwrap_or_default(),
+        };
+        Ok(Ended { output, timed_out })
+    })
+}
+
+/// Turns a raw end into the result of a runner.
+pub(crate) fn judge(ended: Ended, tool: &Tool) -> Result<Output, ToolError> {
+    let Ended { output, timed_out } = ended;
+    let (command, stderr_tail) = (tool.to_string(), tail(&output.stderr));
+    match tool.time_limit() {
+        Some(limit) if timed_out => Err(ToolError::TimedOut {
+            command,
+            limit,
+            stderr_tail,
+        }),
+        _ if tool.accepts(output.status) => Ok(output),
+        _ => Err(ToolError::Failed {
+            command,
+            status: output.status,
+            stderr_tail,
+        }),
+    }
+}
+
+/// Opens what the tool reads; bytes are fed later by a thread.
+pub(crate) fn prepare_stdin(tool: &Tool) -> Result<(Stdio, &[u8]), ToolError> {
+    match tool.input() {
+        Stdin::Empty => Ok((Stdio::null(), &[])),
+        Stdin::Bytes(bytes) => Ok((Stdio::piped(), bytes)),
+        Stdin::File(path) => {
+            let file = File::open(path).map_err(|error| {
+                let source = io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+                start_error(tool, "open the input of", source)
+            })?;
+            Ok((file.into(), &[]))
+        }
+    }
+}
+
+/// Exit status as a shell shows it: 128 + n for signal n.
+pub(crate) fn shell_status(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+pub(crate) fn start_error(tool: &Tool, action: &'static str, source: io::Error) -> ToolError {
+    ToolError::Start {
+        action,
+        command: tool.to_string(),
+        source,
+    }
+}
+
+/// A tool may stop reading early; that is its own affair, so a broken pipe is no error.
+fn feed(input: Option<std::process::ChildStdin>, bytes: &[u8]) {
+    if let Some(mut input) = input {
+        let _ = input.write_all(bytes);
+    }
+}
+
+/// Waits for the end; after `limit` kills the child (a sandbox helper takes all of its sandbox along).
+pub(crate) fn wait(child: &mut Child, limit: Option<Duration>) -> io::Result<(ExitStatus, bool)> {
+    let Some(limit) = limit else {
+        return child.wait().map(|status| (status, false));
+    };
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok((status, false));
+        }
+        if started.elapsed() >= limit {
+            child.kill()?;
+            return child.wait().map(|status| (status, true));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Reads to the end, keeps the last `keep` bytes and hands on whole lines as they come.
+fn drain(source: Option<impl Read>, keep: usize, sink: Option<&dyn LineSink>) -> Vec<u8> {
+    let (mut kept, mut line, mut chunk) = (Vec::new(), Vec::new(), [0_u8; 16 * 1024]);
+    let Some(mut source) = source else {
+        return kept;
+    };
+    loop {
+        let count = match source.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        let bytes = chunk.get(..count).unwrap_or_default();
+        kept.extend_from_slice(bytes);
+        if kept.len() > keep.saturating_mul(2) {
+            kept.drain(..kept.len() - keep);
+        }
+        if let Some(sink) = sink {
+            split_lines(&mut line, bytes, sink);
+        }
+    }
+    if let (Some(sink), false) = (sink, line.is_empty()) {
+        sink.line(&String::from_utf8_lossy(&line));
+    }
+    let surplus = kept.len().saturating_sub(keep);
+    kept.drain(..surplus);
+    kept
+}
+
+fn split_lines(line: &mut Vec<u8>, bytes: &[u8], sink: &dyn LineSink) {
+    for &byte in bytes {
+        if byte == b'\n' {
+            sink.line(&String::from_utf8_lossy(line));
+            line.clear();
+        } else {
+            line.push(byte);
+        }
+    }
+}
