@@ -1,0 +1,62 @@
+//! One file per verb: its arguments, and what it does with them.
+
+mod build;
+mod flash;
+mod host;
+mod inspect;
+mod keys;
+mod lock;
+mod personalise;
+mod run;
+mod test;
+mod verify;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::options::Options;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make the keys of a fleet: Secure Boot, release, operator
+    #[command(subcommand)]
+    Keys(keys::KeysVerb),
+    /// Choose the packages of an image and write them down
+    Lock(lock::LockArgs),
+    /// Build an image
+    Build(build::BuildArgs),
+    /// Show what an image, bundle, kernel or partition table holds
+    Inspect(inspect::InspectArgs),
+    /// Check every signature and digest of a built image
+    Verify(verify::VerifyArgs),
+    /// Check or render a host.toml as the host would
+    #[command(subcommand)]
+    Host(host::HostVerb),
+    /// Put a signed host.toml on a disk or disk image
+    Personalise(personalise::PersonaliseArgs),
+    /// Start an image in a virtual machine
+    Run(run::RunArgs),
+    /// Prove an image in virtual machines and write a signed report
+    Test(test::TestArgs),
+    /// Write an image to a disk
+    Flash(flash::FlashArgs),
+}
+
+/// Runs the verb that was asked for.
+pub(crate) fn run(options: Options) -> Result<()> {
+    let context = Context::new(&options.shared)?;
+    match options.verb {
+        Verb::Keys(verb) => verb.run(&context),
+        Verb::Lock(args) => args.run(&context),
+        Verb::Build(args) => args.run(&context),
+        Verb::Inspect(args) => args.run(&context),
+        Verb::Verify(args) => args.run(&context),
+        Verb::Host(verb) => verb.run(&context),
+        Verb::Personalise(args) => args.run(&context),
+        Verb::Run(args) => args.run(&context),
+        Verb::Test(args) => args.run(&context),
+        Verb::Flash(args) => args.run(&context),
+    }
+}

@@ -1,0 +1,37 @@
+//! The options that every verb shares.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use crate::commands::Verb;
+
+/// Builds signed, read-only Debian 13 images for secure web hosting, and runs, tests, personalises and flashes them.
+#[derive(Debug, Parser)]
+#[command(name = "casemate", version, max_term_width = 100)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options before or after any verb.
+#[derive(Debug, Args)]
+pub(crate) struct Shared {
+    /// Where packages, tools and finished stages are kept [default: the user's cache directory]
+    #[arg(long, global = true, env = "CASEMATE_CACHE", value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// The Debian mirror: `URL` or `ARCHIVE_URL,SECURITY_URL` [default: this machine's apt sources]
+    #[arg(long, global = true, env = "CASEMATE_MIRROR", value_name = "URL")]
+    pub(crate) mirror: Option<String>,
+    /// Use what is in the cache and never the network
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+    /// How progress is shown: auto, plain, json or quiet
+    #[arg(long, global = true, default_value = "auto", value_name = "MODE")]
+    pub(crate) progress: tools::ProgressMode,
+    /// Print results as JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}

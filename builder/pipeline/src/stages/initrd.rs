@@ -1,0 +1,259 @@
+//! The initrd of our own making: what `units/initrd.toml` names, the libraries and modules that follow from it, and nothing else.
+//!
+//! No shell comes along and no tool that guesses: the list is in the repository and the rest is computed from the root tree.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use formats::cpio::{Entry as CpioEntry, Writer};
+use formats::fixedtime::SourceDateEpoch;
+use formats::modules::{ModuleIndex, ModuleName, ModuleTexts};
+use fs_err as fs;
+use serde::Deserialize;
+use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
+use walkdir::WalkDir;
+
+use super::initrd_closure::{Closure, Item};
+use crate::root_tree::RootTree;
+
+const UNITS: &str = "/usr/lib/systemd/system";
+
+/// `units/initrd.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitrdSpec {
+    /// Version of the format: 1.
+    pub schema: u32,
+    /// Programs, with their libraries.
+    pub binaries: Vec<String>,
+    /// Libraries that programs load at run time and that are wanted, by soname.
+    pub dlopen: Vec<String>,
+    /// systemd units, with their drop-ins and the links between them.
+    pub units: Vec<String>,
+    /// udev rules.
+    pub udev_rules: Vec<String>,
+    /// Kernel modules by name; what they depend on comes along.
+    pub modules: Vec<String>,
+    /// Further files of the root.
+    pub files: Vec<String>,
+    /// Links that the root does not have: name to target.
+    pub links: BTreeMap<String, String>,
+    /// Empty directories.
+    pub dirs: Directories,
+}
+
+/// The `[dirs]` table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directories {
+    /// Their names.
+    pub paths: Vec<String>,
+}
+
+/// A finished initrd.
+#[derive(Debug)]
+pub struct Initrd {
+    /// The zstd-compressed archive.
+    pub bytes: Vec<u8>,
+    /// Number of files, links and directories.
+    pub entries: usize,
+    /// Size before compression, in bytes.
+    pub unpacked: u64,
+}
+
+/// What an initrd is made from.
+#[derive(Debug)]
+pub struct InitrdInput<'a> {
+    /// The finished root.
+    pub tree: &'a RootTree,
+    /// The list.
+    pub spec: &'a InitrdSpec,
+    /// Files that are only in the initrd, laid over last.
+    pub own: &'a Path,
+    /// The kernel's release.
+    pub release: &'a str,
+    /// Time of every entry.
+    pub epoch: SourceDateEpoch,
+    /// The binary that makes sandboxes where it is not the running one.
+    pub helper: Option<&'a Path>,
+}
+
+/// Makes the initrd.
+pub fn make(input: &InitrdInput<'_>) -> Result<Initrd> {
+    let mut closure = Closure::new(input.tree, &input.spec.dlopen);
+    let spec = input.spec;
+    for dir in &spec.dirs.paths {
+        closure.add_dir(dir);
+    }
+    for file in spec.binaries.iter().chain(&spec.files) {
+        closure.add(file)?;
+    }
+    for rules in &spec.udev_rules {
+        closure.add(&format!("/usr/lib/udev/rules.d/{rules}"))?;
+    }
+    add_units(&mut closure, input.tree, &spec.units)?;
+    add_modules(&mut closure, input)?;
+    lay_own_files(&mut closure, input.own)?;
+    for (link, target) in &spec.links {
+        closure.add_link(link, target);
+    }
+    pack(&closure.into_items(), input.epoch)
+}
+
+/// Adds the units, their drop-ins, and the `.wants` and `.requires` links between units of the list.
+fn add_units(closure: &mut Closure<'_>, tree: &RootTree, units: &[String]) -> Result<()> {
+    for unit in units {
+        closure.add(&format!("{UNITS}/{unit}"))?;
+        for drop_in in tree.children(&format!("{UNITS}/{unit}.d"))? {
+            closure.add(&format!("{UNITS}/{unit}.d/{drop_in}"))?;
+        }
+    }
+    for unit in units {
+        for wiring in ["wants", "requires"] {
+            let dir = format!("{UNITS}/{unit}.{wiring}");
+            for child in tree
+                .children(&dir)?
+                .into_iter()
+                .filter(|child| units.contains(child))
+            {
+                closure.add_link(&format!("{dir}/{child}"), &format!("../{child}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds the modules uncompressed, so that the archive's own compression works on them, with indexes made for just these.
+fn add_modules(closure: &mut Closure<'_>, input: &InitrdInput<'_>) -> Result<()> {
+    let dir = format!("/usr/lib/modules/{}", input.release);
+    let text = |name: &str| input.tree.read_text(&format!("{dir}/{name}"));
+    let (dependencies, soft_dependencies) = (text("modules.dep")?, text("modules.softdep")?);
+    let (builtin, aliases) = (text("modules.builtin")?, text("modules.alias")?);
+    let index = ModuleIndex::parse(&ModuleTexts {
+        dependencies: &dependencies,
+        soft_dependencies: &soft_dependencies,
+        builtin: &builtin,
+        aliases: &aliases,
+    })?;
+    let names = input
+        .spec
+        .modules
+        .iter()
+        .map(|name| name.parse())
+        .collect::<Result<Vec<ModuleName>, _>>()?;
+    let scratch = tempfile::tempdir()?;
+    let base = RootTree::new(scratch.path().to_owned());
+    for path in index.resolve(&names)? {
+        let bytes = decompress_module(&input.tree.at(&format!("{dir}/{path}")))?;
+        let name = path
+            .strip_suffix(".xz")
+            .or_else(|| path.strip_suffix(".zst"))
+            .unwrap_or(path);
+        base.write(&format!("{dir}/{name}"), &bytes, 0o644)?;
+    }
+    for name in [
+        "modules.order",
+        "modules.builtin",
+        "modules.builtin.modinfo",
+    ] {
+        base.write(
+            &format!("{dir}/{name}"),
+            &fs::read(input.tree.at(&format!("{dir}/{name}")))?,
+            0o644,
+        )?;
+    }
+    base.link("/lib", "usr/lib")?;
+    depmod(input, scratch.path())?;
+    for entry in base.walk_below(&dir)? {
+        if entry.metadata.is_file() {
+            closure.add_file(&entry.name, fs::read(&entry.path)?, 0o644);
+        }
+    }
+    Ok(())
+}
+
+fn depmod(input: &InitrdInput<'_>, base: &Path) -> Result<()> {
+    let sandbox = Sandbox::new(input.tree.path()).bind(base, "/run/initrd");
+    let mut runner = SandboxRunner::new(sandbox);
+    if let Some(helper) = input.helper {
+        runner = runner.with_helper(helper);
+    }
+    runner
+        .run(&Tool::new("/usr/sbin/depmod").args(["-b", "/run/initrd", input.release]))
+        .remedied()?;
+    Ok(())
+}
+
+fn decompress_module(path: &Path) -> Result<Vec<u8>> {
+    let packed = fs::read(path)?;
+    let mut bytes = Vec::new();
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => {
+            liblzma::read::XzDecoder::new(packed.as_slice())
+                .read_to_end(&mut bytes)
+                .with_context(|| format!("cannot unpack `{}`", path.display()))?;
+        }
+        Some("zst") => {
+            bytes = zstd::decode_all(packed.as_slice())
+                .with_context(|| format!("cannot unpack `{}`", path.display()))?
+        }
+        _ => bytes = packed,
+    }
+    Ok(bytes)
+}
+
+fn lay_own_files(closure: &mut Closure<'_>, own: &Path) -> Result<()> {
+    for entry in WalkDir::new(own).min_depth(1).sort_by_file_name() {
+        let entry = entry.with_context(|| format!("cannot walk `{}`", own.display()))?;
+        let Some(relative) = entry.path().strip_prefix(own)?.to_str() else {
+            bail!("a name is not UTF-8: `{}`", entry.path().display());
+        };
+        let name = format!("/{relative}");
+        let kind = entry.file_type();
+        if kind.is_symlink() {
+            let target = fs::read_link(entry.path())?;
+            closure.add_link(
+                &name,
+                target.to_str().context("a link's target is not UTF-8")?,
+            );
+        } else if kind.is_file() {
+            closure.add_file(&name, fs::read(entry.path())?, 0o644);
+        } else if !closure.has(&name) {
+            closure.add_dir(&name);
+        }
+    }
+    Ok(())
+}
+
+fn pack(items: &BTreeMap<String, Item>, epoch: SourceDateEpoch) -> Result<Initrd> {
+    let mut writer = Writer::new(Vec::new(), epoch);
+    // A map sorts `/a-b` before `/a/c`, the archive wants byte order of the whole name, which is the same order here.
+    for (name, item) in items {
+        let path = name.trim_start_matches('/').parse()?;
+        let entry = match item {
+            Item::Directory => CpioEntry::directory(path),
+            Item::File { bytes, mode } => CpioEntry::file(path, *mode, bytes),
+            Item::Link(target) => CpioEntry::symlink(path, target),
+        };
+        writer.add(&entry)?;
+    }
+    let archive = writer.finish()?;
+    Ok(Initrd {
+        entries: items.len(),
+        unpacked: archive.len() as u64,
+        bytes: compress(&archive)?,
+    })
+}
+
+/// The level is a matter of boot time as well: the firmware reads every byte of it.
+fn compress(archive: &[u8]) -> Result<Vec<u8>> {
+    use std::io::Write as _;
+    let mut encoder = zstd::Encoder::new(Vec::new(), 19)?;
+    // Bytes depend on there being workers, not on their number.
+    encoder.multithread(2)?;
+    encoder.include_checksum(true)?;
+    encoder.write_all(archive)?;
+    encoder.finish().context("cannot compress the initrd")
+}

@@ -1,0 +1,65 @@
+//! The Debian 13 trees that the builder brings along: one to build with, one to run machines and tests with.
+//!
+//! They are unpacked and never configured, so they hold only programs that work without their maintainer scripts.
+
+/// Which tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolsKind {
+    /// What the stages of a build use.
+    Build,
+    /// QEMU, firmware and containers, for `run`, `test` and the test suite.
+    Run,
+}
+
+impl ToolsKind {
+    /// Name of the tree in the cache and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Build => "tools",
+            Self::Run => "run-tools",
+        }
+    }
+
+    /// The packages asked for; their dependencies come along.
+    pub fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Build => &[
+                "base-files",
+                "libc-bin",
+                // mkfs.erofs, and fsck.erofs for the read-back
+                "erofs-utils",
+                // the EFI system partition
+                "dosfstools",
+                "mtools",
+                // Secure Boot keys and signatures
+                "openssl",
+                "efitools",
+                "sbsigntool",
+                // systemd-boot and the stub that becomes the UKI
+                "systemd-boot-efi",
+                // mkfs.btrfs is in the image; veritysetup only checks our hash tree
+                "cryptsetup-bin",
+                "fdisk",
+                // configures the packages of a root
+                "dpkg",
+                // what apt would choose, for the test that compares our resolver with it
+                "apt",
+            ],
+            Self::Run => &[
+                "base-files",
+                "libc-bin",
+                "qemu-system-x86",
+                "qemu-utils",
+                "ovmf",
+                "swtpm",
+                "iproute2",
+                "systemd-container",
+                // edits the firmware's key store for the Secure Boot scenarios
+                "python3-virt-firmware",
+                "openssh-client",
+                "util-linux",
+                "mtools",
+            ],
+        }
+    }
+}
