@@ -1,0 +1,317 @@
+//! The one way the agent changes the disk: each change is complete or absent after a cut.
+//!
+//! A file is written beside its name, flushed, renamed, and its directory flushed. Every system call that changes
+//! something passes through [`Files::step`], so a test can stop the program before any of them and run it again.
+//! Nothing here follows a wish of its own: no retry, no repair, no clean-up after a failure.
+
+use std::fs;
+use std::io;
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::CWD;
+use rustix::fs::RenameFlags;
+use thiserror::Error;
+
+use crate::accounts::Owner;
+
+/// Mode and owner of a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: u32,
+    /// Numbers of the owner and the group.
+    pub owner: Owner,
+}
+
+impl Access {
+    /// A file that everybody may read.
+    pub const PUBLIC: Self = Self { mode: 0o644, owner: Owner::ROOT };
+    /// A file that only root may read.
+    pub const SECRET: Self = Self { mode: 0o600, owner: Owner::ROOT };
+    /// A directory that everybody may enter.
+    pub const PUBLIC_DIRECTORY: Self = Self { mode: 0o755, owner: Owner::ROOT };
+    /// A directory that only root may enter.
+    pub const SECRET_DIRECTORY: Self = Self { mode: 0o700, owner: Owner::ROOT };
+}
+
+/// A change that failed, with its path.
+#[derive(Debug, Error)]
+#[error("cannot {action} `{path}`: {source}")]
+pub struct FileError {
+    /// What was tried.
+    pub action: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// Why it failed.
+    pub source: io::Error,
+}
+
+/// Whether owners are set. A test that does not run as root cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// Set the owner that is asked for.
+    Set,
+    /// Leave files to whoever makes them.
+    Leave,
+}
+
+/// The changing half of the file system.
+#[derive(Debug)]
+pub struct Files {
+    ownership: Ownership,
+    /// How many steps may still be done; `u64::MAX` is without end.
+    steps_left: AtomicU64,
+}
+
+impl Files {
+    /// Changes without end.
+    pub fn new(ownership: Ownership) -> Self {
+        Self { ownership, steps_left: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Does `steps` changes from now on and refuses all that come after, as if the power had gone; `u64::MAX` lifts the limit.
+    pub fn cut_after(&self, steps: u64) {
+        self.steps_left.store(steps, Ordering::Relaxed);
+    }
+
+    /// Accounts for one change; a fake program of a test calls it as well.
+    pub fn step(&self) -> io::Result<()> {
+        match self.steps_left.load(Ordering::Relaxed) {
+            u64::MAX => Ok(()),
+            0 => Err(io::Error::other("cut here by a test")),
+            left => {
+                self.steps_left.store(left - 1, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts a file in place whole, or leaves what was there. Equal content, mode and owner are not written again.
+    pub fn write(&self, path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+        if self.is_equal(path, bytes, access) {
+            return Ok(());
+        }
+        let temporary = temporary_name(path);
+        self.write_new(&temporary, bytes, access)?;
+        self.rename(&temporary, path)
+    }
+
+    /// Makes a directory and those above it; an existing one gets mode and owner. A new one appears with both already set.
+    pub fn make_directory(&self, path: &Path, access: Access) -> Result<(), FileError> {
+        if path.is_dir() {
+            return self.set_access(path, access);
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.is_dir()) {
+            self.make_directory(parent, Access::PUBLIC_DIRECTORY)?;
+        }
+        let new = temporary_name(path);
+        self.remove(&new)?;
+        self.named("make directory", &new, || fs::DirBuilder::new().mode(access.mode & 0o700).create(&new))?;
+        self.set_access(&new, access)?;
+        self.rename(&new, path)
+    }
+
+    /// Renames within one file system, replacing a file, and makes it last.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        self.named("rename to", to, || fs::rename(from, to))?;
+        self.flush_parent(to)
+    }
+
+    /// Points a link somewhere else in one step.
+    pub fn link(&self, target: &Path, path: &Path) -> Result<(), FileError> {
+        if fs::read_link(path).is_ok_and(|old| old == target) {
+            return Ok(());
+        }
+        let temporary = temporary_name(path);
+        self.remove(&temporary)?;
+        self.named("make link", &temporary, || std::os::unix::fs::symlink(target, &temporary))?;
+        self.rename(&temporary, path)
+    }
+
+    /// Puts a finished directory in the place of another in one step; what was there before is gone afterwards.
+    pub fn swap_directory(&self, new: &Path, place: &Path) -> Result<(), FileError> {
+        if !place.exists() {
+            return self.rename(new, place);
+        }
+        self.named("exchange with", place, || exchange(new, place))?;
+        self.flush_parent(place)?;
+        self.remove(new)
+    }
+
+    /// Removes a file or a whole directory; nothing there is fine.
+    pub fn remove(&self, path: &Path) -> Result<(), FileError> {
+        match fs::symlink_metadata(path) {
+            Err(_) => Ok(()),
+            Ok(found) if found.is_dir() => self.named("remove", path, || fs::remove_dir_all(path)),
+            Ok(_) => self.named("remove", path, || fs::remove_file(path)),
+        }
+    }
+
+    /// Gives a file or directory its mode and owner, if it has not got them.
+    pub fn set_access(&self, path: &Path, access: Access) -> Result<(), FileError> {
+        if has_access(path, access, self.ownership) {
+            return Ok(());
+        }
+        // The owner first: a change of owner clears bits of the mode.
+        if self.ownership == Ownership::Set {
+            let Owner { uid, gid } = access.owner;
+            self.named("set the owner of", path, || std::os::unix::fs::chown(path, Some(uid), Some(gid)))?;
+        }
+        self.named("set the mode of", path, || fs::set_permissions(path, fs::Permissions::from_mode(access.mode)))
+    }
+
+    /// Flushes a file that a program wrote and gives it its final name.
+    pub fn publish(&self, written: &Path, path: &Path, access: Access) -> Result<(), FileError> {
+        self.set_access(written, access)?;
+        self.named("flush", written, || fs::File::open(written)?.sync_all())?;
+        self.rename(written, path)
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+        self.remove(path)?;
+        // Only the owner may read while the content is not yet protected by the final mode.
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(access.mode & 0o600);
+        let mut file = None;
+        self.named("create", path, || options.open(path).map(|opened| file = Some(opened)))?;
+        let Some(mut file) = file else { return Ok(()) };
+        self.named("write", path, || file.write_all(bytes))?;
+        self.set_access(path, access)?;
+        self.named("flush", path, || file.sync_all())
+    }
+
+    fn flush_parent(&self, path: &Path) -> Result<(), FileError> {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        self.named("flush", parent, || fs::File::open(parent)?.sync_all())
+    }
+
+    fn is_equal(&self, path: &Path, bytes: &[u8], access: Access) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+            && has_access(path, access, self.ownership)
+            && fs::read(path).is_ok_and(|found| found == bytes)
+    }
+
+    fn named(&self, action: &'static str, path: &Path, change: impl FnOnce() -> io::Result<()>) -> Result<(), FileError> {
+        self.step().and_then(|()| change()).map_err(|source| FileError { action, path: path.to_owned(), source })
+    }
+}
+
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+fn has_access(path: &Path, access: Access, ownership: Ownership) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| {
+        let owner = Owner { uid: found.uid(), gid: found.gid() };
+        found.mode() & 0o7777 == access.mode && (ownership == Ownership::Leave || owner == access.owner)
+    })
+}
+
+/// A fixed name, so that what a cut left behind is replaced by the next run.
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leave() -> Files {
+        Files::new(Ownership::Leave)
+    }
+
+    #[test]
+    fn writes_with_the_asked_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        leave().write(&path, b"secret", Access::SECRET).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"secret");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_cut_at_any_step_leaves_the_old_or_the_new_file() {
+        for steps in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("file");
+            leave().write(&path, b"old", Access::PUBLIC).unwrap();
+            let files = leave();
+            files.cut_after(steps);
+            let done = files.write(&path, b"new", Access::PUBLIC).is_ok();
+            let found = fs::read(&path).unwrap();
+            assert!(found == b"old" || found == b"new", "half a file after {steps} steps");
+            leave().write(&path, b"new", Access::PUBLIC).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "left behind after {steps} steps");
+            if done {
+                return assert!(steps > 3, "the write was cut in no place");
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_never_has_another_mode_than_asked() {
+        let wanted = Access { mode: 0o711, ..Access::PUBLIC_DIRECTORY };
+        for steps in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a/b");
+            let files = leave();
+            files.cut_after(steps);
+            let done = files.make_directory(&path, wanted).is_ok();
+            for (made, mode) in [(folder.path().join("a"), 0o755), (path, 0o711)] {
+                assert!(!made.exists() || fs::metadata(&made).unwrap().mode() & 0o7777 == mode, "after {steps} steps");
+            }
+            if done {
+                return assert!(steps > 5);
+            }
+        }
+    }
+
+    #[test]
+    fn does_not_write_what_is_equal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        leave().write(&path, b"same", Access::PUBLIC).unwrap();
+        let files = leave();
+        files.cut_after(0);
+        files.write(&path, b"same", Access::PUBLIC).unwrap();
+    }
+
+    #[test]
+    fn swaps_a_directory_that_is_not_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, place) = (folder.path().join("etc.new"), folder.path().join("etc"));
+        for (directory, name) in [(&new, "fresh"), (&place, "stale")] {
+            fs::create_dir(directory).unwrap();
+            fs::write(directory.join(name), name).unwrap();
+        }
+        leave().swap_directory(&new, &place).unwrap();
+        assert!(place.join("fresh").exists() && !place.join("stale").exists() && !new.exists());
+    }
+
+    #[test]
+    fn replaces_a_link_in_one_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accepted");
+        leave().link(Path::new("history/1"), &path).unwrap();
+        leave().link(Path::new("history/2"), &path).unwrap();
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("history/2"));
+    }
+
+    #[test]
+    fn names_the_path_in_an_error() {
+        let error = leave().write(Path::new("/nonexistent/x"), b"", Access::PUBLIC).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/.x.new"), "{error}");
+    }
+}

@@ -1,0 +1,5 @@
+//! The health gate: asks every service of the image whether it works.
+
+pub mod http;
+pub mod pinned;
+pub mod probe;
