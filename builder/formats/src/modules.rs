@@ -1,7 +1,8 @@
 //! Kernel modules: which files a list of module names needs, and in which order they load.
 //!
-//! Reads the text files that depmod writes (`modules.dep`, `modules.softdep`, `modules.builtin`). Names are compared as the kernel
-//! does, with `-` and `_` the same. Modules are not opened here; aliases are not resolved.
+//! Reads the text files that depmod writes. Names are compared as the kernel does, with `-` and `_` the same. A name may be an
+//! alias, such as `crypto-crc32c`, which several modules may carry; aliases with wildcards stand for hardware and are not
+//! looked at. Modules are not opened here.
 
 mod name;
 
@@ -15,6 +16,20 @@ pub struct ModuleIndex {
     modules: BTreeMap<ModuleName, Module>,
     soft: BTreeMap<ModuleName, SoftDependencies>,
     builtin: BTreeSet<ModuleName>,
+    aliases: BTreeMap<ModuleName, Vec<ModuleName>>,
+}
+
+/// The texts that depmod writes for one kernel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ModuleTexts<'a> {
+    /// `modules.dep`: files and the files they need.
+    pub dependencies: &'a str,
+    /// `modules.softdep`: modules wanted before or after another.
+    pub soft_dependencies: &'a str,
+    /// `modules.builtin`: modules inside the kernel.
+    pub builtin: &'a str,
+    /// `modules.alias`: other names of modules.
+    pub aliases: &'a str,
 }
 
 /// A loadable module and what it needs.
@@ -64,26 +79,26 @@ fn needed_by(module: Option<&ModuleName>) -> String {
 }
 
 impl ModuleIndex {
-    /// Reads the three files' texts.
-    pub fn parse(
-        dependencies: &str,
-        soft_dependencies: &str,
-        builtin: &str,
-    ) -> Result<Self, ModulesError> {
+    /// Reads the files' texts.
+    pub fn parse(texts: &ModuleTexts<'_>) -> Result<Self, ModulesError> {
         let mut index = Self::default();
-        for (number, text) in lines(dependencies) {
-            let (name, module) =
-                parse_dependency(text).ok_or_else(|| bad_line("modules.dep", number, text))?;
+        for (number, text) in lines(texts.dependencies) {
+            let found = parse_dependency(text);
+            let (name, module) = found.ok_or_else(|| bad_line("modules.dep", number, text))?;
             index.modules.insert(name, module);
         }
-        for (number, text) in lines(soft_dependencies) {
+        for (number, text) in lines(texts.soft_dependencies) {
             let found = index.add_soft_dependency(text);
             found.ok_or_else(|| bad_line("modules.softdep", number, text))?;
         }
-        for (number, text) in lines(builtin) {
-            let name = ModuleName::from_path(text)
-                .map_err(|_| bad_line("modules.builtin", number, text))?;
+        for (number, text) in lines(texts.builtin) {
+            let name = ModuleName::from_path(text);
+            let name = name.map_err(|_| bad_line("modules.builtin", number, text))?;
             index.builtin.insert(name);
+        }
+        for (number, text) in lines(texts.aliases) {
+            let found = index.add_alias(text);
+            found.ok_or_else(|| bad_line("modules.alias", number, text))?;
         }
         Ok(index)
     }
@@ -110,6 +125,8 @@ impl ModuleIndex {
     }
 
     /// Adds a line `softdep NAME pre: A B post: C`; `None` if it is of another shape.
+    ///
+    /// Words before `pre:` or `post:` say nothing to modprobe and are passed over; some modules are written so.
     fn add_soft_dependency(&mut self, text: &str) -> Option<()> {
         let mut words = text.split_whitespace();
         if words.next()? != "softdep" {
@@ -118,11 +135,23 @@ impl ModuleIndex {
         let entry = self.soft.entry(words.next()?.parse().ok()?).or_default();
         let mut list = None;
         for word in words {
-            match word {
-                "pre:" => list = Some(&mut entry.before),
-                "post:" => list = Some(&mut entry.after),
-                name => list.as_mut()?.push(name.parse().ok()?),
+            match (word, &mut list) {
+                ("pre:", _) => list = Some(&mut entry.before),
+                ("post:", _) => list = Some(&mut entry.after),
+                (name, Some(list)) => list.push(name.parse().ok()?),
+                (_, None) => {}
             }
+        }
+        Some(())
+    }
+
+    /// Adds a line `alias NAME MODULE`; `None` if it is of another shape.
+    fn add_alias(&mut self, text: &str) -> Option<()> {
+        let (alias, module) = text.strip_prefix("alias ")?.rsplit_once(' ')?;
+        let module = module.parse().ok()?;
+        // What is no plain name is a pattern for a device's identity.
+        if let Ok(alias) = alias.parse() {
+            self.aliases.entry(alias).or_default().push(module);
         }
         Some(())
     }
@@ -135,44 +164,57 @@ struct Walk<'a> {
     order: Vec<&'a str>,
 }
 
-impl Walk<'_> {
-    /// Lists a module and all it needs; marks first, so that a circle ends.
+impl<'a> Walk<'a> {
+    /// Lists what a name stands for: a module, something built in, or the modules of an alias.
     fn visit(
         &mut self,
         name: &ModuleName,
         wanted_by: Option<&ModuleName>,
     ) -> Result<(), ModulesError> {
-        let Some((name, module)) = self.index.modules.get_key_value(name) else {
-            if self.index.is_builtin(name) {
-                return Ok(());
-            }
-            return Err(ModulesError::Unknown {
-                name: name.clone(),
-                wanted_by: wanted_by.cloned(),
-            });
-        };
+        let index = self.index;
+        if let Some((name, module)) = index.modules.get_key_value(name) {
+            return self.visit_module(name, module);
+        }
+        if index.is_builtin(name) {
+            return Ok(());
+        }
+        if let Some(modules) = index.aliases.get(name) {
+            return self.visit_present(modules);
+        }
+        Err(ModulesError::Unknown {
+            name: name.clone(),
+            wanted_by: wanted_by.cloned(),
+        })
+    }
+
+    /// Lists a module behind all it needs; marks it first, so that a circle ends.
+    fn visit_module(
+        &mut self,
+        name: &'a ModuleName,
+        module: &'a Module,
+    ) -> Result<(), ModulesError> {
         if !self.seen.insert(name) {
             return Ok(());
         }
         let soft = self.index.soft.get(name);
-        self.visit_soft(soft.map(|soft| &soft.before[..]))?;
+        self.visit_present(soft.map_or(&[], |soft| &soft.before))?;
         // depmod lists the nearest dependency first, so the last is to be loaded first.
         for needed in module.needs.iter().rev() {
             self.visit(needed, Some(name))?;
         }
         self.order.push(&module.path);
-        self.visit_soft(soft.map(|soft| &soft.after[..]))
+        self.visit_present(soft.map_or(&[], |soft| &soft.after))
     }
 
-    /// Visits those soft dependencies that the kernel has as files.
-    fn visit_soft(&mut self, names: Option<&[ModuleName]>) -> Result<(), ModulesError> {
+    /// Visits those names that the kernel has.
+    fn visit_present(&mut self, names: &[ModuleName]) -> Result<(), ModulesError> {
         let index = self.index;
-        let present = names
-            .unwrap_or_default()
+        let known = |name: &&ModuleName| {
+            index.modules.contains_key(*name) || index.aliases.contains_key(*name)
+        };
+        names
             .iter()
-            .filter(|name| index.modules.contains_key(*name));
-        present
-            .into_iter()
+            .filter(known)
             .try_for_each(|name| self.visit(name, None))
     }
 }

@@ -128,7 +128,8 @@ pub fn build(
 
 /// Checks that `data`, `hash_image` and `root_hash` belong together, reading all data once.
 ///
-/// The error names the first damaged data block if the tree itself is sound.
+/// `hash_image` is exactly the tree ([`Superblock::hash_image_size`]), without what else a partition holds behind it. The error names
+/// the first damaged data block if the tree itself is sound.
 pub fn verify(
     data: &mut impl Read,
     data_size: u64,

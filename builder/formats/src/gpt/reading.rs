@@ -170,7 +170,7 @@ fn make_table(
     Ok(table)
 }
 
-/// Reads all used entries. Unused ones between them are skipped.
+/// Reads all used entries. Unused ones between them are skipped, so numbers close up as if there were none.
 fn parse_entries(entries: &[u8]) -> Result<Vec<Partition>, CopyError> {
     let numbered = entries.chunks_exact(ENTRY_SIZE as usize).enumerate();
     let used = numbered.filter(|(_, entry)| !entry.starts_with(&[0; 16]));

@@ -14,11 +14,26 @@ kernel/lib/raid6/raid6_pq.ko.xz:
 kernel/arch/x86/crypto/crc32c-intel.ko.xz:
 kernel/late.ko.zst:
 ";
-const SOFT: &str = "# made by depmod\nsoftdep btrfs pre: crc32c-intel xxhash64 crypto-ccm(aes) post: late\nsoftdep late pre: btrfs\n";
+const SOFT: &str = "# made by depmod\nsoftdep btrfs pre: crc32c xxhash64 crypto-ccm(aes) post: late\nsoftdep late pre: btrfs\nsoftdep late gcm ccm\n";
+const ALIASES: &str = "alias crc32c crc32c_intel\nalias crypto-crc32c crc32c_intel\nalias fs-ext4 ext4\nalias pci:v00001AF4d*sv* virtio_pci\n";
 const BUILTIN: &str = "kernel/fs/ext4/ext4.ko\nkernel/drivers/virtio/virtio_pci.ko\n";
 
+fn parse(
+    dependencies: &str,
+    soft_dependencies: &str,
+    builtin: &str,
+    aliases: &str,
+) -> Result<ModuleIndex, ModulesError> {
+    ModuleIndex::parse(&ModuleTexts {
+        dependencies,
+        soft_dependencies,
+        builtin,
+        aliases,
+    })
+}
+
 fn index() -> ModuleIndex {
-    ModuleIndex::parse(DEPENDENCIES, SOFT, BUILTIN).unwrap()
+    parse(DEPENDENCIES, SOFT, BUILTIN, ALIASES).unwrap()
 }
 
 fn resolve(names: &[&str]) -> Result<Vec<String>, ModulesError> {
@@ -68,6 +83,15 @@ fn takes_soft_dependencies_that_exist_and_ends_in_a_circle() {
 }
 
 #[test]
+fn finds_the_modules_behind_an_alias() {
+    assert_eq!(
+        resolve(&["crypto_crc32c"]).unwrap(),
+        ["kernel/arch/x86/crypto/crc32c-intel.ko.xz"]
+    );
+    assert!(resolve(&["fs-ext4"]).unwrap().is_empty());
+}
+
+#[test]
 fn needs_no_file_for_built_in_modules() {
     assert_eq!(
         resolve(&["ext4", "virtio-pci"]).unwrap(),
@@ -83,7 +107,7 @@ fn names_the_module_that_is_missing_and_who_needs_it() {
         message.starts_with("module `nosuch` is neither"),
         "{message}"
     );
-    let index = ModuleIndex::parse("a.ko: b.ko\n", "", "").unwrap();
+    let index = parse("a.ko: b.ko\n", "", "", "").unwrap();
     let message = index
         .resolve(&["a".parse().unwrap()])
         .unwrap_err()
@@ -96,16 +120,18 @@ fn names_the_module_that_is_missing_and_who_needs_it() {
 
 #[test]
 fn refuses_lines_that_depmod_does_not_write() {
-    for (dependencies, soft, builtin, start) in [
-        ("a.ko:\nnonsense", "", "", "modules.dep line 2"),
-        ("../../etc/a.ko:", "", "", "modules.dep line 1"),
-        ("/a.ko:", "", "", "modules.dep line 1"),
-        ("a.ko: b", "", "", "modules.dep line 1"),
-        ("", "softdep a b", "", "modules.softdep line 1"),
-        ("", "alias a b", "", "modules.softdep line 1"),
-        ("", "", "\next4", "modules.builtin line 2"),
+    for (dependencies, soft, builtin, aliases, start) in [
+        ("a.ko:\nnonsense", "", "", "", "modules.dep line 2"),
+        ("../../etc/a.ko:", "", "", "", "modules.dep line 1"),
+        ("/a.ko:", "", "", "", "modules.dep line 1"),
+        ("a.ko: b", "", "", "", "modules.dep line 1"),
+        ("", "softdep a pre: b/c", "", "", "modules.softdep line 1"),
+        ("", "alias a b", "", "", "modules.softdep line 1"),
+        ("", "", "\next4", "", "modules.builtin line 2"),
+        ("", "", "", "alias a", "modules.alias line 1"),
+        ("", "", "", "softdep a b", "modules.alias line 1"),
     ] {
-        let message = ModuleIndex::parse(dependencies, soft, builtin)
+        let message = parse(dependencies, soft, builtin, aliases)
             .unwrap_err()
             .to_string();
         assert!(message.starts_with(start), "{message}");
@@ -115,8 +141,8 @@ fn refuses_lines_that_depmod_does_not_write() {
 
 proptest! {
     #[test]
-    fn parser_never_panics(one: String, two: String, three in "(softdep )?[a-z: -]{0,40}") {
-        let _ = ModuleIndex::parse(&one, &two, &three);
-        let _ = ModuleIndex::parse(&two, &three, &one);
+    fn parser_never_panics(one: String, two: String, three in "((softdep|alias) )?[a-z: -]{0,40}") {
+        let _ = parse(&one, &two, &three, &one);
+        let _ = parse(&two, &three, &one, &three);
     }
 }

@@ -15,6 +15,7 @@ const HASH_TYPE: u32 = 1;
 const ALGORITHM: &[u8; 32] = b"sha256\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const SALT_OFFSET: usize = 88;
 const MAX_SALT: usize = 256;
+const DIGESTS_PER_BLOCK: u64 = 128;
 
 /// Bytes hashed before each block; at most 256, may be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +102,22 @@ impl Superblock {
             data_blocks,
             salt: Salt::new(salt)?,
         })
+    }
+
+    /// Returns how many bytes of the data partition the tree covers; `None` past 2^64.
+    pub fn data_size(&self) -> Option<u64> {
+        self.data_blocks.checked_mul(BLOCK_SIZE as u64)
+    }
+
+    /// Returns how many bytes of the hash partition are superblock and tree; the rest is unused. `None` past 2^64.
+    pub fn hash_image_size(&self) -> Option<u64> {
+        let mut blocks = 1_u64;
+        let mut level = self.data_blocks;
+        while level > 1 {
+            level = level.div_ceil(DIGESTS_PER_BLOCK);
+            blocks = blocks.checked_add(level)?;
+        }
+        blocks.checked_mul(BLOCK_SIZE as u64)
     }
 
     /// Returns the superblock as one whole block.

@@ -86,6 +86,12 @@ fn equals_veritysetup_at_every_tree_depth() {
             image_digest,
             "{blocks} blocks"
         );
+        let superblock = Superblock::parse(&tree.hash_image).unwrap();
+        assert_eq!(
+            superblock.hash_image_size(),
+            Some(tree.hash_image.len() as u64)
+        );
+        assert_eq!(superblock.data_size(), Some(bytes.len() as u64));
         check(&bytes, &tree).unwrap();
     }
 }
@@ -210,6 +216,8 @@ proptest! {
             block.splice(60..60 + bytes.len(), bytes);
             bytes = block;
         }
-        let _ = Superblock::parse(&bytes);
+        if let Ok(superblock) = Superblock::parse(&bytes) {
+            let _ = (superblock.hash_image_size(), superblock.data_size());
+        }
     }
 }
