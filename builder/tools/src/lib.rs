@@ -28,5 +28,5 @@ pub use progress::{Progress, ProgressMode, Stage};
 pub use recording::RecordingRunner;
 pub use runner::{HostRunner, LineSink, LogFile, Runner};
 pub use running::{Launcher, Running};
-pub use sandbox::{Access, Bind, Network, Sandbox, SandboxRunner, enter_if_requested};
+pub use sandbox::{Access, Bind, JoinRunner, Network, Sandbox, SandboxRunner, enter_if_requested};
 pub use tool::{Stdin, Tool};

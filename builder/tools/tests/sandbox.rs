@@ -361,3 +361,45 @@ fn overlays_stack_and_vanish_with_the_process() {
     assert!(at("upper/new").exists() && !at("a/new").exists());
     assert_eq!(std::fs::read_dir(at("target")).unwrap().count(), 0);
 }
+
+/// The one child of a process.
+fn child_of(process: &str) -> String {
+    let path = format!("/proc/{process}/task/{process}/children");
+    std::fs::read_to_string(path).unwrap().trim().to_owned()
+}
+
+#[test]
+fn joining_a_running_sandbox_sees_its_tree_and_passes_the_status() {
+    let (root, host) = (tree(), tempfile::tempdir().unwrap());
+    let bind = format!("bind:{}:/tmp", host.path().display());
+    let mut builder = command(
+        root.path(),
+        &[&bind],
+        &["/probe", "act", "beat", "/tmp/beat"],
+    )
+    .spawn()
+    .unwrap();
+    assert!(grows(&host.path().join("beat"), Duration::from_secs(20)));
+    let init = child_of(&child_of(&builder.id().to_string()));
+    let join = |words: &[&str]| {
+        Command::new(PROBE)
+            .arg("join")
+            .arg(&init)
+            .args(words)
+            .output()
+            .unwrap()
+    };
+    let listed = join(&["/probe", "act", "list", "/tmp"]);
+    let name = join(&["/probe", "act", "hostname"]);
+    let missing = join(&["/bin/ls"]);
+    builder.kill().unwrap();
+    builder.wait().unwrap();
+    assert_eq!(
+        (text(&listed), text(&name)),
+        ("beat".into(), "casemate".into())
+    );
+    assert!(
+        String::from_utf8_lossy(&missing.stderr).contains("was not found"),
+        "{missing:?}"
+    );
+}

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let status = match args.split_first() {
         Some((verb, rest)) if verb == "run" => run(rest),
+        Some((verb, rest)) if verb == "join" => join(rest),
         Some((verb, rest)) if verb == "act" => act(rest),
         Some((verb, rest)) if verb == "mounts" => mounts(rest),
         _ => 2,
@@ -55,11 +56,24 @@ fn run(args: &[String]) -> i32 {
     }
 }
 
+/// Runs a tool inside what process `LEADER` lives in: `join LEADER PROGRAM ARG...`.
+fn join(args: &[String]) -> i32 {
+    let [leader, program, rest @ ..] = args else {
+        return 2;
+    };
+    let runner = tools::JoinRunner::new(leader.parse().unwrap_or(0));
+    match runner.run(&Tool::new(program).args(rest)) {
+        Ok(output) => verdict(std::io::stdout().write_all(&output.stdout)),
+        Err(error) => say(&error.to_string()) + 99,
+    }
+}
+
 fn apply(sandbox: Sandbox, option: &str) -> Sandbox {
     let words: Vec<&str> = option.split(':').collect();
     match words.as_slice() {
         ["writable"] => sandbox.writable(),
         ["host-network"] => sandbox.network(Network::Host),
+        ["cgroup", directory] => sandbox.cgroup(*directory),
         ["bind", source, target] => sandbox.bind(*source, *target),
         ["read-only", source, target] => sandbox.bind_read_only(*source, *target),
         _ => sandbox,

@@ -13,7 +13,10 @@ use nix::sched::CloneFlags;
 use rustix::process::Signal;
 use rustix::thread::LinkNameSpaceType;
 
-use super::{MARK, Network, SPEC_OPTION, STAGE_INIT, STAGE_OUTER, STATUS_SETUP, Spec, init};
+use super::{
+    MARK, Network, SPEC_OPTION, STAGE_INIT, STAGE_JOIN, STAGE_OUTER, STATUS_SETUP, Sandbox, Spec,
+    init, join,
+};
 use crate::fs::{AtPath, PathError};
 use crate::process::shell_status;
 
@@ -21,8 +24,8 @@ use crate::process::shell_status;
 static CALLED: AtomicBool = AtomicBool::new(false);
 
 /// What a helper was started for: the program and its arguments, and how it is to be shut in.
-pub(super) struct Request {
-    pub(super) spec: Spec,
+pub(super) struct Request<S = Spec> {
+    pub(super) spec: S,
     pub(super) command: Vec<OsString>,
 }
 
@@ -37,6 +40,8 @@ pub fn enter_if_requested() {
         parse_request(args).and_then(|request| run_outer(&request))
     } else if stage == STAGE_INIT {
         parse_request(args).and_then(|request| init::run(&request))
+    } else if stage == STAGE_JOIN {
+        parse_request(args).and_then(|request| join::run(&request))
     } else {
         return;
     };
@@ -60,7 +65,9 @@ pub(super) fn one_line(error: &PathError) -> String {
     format!("{error}: {}", error.source)
 }
 
-fn parse_request(mut args: impl Iterator<Item = OsString>) -> Result<Request, String> {
+fn parse_request<S: serde::de::DeserializeOwned>(
+    mut args: impl Iterator<Item = OsString>,
+) -> Result<Request<S>, String> {
     let spec = args.next().unwrap_or_default();
     let json = spec
         .to_str()
@@ -77,11 +84,8 @@ fn parse_request(mut args: impl Iterator<Item = OsString>) -> Result<Request, St
 
 fn run_outer(request: &Request) -> Result<i32, String> {
     die_with_parent().map_err(|error| error.to_string())?;
-    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-    if parent != Some(request.spec.parent) {
-        return Err("the builder has ended already".into());
-    }
-    leave_host(&request.spec.sandbox.network).map_err(|error| one_line(&error))?;
+    check_parent(request.spec.parent)?;
+    leave_host(&request.spec.sandbox).map_err(|error| one_line(&error))?;
     let spec = Spec {
         sandbox: request.spec.sandbox.clone(),
         env: request.spec.env.clone(),
@@ -108,12 +112,22 @@ pub(super) fn die_with_parent() -> io::Result<()> {
     ))?)
 }
 
-fn leave_host(network: &Network) -> Result<(), PathError> {
+/// Ends a helper whose builder died before the death signal was armed.
+pub(super) fn check_parent(expected: u32) -> Result<(), String> {
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    if parent == Some(expected) {
+        Ok(())
+    } else {
+        Err("the builder has ended already".into())
+    }
+}
+
+fn leave_host(sandbox: &Sandbox) -> Result<(), PathError> {
     let mut flags = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
-    match network {
+    match &sandbox.network {
         Network::None => flags |= CloneFlags::CLONE_NEWNET,
         Network::Host => {}
         Network::Namespace(path) => {
@@ -123,8 +137,13 @@ fn leave_host(network: &Network) -> Result<(), PathError> {
                 .at("enter network namespace", path)?;
         }
     }
+    if let Some(group) = &sandbox.cgroup {
+        // First join, then unshare: the group we are in becomes the root of the new namespace.
+        crate::fs::write(&group.join("cgroup.procs"), std::process::id().to_string())?;
+        flags |= CloneFlags::CLONE_NEWCGROUP;
+    }
     nix::sched::unshare(flags).at("make namespaces for", "/")?;
-    if *network == Network::None {
+    if sandbox.network == Network::None {
         crate::netlink::loopback_up().at("bring up interface", "lo")?;
     }
     crate::namespace::make_private()

@@ -3,7 +3,10 @@
 //! It builds the tree, starts the program, reaps what the program leaves behind (maintainer scripts do) and
 //! ends with the program's status; the kernel then kills whatever still runs inside.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::fs::Mode;
@@ -25,7 +28,7 @@ pub(super) fn run(request: &Request) -> Result<i32, String> {
     tree::enter(&spec.sandbox).map_err(|error| one_line(&error))?;
     rustix::system::sethostname(spec.sandbox.hostname.as_bytes())
         .map_err(|error| format!("cannot set the host name: {error}"))?;
-    start(request)
+    start(&request.command, &spec.env, spec.cwd.as_deref())
 }
 
 /// Our parent is outside of this pid namespace, where `getppid` shows 0; the host's `/proc`, still mounted
@@ -40,20 +43,18 @@ fn outer_parent() -> Option<u32> {
         .ok()
 }
 
-fn start(request: &Request) -> Result<i32, String> {
-    let (program, args) = request
-        .command
-        .split_first()
-        .ok_or("no program was named")?;
-    let cwd = request
-        .spec
-        .cwd
-        .as_deref()
-        .unwrap_or_else(|| std::path::Path::new("/"));
+/// Starts the program where this process is now, and reaps until it ends.
+pub(super) fn start(
+    command: &[OsString],
+    env: &BTreeMap<String, String>,
+    cwd: Option<&Path>,
+) -> Result<i32, String> {
+    let (program, args) = command.split_first().ok_or("no program was named")?;
+    let cwd = cwd.unwrap_or_else(|| Path::new("/"));
     std::env::set_current_dir(cwd)
         .map_err(|error| format!("cannot enter `{}`: {error}", cwd.display()))?;
     let mut command = Command::new(program);
-    command.args(args).env_clear().envs(&request.spec.env);
+    command.args(args).env_clear().envs(env);
     match command.spawn() {
         Ok(child) => reap_until(child.id()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(complain(

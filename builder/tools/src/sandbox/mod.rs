@@ -7,6 +7,7 @@
 
 mod enter;
 mod init;
+mod join;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -24,11 +25,14 @@ use crate::running::{Launcher, Running};
 use crate::tool::Tool;
 
 pub use enter::enter_if_requested;
+pub use join::JoinRunner;
 
 /// First argument that asks for a new set of namespaces.
 const STAGE_OUTER: &str = "__sandbox";
 /// First argument of the process that is PID 1 inside.
 const STAGE_INIT: &str = "__sandbox-init";
+/// First argument that asks to join the namespaces of a running process.
+const STAGE_JOIN: &str = "__sandbox-join";
 /// Before the description. Spelled as an option: a binary that does not know us refuses it.
 const SPEC_OPTION: &str = "--spec=";
 /// Exit status of a helper that could not make the sandbox.
@@ -77,6 +81,7 @@ pub struct Sandbox {
     binds: Vec<Bind>,
     tmpfs: Vec<PathBuf>,
     network: Network,
+    cgroup: Option<PathBuf>,
     hostname: String,
 }
 
@@ -91,6 +96,7 @@ impl Sandbox {
             binds: Vec::new(),
             tmpfs: vec!["/run".into(), "/tmp".into()],
             network: Network::None,
+            cgroup: None,
             hostname: "casemate".into(),
         }
     }
@@ -142,6 +148,16 @@ impl Sandbox {
     #[must_use]
     pub fn network(mut self, network: Network) -> Self {
         self.network = network;
+        self
+    }
+
+    /// Makes this directory of the host's cgroup 2 tree the root of the tree inside, for programs that
+    /// manage groups of their own (a container with systemd); adds a fresh `/sys` too.
+    ///
+    /// The directory must exist; whoever made it removes it after the end.
+    #[must_use]
+    pub fn cgroup(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.cgroup = Some(directory.into());
         self
     }
 
@@ -199,36 +215,13 @@ impl SandboxRunner {
     }
 
     fn command(&self, tool: &Tool) -> Result<Command, ToolError> {
-        let refuse = |message: String| ToolError::Sandbox {
-            command: tool.to_string(),
-            message,
-        };
-        let helper = match &self.helper {
-            Some(helper) => helper.clone(),
-            None if enter::was_called() => PathBuf::from("/proc/self/exe"),
-            None => {
-                return Err(refuse(
-                    "`main` does not call `tools::enter_if_requested` first".into(),
-                ));
-            }
-        };
         let spec = Spec {
             sandbox: self.sandbox.clone(),
             env: tool.environment().clone(),
             cwd: tool.working_directory().map(Path::to_owned),
             parent: std::process::id(),
         };
-        let json = serde_json::to_string(&spec).map_err(|error| refuse(error.to_string()))?;
-        let mut command = Command::new(helper);
-        command
-            .arg(STAGE_OUTER)
-            .arg(format!("{SPEC_OPTION}{json}"))
-            .arg("--");
-        command
-            .arg(tool.program())
-            .args(tool.arguments())
-            .env_clear();
-        Ok(command)
+        helper_command(self.helper.as_deref(), STAGE_OUTER, &spec, tool)
     }
 }
 
@@ -243,7 +236,11 @@ impl fmt::Debug for SandboxRunner {
 impl Runner for SandboxRunner {
     fn run(&self, tool: &Tool) -> Result<Output, ToolError> {
         let ended = process::complete(self.command(tool)?, tool, self.sink.as_deref())?;
-        match helper_error(&ended, tool, &self.sandbox) {
+        let remedy = format!(
+            "add the Debian package that holds it to the tree `{}`",
+            self.sandbox.root.display()
+        );
+        match helper_error(&ended, tool, &remedy) {
             Some(error) => Err(error),
             None => process::judge(ended, tool),
         }
@@ -256,8 +253,41 @@ impl Launcher for SandboxRunner {
     }
 }
 
+/// The command that starts the helper for one tool.
+fn helper_command(
+    helper: Option<&Path>,
+    stage: &str,
+    spec: &impl Serialize,
+    tool: &Tool,
+) -> Result<Command, ToolError> {
+    let refuse = |message: String| ToolError::Sandbox {
+        command: tool.to_string(),
+        message,
+    };
+    let helper = match helper {
+        Some(helper) => helper,
+        None if enter::was_called() => Path::new("/proc/self/exe"),
+        None => {
+            return Err(refuse(
+                "`main` does not call `tools::enter_if_requested` first".into(),
+            ));
+        }
+    };
+    let json = serde_json::to_string(spec).map_err(|error| refuse(error.to_string()))?;
+    let mut command = Command::new(helper);
+    command
+        .arg(stage)
+        .arg(format!("{SPEC_OPTION}{json}"))
+        .arg("--");
+    command
+        .arg(tool.program())
+        .args(tool.arguments())
+        .env_clear();
+    Ok(command)
+}
+
 /// Tells a failure of the helper from one of the tool: by status and by its marked last line.
-fn helper_error(ended: &Ended, tool: &Tool, sandbox: &Sandbox) -> Option<ToolError> {
+fn helper_error(ended: &Ended, tool: &Tool, remedy: &str) -> Option<ToolError> {
     let text = ended.output.stderr_text();
     let message = text.lines().last()?.strip_prefix(MARK)?.to_owned();
     let command = tool.to_string();
@@ -265,13 +295,10 @@ fn helper_error(ended: &Ended, tool: &Tool, sandbox: &Sandbox) -> Option<ToolErr
         STATUS_SETUP => Some(ToolError::Sandbox { command, message }),
         STATUS_NOT_FOUND => {
             let program = tool.program().to_string_lossy().into_owned();
-            let root = sandbox.root.display();
-            let remedy =
-                format!("add the Debian package that holds `{program}` to the tree `{root}`");
             Some(ToolError::NotFound {
                 program,
                 command,
-                remedy,
+                remedy: remedy.to_owned(),
             })
         }
         _ => None,

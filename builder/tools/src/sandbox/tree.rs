@@ -46,12 +46,16 @@ pub(super) fn enter(sandbox: &Sandbox) -> Result<(), PathError> {
         &[],
         NO_ESCALATION | MountAttrFlags::MOUNT_ATTR_NOEXEC,
     )?;
+    let sys = sandbox.cgroup.as_ref().map(|_| take_sys()).transpose()?;
     become_root(&root)?;
     if sandbox.access == Access::ReadOnly {
         make_read_only(Path::new("/"))?;
     }
     attach(&proc, Path::new("/proc"))?;
     fill_dev(&devices)?;
+    for (mount, target) in sys.iter().flatten() {
+        attach(mount, Path::new(target))?;
+    }
     for target in &sandbox.tmpfs {
         attach(
             &new_filesystem("tmpfs", &[("mode", tmpfs_mode(target))], NO_ESCALATION)?,
@@ -81,6 +85,16 @@ fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, PathError> {
             ))
         })
         .collect()
+}
+
+/// A `/sys` of our own network namespace, with the groups of our own cgroup namespace.
+fn take_sys() -> Result<[(OwnedFd, &'static str); 2], PathError> {
+    let flags = NO_ESCALATION | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let groups = new_filesystem("cgroup2", &[], flags)?;
+    Ok([
+        (new_filesystem("sysfs", &[], flags)?, "/sys"),
+        (groups, "/sys/fs/cgroup"),
+    ])
 }
 
 fn new_filesystem(
