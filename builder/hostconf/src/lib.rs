@@ -1,1 +1,67 @@
-//! `hostconf`: not yet written.
+//! From documents to decisions: `host.toml`, `overlay.toml`, `image.toml` and the site pool are parsed into types, and together
+//! they make the plan of what a host renders, makes, checks and runs.
+//!
+//! The same code runs in the builder, on an operator's laptop and in the agent, so all three come to the same result. Everything here is a
+//! pure function of its arguments: no file, no socket, no clock, no program. Formats: `docs/formats/{host,overlay,image}-toml.md`.
+
+mod accounts;
+mod address;
+mod assignments;
+mod context;
+mod derived;
+mod document;
+mod domain_name;
+mod email;
+mod host;
+mod host_reader;
+mod image;
+mod mistake;
+mod names;
+mod overlay;
+mod overlay_reader;
+mod overlay_rows;
+mod overlay_set;
+mod pattern;
+mod plan;
+mod planner;
+mod ports;
+mod probe;
+mod sample;
+mod sealed;
+mod size;
+mod ssh_key;
+mod suggest;
+
+pub use accounts::{AccountTables, Membership, SiteAccount, account_tables};
+pub use address::{AddressError, InterfaceAddress, Network};
+pub use assignments::{Assignments, PoolFull};
+pub use derived::{Link, links, state_tmpfiles};
+pub use domain_name::DomainName;
+pub use email::EmailAddress;
+pub use host::{
+    Admin, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind,
+    TlsMode, TlsSettings, WordPress,
+};
+pub use image::{ImageDef, ImageSizes};
+pub use mistake::{Mistake, Mistakes};
+pub use names::{
+    AbsolutePath, AccountName, AdminUser, ComponentName, DebconfQuestion, FileName, Glob, HostId,
+    ImageName, ImageVersion, InterfaceMatch, Line, Locale, MirrorUrl, OverlayName, PackageName,
+    RequestPath, SuiteName, Title, UnitName, ValueError, VariableName, Word,
+};
+pub use overlay::{
+    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, RenderRow, Scope,
+    SecretKind, SecretRow, SetUid, SetupRow, StateRow, UserDef,
+};
+pub use overlay_rows::{AnswerKind, Mode, PortZone, Protocol, StateClass};
+pub use overlay_set::{Conflict, Conflicts, LoadedOverlay, OverlaySet};
+pub use pattern::Pattern;
+pub use plan::{
+    Check, PlanError, PlanErrors, Probe, RenderPlan, RenderedFile, Secret, SecretMaterial,
+    SetupStep, StateDirectory, TrialError, plan, trial,
+};
+pub use ports::PortTable;
+pub use probe::ProbeKind;
+pub use sealed::SealedImage;
+pub use size::ByteSize;
+pub use ssh_key::{SshKeyError, SshPublicKey};

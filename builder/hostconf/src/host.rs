@@ -1,0 +1,249 @@
+//! What a host is: the validated form of `host.toml` (`docs/formats/host-toml.md`). Templates see it as `host`.
+//!
+//! A value of these types is already checked in itself and against its neighbours; the reader is in `host_reader.rs`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use crate::address::{InterfaceAddress, Network};
+use crate::domain_name::DomainName;
+use crate::email::EmailAddress;
+use crate::mistake::Mistakes;
+use crate::names::{AdminUser, HostId, InterfaceMatch, Locale, Title, ValueError};
+use crate::ssh_key::SshPublicKey;
+
+/// The number of a document; it grows with each change and the highest one wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Serial(pub NonZeroU64);
+
+impl fmt::Display for Serial {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// Which host a document is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostTarget {
+    /// Any host that trusts the key.
+    Any,
+    /// The host with this id only.
+    Only(HostId),
+}
+
+impl FromStr for HostTarget {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text == "any" {
+            Ok(Self::Any)
+        } else {
+            text.parse().map(Self::Only)
+        }
+    }
+}
+
+impl fmt::Display for HostTarget {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => out.write_str("any"),
+            Self::Only(id) => id.fmt(out),
+        }
+    }
+}
+
+impl Serialize for HostTarget {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A host, as its signed document describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HostConfig {
+    /// Number of the document.
+    pub serial: Serial,
+    /// For which host.
+    pub host: HostTarget,
+    /// The host's own name.
+    pub hostname: DomainName,
+    /// Who administrates it, and from where.
+    pub admin: Admin,
+    /// Fixed addresses; all empty for DHCP and router advertisements.
+    pub network: NetworkSettings,
+    /// How it gets certificates.
+    pub tls: TlsSettings,
+    /// The domains it serves.
+    pub domains: Vec<Domain>,
+}
+
+/// The administrators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Admin {
+    /// Where alerts go.
+    pub email: EmailAddress,
+    /// At least one key.
+    pub ssh_keys: Vec<SshPublicKey>,
+    /// At least one network; ssh is closed to everybody else.
+    pub networks: Vec<Network>,
+}
+
+/// Addresses of the host. Nothing set means DHCP and router advertisements.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct NetworkSettings {
+    /// Fixed addresses.
+    pub address: Vec<InterfaceAddress>,
+    /// Routers, each of a family that has an address.
+    pub gateway: Vec<IpAddr>,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Which device; absent: the first Ethernet device.
+    pub interface: Option<InterfaceMatch>,
+}
+
+/// Certificates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct TlsSettings {
+    /// Where certificates come from.
+    pub mode: TlsMode,
+}
+
+/// Where certificates come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// Each host signs its own.
+    #[default]
+    SelfSigned,
+}
+
+impl FromStr for TlsMode {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text == "self-signed" {
+            Ok(Self::SelfSigned)
+        } else {
+            Err(ValueError::new(
+                text,
+                "a TLS mode: `self-signed` is the only one",
+            ))
+        }
+    }
+}
+
+/// A domain and its sites.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Domain {
+    /// The domain.
+    pub name: DomainName,
+    /// Its sites.
+    pub sites: Vec<Site>,
+}
+
+/// One site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Site {
+    /// Server name, used once in the whole document.
+    pub name: DomainName,
+    /// Other server names, each used once.
+    pub aliases: Vec<DomainName>,
+    /// What runs there.
+    pub content: SiteContent,
+}
+
+/// What a site is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SiteContent {
+    /// A `WordPress` installed by the agent.
+    WordPress(WordPress),
+    /// PHP programs that the owner puts there.
+    Php,
+    /// Files only.
+    Static,
+}
+
+impl SiteContent {
+    /// The kind without its settings.
+    pub fn kind(&self) -> SiteKind {
+        match self {
+            Self::WordPress(_) => SiteKind::Wordpress,
+            Self::Php => SiteKind::Php,
+            Self::Static => SiteKind::Static,
+        }
+    }
+}
+
+/// How a new `WordPress` is set up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WordPress {
+    /// Title of the site.
+    pub title: Title,
+    /// Name of its first account.
+    pub admin_user: AdminUser,
+    /// Address of its first account.
+    pub admin_email: EmailAddress,
+    /// Language.
+    pub locale: Locale,
+}
+
+/// The kinds of site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SiteKind {
+    /// `wordpress`
+    Wordpress,
+    /// `php`
+    Php,
+    /// `static`
+    Static,
+}
+
+impl SiteKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Wordpress, Self::Php, Self::Static];
+
+    /// The kind as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wordpress => "wordpress",
+            Self::Php => "php",
+            Self::Static => "static",
+        }
+    }
+}
+
+impl fmt::Display for SiteKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+impl FromStr for SiteKind {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let kind = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
+        kind.ok_or_else(|| ValueError::new(text, "a kind of site: `wordpress`, `php` or `static`"))
+    }
+}
+
+impl HostConfig {
+    /// Reads a `host.toml` and reports every mistake at once. `name` is how messages call the document.
+    ///
+    /// On a host the text must come from verified bytes; this function cannot know.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Mistakes> {
+        crate::host_reader::read_host(name, text)
+    }
+
+    /// All sites in the order of the document.
+    pub fn sites(&self) -> impl Iterator<Item = &Site> {
+        self.domains.iter().flat_map(|domain| &domain.sites)
+    }
+}

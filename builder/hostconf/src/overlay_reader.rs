@@ -1,0 +1,492 @@
+//! Reads `overlay.toml`: one function for each kind of entry (`docs/formats/overlay-toml.md`).
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use crate::document::{Section, read};
+use crate::host::SiteKind;
+use crate::mistake::Mistakes;
+use crate::names::{AbsolutePath, AccountName, VariableName};
+use crate::overlay::{
+    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, RenderRow, Scope,
+    SecretKind, SecretRow, SetUid, SetupRow, StateRow, UserDef,
+};
+use crate::overlay_rows::Mode;
+use crate::pattern::{Pattern, Templates, pattern, pattern_or, patterns};
+use crate::probe::{ProbeKind, read_command, read_probe};
+
+/// Numbers for fixed accounts: above Debian's own, below what adduser gives out.
+const FIXED_IDS: std::ops::RangeInclusive<u64> = 300..=899;
+
+/// Files of `/etc` that are never rendered: they are part of the image or belong to PID 1.
+const NEVER_RENDERED: [&str; 6] = [
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/shadow",
+    "/etc/gshadow",
+    "/etc/machine-id",
+    "/etc/fstab",
+];
+
+/// How long a setup step may take when the entry does not say, in seconds.
+const SETUP_TIMEOUT: u64 = 120;
+
+pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistakes> {
+    read(name, text, |root| {
+        root.allow(&[
+            "summary", "needs", "packages", "units", "early", "debconf", "users", "groups",
+            "listen", "egress", "state", "dropped", "setuid", "render", "secret", "check", "setup",
+            "health", "trim",
+        ]);
+        Some(OverlayDef {
+            needs: root.plain_texts("needs"),
+            packages: root.plain_texts("packages"),
+            units: root.plain_texts("units"),
+            early: root.plain_texts("early"),
+            debconf: read_named(root, "debconf", read_answer),
+            users: read_named(root, "users", read_user),
+            groups: read_named(root, "groups", read_group),
+            listen: read_rows(root, "listen", read_listen),
+            egress: read_rows(root, "egress", read_egress),
+            state: read_rows(root, "state", read_state),
+            dropped: read_rows(root, "dropped", read_dropped),
+            setuid: read_rows(root, "setuid", read_setuid),
+            render: read_rows(root, "render", read_render),
+            secrets: read_rows(root, "secret", read_secret),
+            checks: read_rows(root, "check", read_check),
+            setups: read_rows(root, "setup", read_setup),
+            health: read_rows(root, "health", read_health),
+            trim: read_rows(root, "trim", read_trim),
+            summary: root.text("summary")?,
+        })
+    })
+}
+
+fn read_rows<T>(
+    root: &Section<'_, '_>,
+    key: &str,
+    row: fn(&Section<'_, '_>) -> Option<T>,
+) -> Vec<T> {
+    root.sections(key).iter().filter_map(row).collect()
+}
+
+fn read_named<K: FromStr<Err: Display> + Ord, T>(
+    root: &Section<'_, '_>,
+    key: &str,
+    row: fn(&Section<'_, '_>) -> Option<T>,
+) -> BTreeMap<K, T> {
+    let Some(section) = root.optional_section(key) else {
+        return BTreeMap::new();
+    };
+    section
+        .named_sections()
+        .into_iter()
+        .filter_map(|(name, entry)| Some((name, row(&entry)?)))
+        .collect()
+}
+
+fn read_answer(row: &Section<'_, '_>) -> Option<DebconfAnswer> {
+    row.allow(&["type", "value"]);
+    let kind = row.text("type");
+    let value = row.text("value");
+    Some(DebconfAnswer {
+        kind: kind?,
+        value: value?,
+    })
+}
+
+fn read_user(row: &Section<'_, '_>) -> Option<UserDef> {
+    row.allow(&["uid", "groups", "home", "shell"]);
+    let uid = row
+        .integer("uid", FIXED_IDS)
+        .and_then(|uid| u32::try_from(uid).ok());
+    let groups = row.plain_texts("groups");
+    let home = text_or(row, "home", "/nonexistent");
+    let shell = text_or(row, "shell", "/usr/sbin/nologin");
+    Some(UserDef {
+        uid: uid?,
+        groups,
+        home: home?,
+        shell: shell?,
+    })
+}
+
+fn read_group(row: &Section<'_, '_>) -> Option<u32> {
+    row.allow(&["gid"]);
+    row.integer("gid", FIXED_IDS)
+        .and_then(|gid| u32::try_from(gid).ok())
+}
+
+fn read_listen(row: &Section<'_, '_>) -> Option<Listen> {
+    row.allow(&["port", "proto", "zone", "unit"]);
+    let port = read_port(row);
+    let protocol = row.text("proto");
+    let zone = row.text("zone");
+    let unit = row.text("unit");
+    Some(Listen {
+        port: port?,
+        protocol: protocol?,
+        zone: zone?,
+        unit: unit?,
+    })
+}
+
+fn read_egress(row: &Section<'_, '_>) -> Option<Egress> {
+    row.allow(&["user", "proto", "port", "zone"]);
+    let user = row.text("user");
+    let protocol = row.text("proto");
+    let port = read_port(row);
+    let zone = row.text("zone");
+    Some(Egress {
+        user: user?,
+        protocol: protocol?,
+        port: port?,
+        zone: zone?,
+    })
+}
+
+fn read_state(row: &Section<'_, '_>) -> Option<StateRow> {
+    row.allow(&[
+        "path", "owner", "group", "mode", "class", "nocow", "for", "kinds",
+    ]);
+    let (scope, templates) = read_scope(row);
+    let path = pattern::<AbsolutePath>(row, "path", templates);
+    require_below(row, "path", path.as_ref(), "/var");
+    let owner = pattern(row, "owner", templates);
+    let group = pattern_or(row, "group", templates, owner.clone());
+    let mode = row.text("mode");
+    let class = row.text("class");
+    let nocow = row.flag("nocow");
+    Some(StateRow {
+        path: path?,
+        owner: owner?,
+        group: group?,
+        mode: mode?,
+        class: class?,
+        nocow,
+        scope,
+    })
+}
+
+fn read_dropped(row: &Section<'_, '_>) -> Option<Dropped> {
+    row.allow(&["path", "reason"]);
+    let path = row.text::<AbsolutePath>("path");
+    let reason = row.text("reason");
+    if let Some(path) = path.as_ref().filter(|path| !path.is_below("/var")) {
+        row.note(
+            row.spot_of("path"),
+            format!(
+                "`path` is `{path}`: only paths below `/var` are dropped; use `[[trim]]` for others"
+            ),
+        );
+    }
+    Some(Dropped {
+        path: path?,
+        reason: reason?,
+    })
+}
+
+fn read_setuid(row: &Section<'_, '_>) -> Option<SetUid> {
+    row.allow(&["path", "reason"]);
+    let path = row.text("path");
+    let reason = row.text("reason");
+    Some(SetUid {
+        path: path?,
+        reason: reason?,
+    })
+}
+
+fn read_render(row: &Section<'_, '_>) -> Option<RenderRow> {
+    row.allow(&["template", "to", "mode", "owner", "group", "for", "kinds"]);
+    let (scope, templates) = read_scope(row);
+    let template = row.text("template");
+    let to = pattern::<AbsolutePath>(row, "to", templates);
+    check_target(row, to.as_ref(), &scope);
+    let mode = if row.has("mode") {
+        row.text("mode")
+    } else {
+        Some(Mode::READABLE)
+    };
+    let owner = pattern_or(row, "owner", templates, root_account());
+    let group = pattern_or(row, "group", templates, owner.clone());
+    Some(RenderRow {
+        template: template?,
+        to: to?,
+        mode: mode?,
+        owner: owner?,
+        group: group?,
+        scope,
+    })
+}
+
+/// A rendered file has its usual name below `/etc`; with sites, the name and not the directory tells them apart.
+fn check_target(row: &Section<'_, '_>, to: Option<&Pattern<AbsolutePath>>, scope: &Scope) {
+    require_below(row, "to", to, "/etc");
+    let problem = match to {
+        Some(Pattern::Literal(path)) if NEVER_RENDERED.contains(&path.as_str()) => {
+            "this file belongs to the image and is never rendered"
+        }
+        Some(Pattern::Literal(_)) if !scope.is_host() => {
+            "with `for = \"site\"` each site needs a file of its own: put `{{ site.id }}` into the file name"
+        }
+        Some(Pattern::Template(text))
+            if text
+                .rsplit_once('/')
+                .is_none_or(|(directory, _)| directory.contains('{')) =>
+        {
+            "a template may stand in the file name only: the directory becomes a link in the image"
+        }
+        _ => return,
+    };
+    row.note(row.spot_of("to"), format!("`to`: {problem}"));
+}
+
+fn read_secret(row: &Section<'_, '_>) -> Option<SecretRow> {
+    row.allow(&[
+        "kind",
+        "path",
+        "owner",
+        "group",
+        "mode",
+        "certificate",
+        "names",
+        "for",
+        "kinds",
+    ]);
+    let (scope, templates) = read_scope(row);
+    let kind = read_secret_kind(row, &scope, templates);
+    let path = pattern::<AbsolutePath>(row, "path", templates);
+    require_below(row, "path", path.as_ref(), "/var/lib/casemate");
+    let owner = pattern_or(row, "owner", templates, root_account());
+    let group = pattern_or(row, "group", templates, owner.clone());
+    let mode = if row.has("mode") {
+        row.text("mode")
+    } else {
+        Some(Mode::PRIVATE)
+    };
+    Some(SecretRow {
+        kind: kind?,
+        path: path?,
+        owner: owner?,
+        group: group?,
+        mode: mode?,
+        scope,
+    })
+}
+
+fn read_secret_kind(
+    row: &Section<'_, '_>,
+    scope: &Scope,
+    templates: Templates,
+) -> Option<SecretKind> {
+    let kind = row.text::<crate::names::Word>("kind")?;
+    if kind.as_str() != "tls-self-signed" {
+        for key in ["certificate", "names"]
+            .into_iter()
+            .filter(|key| row.has(key))
+        {
+            row.note(
+                row.spot_of(key),
+                format!("`{key}` is for secrets of kind `tls-self-signed`: remove it"),
+            );
+        }
+    }
+    match kind.as_str() {
+        "random-hex" => Some(SecretKind::RandomHex),
+        "ssh-host-key" => Some(SecretKind::SshHostKey),
+        "tls-self-signed" => {
+            let certificate = pattern::<AbsolutePath>(row, "certificate", templates);
+            require_below(
+                row,
+                "certificate",
+                certificate.as_ref(),
+                "/var/lib/casemate",
+            );
+            let names = patterns(row, "names", with_host(templates));
+            if names.is_empty() && scope.is_host() {
+                row.note(
+                    row.spot(),
+                    "a certificate of the host needs `names`, e.g. `[\"{{ host.hostname }}\"]`"
+                        .to_owned(),
+                );
+            }
+            Some(SecretKind::TlsSelfSigned {
+                certificate: certificate?,
+                names,
+            })
+        }
+        other => {
+            let found = crate::document::shown(other);
+            row.note(row.spot_of("kind"), format!("`{found}` is not a kind of secret: `random-hex`, `ssh-host-key` or `tls-self-signed`"));
+            None
+        }
+    }
+}
+
+fn read_check(row: &Section<'_, '_>) -> Option<CheckRow> {
+    row.allow(&["exec"]);
+    Some(CheckRow {
+        exec: read_command(row, "exec")?,
+    })
+}
+
+fn read_setup(row: &Section<'_, '_>) -> Option<SetupRow> {
+    row.allow(&[
+        "name",
+        "exec",
+        "user",
+        "env",
+        "after",
+        "timeout_seconds",
+        "for",
+        "kinds",
+    ]);
+    let (scope, templates) = read_scope(row);
+    let name = row.text("name");
+    let command = read_command(row, "exec");
+    let exec = patterns(row, "exec", with_host(templates));
+    let user = pattern_or(row, "user", templates, root_account());
+    let env = row
+        .optional_section("env")
+        .map(|section| read_env(&section, with_host(templates)))
+        .unwrap_or_default();
+    let after = row.plain_texts("after");
+    let timeout_seconds = row
+        .optional_integer("timeout_seconds", 1..=3600)
+        .unwrap_or(SETUP_TIMEOUT);
+    command?;
+    Some(SetupRow {
+        name: name?,
+        exec,
+        user: user?,
+        env,
+        after,
+        timeout_seconds,
+        scope,
+    })
+}
+
+fn read_env(
+    section: &Section<'_, '_>,
+    templates: Templates,
+) -> BTreeMap<VariableName, Pattern<crate::names::Word>> {
+    let names = section.names::<VariableName>();
+    names
+        .into_iter()
+        .filter_map(|(name, key)| Some((name, pattern(section, &key, templates)?)))
+        .collect()
+}
+
+fn read_health(row: &Section<'_, '_>) -> Option<HealthRow> {
+    row.allow(&["name", "ssh", "tcp", "unix", "exec", "https", "kinds"]);
+    let name = row.text("name");
+    let probe = read_probe(row);
+    let of_sites = matches!(probe, Some(ProbeKind::Https { .. }));
+    if !of_sites && probe.is_some() && row.has("kinds") {
+        row.note(
+            row.spot_of("kinds"),
+            "`kinds` is for `https` probes: other probes look at the host".to_owned(),
+        );
+    }
+    let scope = if of_sites {
+        Scope::Sites(read_kinds(row))
+    } else {
+        Scope::Host
+    };
+    Some(HealthRow {
+        name: name?,
+        probe: probe?,
+        scope,
+    })
+}
+
+fn read_trim(row: &Section<'_, '_>) -> Option<crate::names::Glob> {
+    row.allow(&["glob"]);
+    row.text("glob")
+}
+
+/// Reads `for` and `kinds`, and says where templates may stand.
+fn read_scope(row: &Section<'_, '_>) -> (Scope, Templates) {
+    match row
+        .optional_text::<crate::names::Word>("for")
+        .as_ref()
+        .map(crate::names::Word::as_str)
+    {
+        Some("site") => return (Scope::Sites(read_kinds(row)), Templates::Site),
+        Some("host") | None => {}
+        Some(other) => {
+            let found = crate::document::shown(other);
+            row.note(
+                row.spot_of("for"),
+                format!("`for` is `{found}`, it must be `host` or `site`"),
+            );
+        }
+    }
+    if row.has("kinds") {
+        row.note(
+            row.spot_of("kinds"),
+            "`kinds` needs `for = \"site\"`".to_owned(),
+        );
+    }
+    (Scope::Host, Templates::Refused)
+}
+
+fn read_kinds(row: &Section<'_, '_>) -> std::collections::BTreeSet<SiteKind> {
+    if row.has("kinds") {
+        return row
+            .some_texts("kinds")
+            .into_iter()
+            .map(|placed| placed.value)
+            .collect();
+    }
+    SiteKind::ALL.into_iter().collect()
+}
+
+/// Commands, variables and names may use what is known of the host even without a site; paths and owners may not.
+fn with_host(templates: Templates) -> Templates {
+    if templates == Templates::Refused {
+        Templates::Host
+    } else {
+        templates
+    }
+}
+
+fn require_below(
+    row: &Section<'_, '_>,
+    key: &str,
+    path: Option<&Pattern<AbsolutePath>>,
+    directory: &str,
+) {
+    let text = match path {
+        Some(Pattern::Literal(path)) => path.as_str(),
+        Some(Pattern::Template(text)) => text,
+        None => return,
+    };
+    if !text
+        .strip_prefix(directory)
+        .is_some_and(|rest| rest.starts_with('/'))
+    {
+        row.note(
+            row.spot_of(key),
+            format!("`{key}` is `{text}`, it must be below `{directory}`"),
+        );
+    }
+}
+
+fn root_account() -> Option<Pattern<AccountName>> {
+    Some(Pattern::Literal(AccountName::root()))
+}
+
+fn text_or<T: FromStr<Err: Display>>(row: &Section<'_, '_>, key: &str, default: &str) -> Option<T> {
+    if row.has(key) {
+        row.text(key)
+    } else {
+        default.parse().ok()
+    }
+}
+
+fn read_port(row: &Section<'_, '_>) -> Option<u16> {
+    row.integer("port", 1..=65535)
+        .and_then(|port| u16::try_from(port).ok())
+}
