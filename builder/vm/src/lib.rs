@@ -1,1 +1,25 @@
-//! `vm`: not yet written.
+//! `vm`: drives a machine (QEMU) or a container (systemd-nspawn) that boots what the builder made.
+//!
+//! Both come from a tree of Debian packages and run in the sandbox of `tools`, so the host needs neither,
+//! and both die with the process that started them. Knows nothing of images, manifests or scenarios.
+
+pub mod accelerator;
+pub mod arguments;
+pub mod container;
+pub mod credential;
+pub mod machine;
+pub mod netns;
+pub mod qmp;
+pub mod serial;
+pub mod spec;
+
+mod cgroup;
+
+pub use accelerator::Accelerator;
+pub use container::{Container, ContainerError, ContainerSpec};
+pub use credential::Credential;
+pub use machine::{Machine, MachineError};
+pub use netns::NetworkNamespace;
+pub use qmp::{Qmp, QmpError};
+pub use serial::{SerialError, SerialLog};
+pub use spec::{Disk, Firmware, Forward, Interface, MachineSpec, Network, Outbound, Persistence};

@@ -137,6 +137,13 @@ impl Sandbox {
         self
     }
 
+    /// Shows several host paths inside, in this order.
+    #[must_use]
+    pub fn binds(mut self, binds: impl IntoIterator<Item = Bind>) -> Self {
+        self.binds.extend(binds);
+        self
+    }
+
     /// Adds an empty file system in memory at this path.
     #[must_use]
     pub fn tmpfs(mut self, target: impl Into<PathBuf>) -> Self {
