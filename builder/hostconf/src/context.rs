@@ -12,6 +12,9 @@ use crate::sealed::SealedImage;
 /// Where rendered files are.
 pub(crate) const RUN: &str = "/run/casemate";
 
+/// Where state of the host itself is.
+const STATE: &str = "/var/lib/casemate";
+
 /// What templates see of a site.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SiteFacts {
@@ -28,10 +31,8 @@ pub(crate) struct SiteFacts {
     aliases: Vec<String>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     wordpress: Option<WordPress>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tls_key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tls_certificate: Option<String>,
+    tls_key: String,
+    tls_certificate: String,
 }
 
 impl SiteFacts {
@@ -53,15 +54,15 @@ impl SiteFacts {
             name: site.name.to_string(),
             aliases: site.aliases.iter().map(ToString::to_string).collect(),
             wordpress,
-            tls_key: None,
-            tls_certificate: None,
+            tls_key: format!("{STATE}/keys/tls/{}.key", account.id()),
+            tls_certificate: format!("{STATE}/keys/tls/{}.crt", account.id()),
         }
     }
 }
 
 /// The context without a site.
 pub(crate) fn host_context(host: &HostConfig, image: &SealedImage, sites: &[SiteFacts]) -> Value {
-    let paths = context! { etc => format!("{RUN}/etc"), state => "/var/lib/casemate" };
+    let paths = context! { etc => format!("{RUN}/etc"), state => STATE };
     context! { host, image, sites, paths }
 }
 

@@ -21,6 +21,7 @@ mod overlay;
 mod overlay_reader;
 mod overlay_rows;
 mod overlay_set;
+mod overlay_work_reader;
 mod pattern;
 mod plan;
 mod planner;

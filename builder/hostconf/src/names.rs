@@ -80,7 +80,7 @@ name!(
     Locale, "a locale: e.g. `en_US`, `de_DE` or `fr`", is_locale
 );
 name!(
-    /// The first account of a WordPress site. The names that every attacker tries are refused.
+    /// The first account of a `WordPress` site. The names that every attacker tries are refused.
     AdminUser, "an account name: 3 to 60 of `a-z`, `0-9`, `.`, `_` and `-`, starting with a letter, and not `admin`, `administrator` or `root`",
     |text| text.len() >= 3 && made_of(text, 60, |byte| is_lower_digit_dash(byte) || b"._".contains(&byte)) && starts_with_letter(text)
         && !["admin", "administrator", "root"].contains(&text)
@@ -196,6 +196,7 @@ impl AbsolutePath {
     }
 
     /// The same path below another root, e.g. `/etc/hosts` below `/run/casemate`.
+    #[must_use]
     pub fn below(&self, root: &str) -> Self {
         Self(format!("{root}{}", self.0))
     }

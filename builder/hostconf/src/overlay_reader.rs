@@ -7,14 +7,13 @@ use std::str::FromStr;
 use crate::document::{Section, read};
 use crate::host::SiteKind;
 use crate::mistake::Mistakes;
-use crate::names::{AbsolutePath, AccountName, VariableName};
+use crate::names::{AbsolutePath, AccountName, Word};
 use crate::overlay::{
-    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, RenderRow, Scope,
-    SecretKind, SecretRow, SetUid, SetupRow, StateRow, UserDef,
+    DebconfAnswer, Dropped, Egress, Listen, OverlayDef, RenderRow, Scope, SetUid, StateRow, UserDef,
 };
 use crate::overlay_rows::Mode;
-use crate::pattern::{Pattern, Templates, pattern, pattern_or, patterns};
-use crate::probe::{ProbeKind, read_command, read_probe};
+use crate::overlay_work_reader::{read_check, read_health, read_secret, read_setup};
+use crate::pattern::{Pattern, Templates, pattern, pattern_or};
 
 /// Numbers for fixed accounts: above Debian's own, below what adduser gives out.
 const FIXED_IDS: std::ops::RangeInclusive<u64> = 300..=899;
@@ -28,9 +27,6 @@ const NEVER_RENDERED: [&str; 6] = [
     "/etc/machine-id",
     "/etc/fstab",
 ];
-
-/// How long a setup step may take when the entry does not say, in seconds.
-const SETUP_TIMEOUT: u64 = 120;
 
 pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistakes> {
     read(name, text, |root| {
@@ -208,7 +204,7 @@ fn read_render(row: &Section<'_, '_>) -> Option<RenderRow> {
     } else {
         Some(Mode::READABLE)
     };
-    let owner = pattern_or(row, "owner", templates, root_account());
+    let owner = pattern_or(row, "owner", templates, Some(root_account()));
     let group = pattern_or(row, "group", templates, owner.clone());
     Some(RenderRow {
         template: template?,
@@ -242,177 +238,14 @@ fn check_target(row: &Section<'_, '_>, to: Option<&Pattern<AbsolutePath>>, scope
     row.note(row.spot_of("to"), format!("`to`: {problem}"));
 }
 
-fn read_secret(row: &Section<'_, '_>) -> Option<SecretRow> {
-    row.allow(&[
-        "kind",
-        "path",
-        "owner",
-        "group",
-        "mode",
-        "certificate",
-        "names",
-        "for",
-        "kinds",
-    ]);
-    let (scope, templates) = read_scope(row);
-    let kind = read_secret_kind(row, &scope, templates);
-    let path = pattern::<AbsolutePath>(row, "path", templates);
-    require_below(row, "path", path.as_ref(), "/var/lib/casemate");
-    let owner = pattern_or(row, "owner", templates, root_account());
-    let group = pattern_or(row, "group", templates, owner.clone());
-    let mode = if row.has("mode") {
-        row.text("mode")
-    } else {
-        Some(Mode::PRIVATE)
-    };
-    Some(SecretRow {
-        kind: kind?,
-        path: path?,
-        owner: owner?,
-        group: group?,
-        mode: mode?,
-        scope,
-    })
-}
-
-fn read_secret_kind(
-    row: &Section<'_, '_>,
-    scope: &Scope,
-    templates: Templates,
-) -> Option<SecretKind> {
-    let kind = row.text::<crate::names::Word>("kind")?;
-    if kind.as_str() != "tls-self-signed" {
-        for key in ["certificate", "names"]
-            .into_iter()
-            .filter(|key| row.has(key))
-        {
-            row.note(
-                row.spot_of(key),
-                format!("`{key}` is for secrets of kind `tls-self-signed`: remove it"),
-            );
-        }
-    }
-    match kind.as_str() {
-        "random-hex" => Some(SecretKind::RandomHex),
-        "ssh-host-key" => Some(SecretKind::SshHostKey),
-        "tls-self-signed" => {
-            let certificate = pattern::<AbsolutePath>(row, "certificate", templates);
-            require_below(
-                row,
-                "certificate",
-                certificate.as_ref(),
-                "/var/lib/casemate",
-            );
-            let names = patterns(row, "names", with_host(templates));
-            if names.is_empty() && scope.is_host() {
-                row.note(
-                    row.spot(),
-                    "a certificate of the host needs `names`, e.g. `[\"{{ host.hostname }}\"]`"
-                        .to_owned(),
-                );
-            }
-            Some(SecretKind::TlsSelfSigned {
-                certificate: certificate?,
-                names,
-            })
-        }
-        other => {
-            let found = crate::document::shown(other);
-            row.note(row.spot_of("kind"), format!("`{found}` is not a kind of secret: `random-hex`, `ssh-host-key` or `tls-self-signed`"));
-            None
-        }
-    }
-}
-
-fn read_check(row: &Section<'_, '_>) -> Option<CheckRow> {
-    row.allow(&["exec"]);
-    Some(CheckRow {
-        exec: read_command(row, "exec")?,
-    })
-}
-
-fn read_setup(row: &Section<'_, '_>) -> Option<SetupRow> {
-    row.allow(&[
-        "name",
-        "exec",
-        "user",
-        "env",
-        "after",
-        "timeout_seconds",
-        "for",
-        "kinds",
-    ]);
-    let (scope, templates) = read_scope(row);
-    let name = row.text("name");
-    let command = read_command(row, "exec");
-    let exec = patterns(row, "exec", with_host(templates));
-    let user = pattern_or(row, "user", templates, root_account());
-    let env = row
-        .optional_section("env")
-        .map(|section| read_env(&section, with_host(templates)))
-        .unwrap_or_default();
-    let after = row.plain_texts("after");
-    let timeout_seconds = row
-        .optional_integer("timeout_seconds", 1..=3600)
-        .unwrap_or(SETUP_TIMEOUT);
-    command?;
-    Some(SetupRow {
-        name: name?,
-        exec,
-        user: user?,
-        env,
-        after,
-        timeout_seconds,
-        scope,
-    })
-}
-
-fn read_env(
-    section: &Section<'_, '_>,
-    templates: Templates,
-) -> BTreeMap<VariableName, Pattern<crate::names::Word>> {
-    let names = section.names::<VariableName>();
-    names
-        .into_iter()
-        .filter_map(|(name, key)| Some((name, pattern(section, &key, templates)?)))
-        .collect()
-}
-
-fn read_health(row: &Section<'_, '_>) -> Option<HealthRow> {
-    row.allow(&["name", "ssh", "tcp", "unix", "exec", "https", "kinds"]);
-    let name = row.text("name");
-    let probe = read_probe(row);
-    let of_sites = matches!(probe, Some(ProbeKind::Https { .. }));
-    if !of_sites && probe.is_some() && row.has("kinds") {
-        row.note(
-            row.spot_of("kinds"),
-            "`kinds` is for `https` probes: other probes look at the host".to_owned(),
-        );
-    }
-    let scope = if of_sites {
-        Scope::Sites(read_kinds(row))
-    } else {
-        Scope::Host
-    };
-    Some(HealthRow {
-        name: name?,
-        probe: probe?,
-        scope,
-    })
-}
-
 fn read_trim(row: &Section<'_, '_>) -> Option<crate::names::Glob> {
     row.allow(&["glob"]);
     row.text("glob")
 }
 
 /// Reads `for` and `kinds`, and says where templates may stand.
-fn read_scope(row: &Section<'_, '_>) -> (Scope, Templates) {
-    match row
-        .optional_text::<crate::names::Word>("for")
-        .as_ref()
-        .map(crate::names::Word::as_str)
-    {
+pub(crate) fn read_scope(row: &Section<'_, '_>) -> (Scope, Templates) {
+    match row.optional_text::<Word>("for").as_ref().map(Word::as_str) {
         Some("site") => return (Scope::Sites(read_kinds(row)), Templates::Site),
         Some("host") | None => {}
         Some(other) => {
@@ -432,7 +265,7 @@ fn read_scope(row: &Section<'_, '_>) -> (Scope, Templates) {
     (Scope::Host, Templates::Refused)
 }
 
-fn read_kinds(row: &Section<'_, '_>) -> std::collections::BTreeSet<SiteKind> {
+pub(crate) fn read_kinds(row: &Section<'_, '_>) -> std::collections::BTreeSet<SiteKind> {
     if row.has("kinds") {
         return row
             .some_texts("kinds")
@@ -443,39 +276,25 @@ fn read_kinds(row: &Section<'_, '_>) -> std::collections::BTreeSet<SiteKind> {
     SiteKind::ALL.into_iter().collect()
 }
 
-/// Commands, variables and names may use what is known of the host even without a site; paths and owners may not.
-fn with_host(templates: Templates) -> Templates {
-    if templates == Templates::Refused {
-        Templates::Host
-    } else {
-        templates
-    }
-}
-
-fn require_below(
+pub(crate) fn require_below(
     row: &Section<'_, '_>,
     key: &str,
     path: Option<&Pattern<AbsolutePath>>,
     directory: &str,
 ) {
-    let text = match path {
-        Some(Pattern::Literal(path)) => path.as_str(),
-        Some(Pattern::Template(text)) => text,
-        None => return,
-    };
-    if !text
-        .strip_prefix(directory)
-        .is_some_and(|rest| rest.starts_with('/'))
+    if let Some(path) = path
+        .and_then(Pattern::sample)
+        .filter(|path| !path.is_below(directory))
     {
         row.note(
             row.spot_of(key),
-            format!("`{key}` is `{text}`, it must be below `{directory}`"),
+            format!("`{key}` is `{path}`, it must be below `{directory}`"),
         );
     }
 }
 
-fn root_account() -> Option<Pattern<AccountName>> {
-    Some(Pattern::Literal(AccountName::root()))
+pub(crate) fn root_account() -> Pattern<AccountName> {
+    Pattern::Literal(AccountName::root())
 }
 
 fn text_or<T: FromStr<Err: Display>>(row: &Section<'_, '_>, key: &str, default: &str) -> Option<T> {

@@ -55,6 +55,13 @@ impl<T: FromStr<Err: Display> + Clone> Pattern<T> {
         }
     }
 
+    /// The value for the sample site, for rules that hold for every site.
+    pub(crate) fn sample(&self) -> Option<T> {
+        sample_contexts()
+            .ok()
+            .and_then(|(_, site)| self.resolve(&site).ok())
+    }
+
     /// Reads a text of a document.
     fn read(
         section: &Section<'_, '_>,

@@ -74,14 +74,10 @@ impl<'p> Planner<'p> {
         image: &SealedImage,
     ) -> Self {
         let mut errors = Vec::new();
-        let siteless = host_context(host, image, &[]);
         let mut facts = Vec::new();
         for site in host.sites() {
             match assignments.account(&site.name) {
-                Some(account) => facts.push((
-                    site,
-                    with_tls(SiteFacts::new(site, account), site, &siteless, overlays),
-                )),
+                Some(account) => facts.push((site, SiteFacts::new(site, account))),
                 None => errors.extend(
                     overlays
                         .iter()
@@ -349,32 +345,6 @@ fn setup_step(entry: &Entry<'_>, row: &SetupRow) -> Result<SetupStep, PlanError>
         after: row.after.clone(),
         timeout_seconds: row.timeout_seconds,
     })
-}
-
-/// The paths of a site's key and certificate come from the first `[[secret]]` that makes them: they are said once.
-fn with_tls(
-    mut facts: SiteFacts,
-    site: &Site,
-    siteless: &Value,
-    overlays: &OverlaySet,
-) -> SiteFacts {
-    let context = site_context(siteless, &facts);
-    let rows = overlays
-        .iter()
-        .flat_map(|overlay| &overlay.def.secrets)
-        .filter(|row| row.scope.fits(site.content.kind()));
-    for row in rows {
-        if let SecretKind::TlsSelfSigned { certificate, .. } = &row.kind {
-            // A template that fails here fails again as a secret, where it is reported.
-            facts.tls_key = row.path.resolve(&context).ok().map(|path| path.to_string());
-            facts.tls_certificate = certificate
-                .resolve(&context)
-                .ok()
-                .map(|path| path.to_string());
-            return facts;
-        }
-    }
-    facts
 }
 
 fn no_account(overlay: &OverlayName, site: &Site) -> PlanError {

@@ -56,7 +56,7 @@ pub(crate) fn sample_contexts() -> Result<(Value, Value), Mistakes> {
     let sites: Vec<SiteFacts> = host
         .sites()
         .zip(SiteAccount::pool(image.sites))
-        .map(|(site, account)| with_tls(site, account))
+        .map(|(site, account)| SiteFacts::new(site, account))
         .collect();
     let base = host_context(&host, &image, &sites);
     let site = sites
@@ -64,13 +64,6 @@ pub(crate) fn sample_contexts() -> Result<(Value, Value), Mistakes> {
         .map(|site| site_context(&base, site))
         .unwrap_or_default();
     Ok((base, site))
-}
-
-fn with_tls(site: &crate::host::Site, account: SiteAccount) -> SiteFacts {
-    let mut facts = SiteFacts::new(site, account);
-    facts.tls_key = Some("/var/lib/casemate/keys/tls/sample.key".to_owned());
-    facts.tls_certificate = Some("/var/lib/casemate/keys/tls/sample.crt".to_owned());
-    facts
 }
 
 #[cfg(test)]

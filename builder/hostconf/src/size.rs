@@ -47,7 +47,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, letter) = [(1 << 30, 'G'), (1 << 20, 'M')]
             .into_iter()
-            .find(|(unit, _)| self.0 % unit == 0)
+            .find(|(unit, _)| self.0.is_multiple_of(*unit))
             .unwrap_or((1 << 10, 'K'));
         write!(out, "{}{letter}", self.0 / unit)
     }
