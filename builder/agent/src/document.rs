@@ -34,6 +34,11 @@ pub fn store(host: Host<'_>, candidate: &Candidate, serial: u64) -> Result<(), F
     Ok(())
 }
 
+/// Keeps the id of this host, in case its source cannot be read the next time.
+pub fn store_host_id(host: Host<'_>, id: Option<&str>) -> Result<(), FileError> {
+    id.map_or(Ok(()), |id| host.files.write(&host.paths.host_id(), format!("{id}\n").as_bytes(), Access::PUBLIC))
+}
+
 /// The highest serial that this host ever accepted; 0 before the first.
 pub fn highest_serial(paths: &Paths) -> u64 {
     fs::read_to_string(paths.serial()).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)

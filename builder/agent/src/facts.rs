@@ -23,7 +23,6 @@ use crate::status::Status;
 pub fn look(paths: &Paths, status: &mut Status) {
     status.addresses = addresses();
     status.ssh_keys = ssh_fingerprints(&paths.ssh_keys());
-    status.certificate = fs::read(paths.certificate()).ok().and_then(|pem| certificate_fingerprint(&pem));
 }
 
 /// Addresses of all interfaces that others can reach; link-local ones only when there is nothing else.

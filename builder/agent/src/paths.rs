@@ -78,6 +78,11 @@ impl Paths {
         self.state().join("serial")
     }
 
+    /// The id that a source gave to this host.
+    pub fn host_id(&self) -> PathBuf {
+        self.state().join("host-id")
+    }
+
     /// Which site has which account of the pool.
     pub fn sites(&self) -> PathBuf {
         self.state().join("sites.toml")
@@ -101,11 +106,6 @@ impl Paths {
     /// The TLS key and certificate.
     pub fn tls(&self) -> PathBuf {
         self.keys().join("tls")
-    }
-
-    /// The host's certificate, PEM.
-    pub fn certificate(&self) -> PathBuf {
-        self.tls().join("certificate.pem")
     }
 
     /// What is made afresh at each boot.
@@ -133,9 +133,14 @@ impl Paths {
         self.run().join("screen.txt")
     }
 
-    /// Present while the services may run; made last of all.
-    pub fn personalised(&self) -> PathBuf {
-        self.run().join("personalised")
+    /// The questions of the health gate.
+    pub fn probes(&self) -> PathBuf {
+        self.run().join("probes.json")
+    }
+
+    /// Held by the one agent that changes the host.
+    pub fn lock(&self) -> PathBuf {
+        self.at("/run/casemate-agent.lock")
     }
 
     /// Private mount points of the sources.

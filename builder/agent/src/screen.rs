@@ -10,11 +10,27 @@ use crate::status::Status;
 const WIDTH: usize = 80;
 /// Lines of a serial console; the last one stays free for the cursor.
 const HEIGHT: usize = 23;
+/// Sites whose certificate is shown; more would push what is wrong off the screen.
+const CERTIFICATES: usize = 3;
 /// Columns of the label before a fact.
 const LABEL: usize = 9;
 
-/// Draws the status.
+/// Draws the status so that it fits on one screen.
 pub fn draw(status: &Status) -> String {
+    frame(fit(lines(status)))
+}
+
+/// Draws all of the status, however long it is.
+pub fn full(status: &Status) -> String {
+    frame(lines(status))
+}
+
+fn frame(mut lines: Vec<String>) -> String {
+    lines.push("=".repeat(WIDTH - 1));
+    lines.join("\n") + "\n"
+}
+
+fn lines(status: &Status) -> Vec<String> {
     let mut lines = vec!["=".repeat(WIDTH - 1), title(status)];
     if status.development {
         lines.push(" *** DEVELOPMENT IMAGE, made with throw-away keys: never use it in earnest ***".to_owned());
@@ -22,9 +38,7 @@ pub fn draw(status: &Status) -> String {
     lines.push("-".repeat(WIDTH - 1));
     lines.extend(facts(status));
     lines.extend(trouble(status));
-    lines = fit(lines);
-    lines.push("=".repeat(WIDTH - 1));
-    lines.join("\n") + "\n"
+    lines
 }
 
 fn title(status: &Status) -> String {
@@ -42,7 +56,7 @@ fn facts(status: &Status) -> Vec<String> {
     let addresses = if status.addresses.is_empty() { "none yet".to_owned() } else { status.addresses.join(" ") };
     lines.extend(wrap(&addresses, WIDTH - 2 - LABEL).iter().take(3).map(|part| fact("address", part)));
     lines.extend(status.ssh_keys.iter().map(|key| fact("ssh key", key)));
-    lines.extend(status.certificate.iter().map(|certificate| format!(" tls key  {}", plain(certificate))).map(|l| cut_fingerprint(&l)));
+    lines.extend(certificates(status));
     if !status.health.is_empty() {
         let good: Vec<&str> = status.health.iter().filter(|check| check.passes()).map(|check| check.name.as_str()).collect();
         lines.extend(wrap(&good.join(" "), WIDTH - 2 - LABEL).iter().take(3).map(|part| fact("good", part)));
@@ -50,9 +64,18 @@ fn facts(status: &Status) -> Vec<String> {
     lines
 }
 
-/// A SHA-256 in hex is too long for the label column by a few places; it loses blanks, never digits.
-fn cut_fingerprint(line: &str) -> String {
-    if line.len() < WIDTH { line.to_owned() } else { line.replacen(" tls key  ", " tls ", 1) }
+/// A SHA-256 in hex fills a line of its own.
+fn certificates(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    for certificate in status.certificates.iter().take(CERTIFICATES) {
+        lines.push(fact("tls", &certificate.name));
+        lines.push(cut(&format!("   {}", certificate.fingerprint)));
+    }
+    let more = status.certificates.len().saturating_sub(CERTIFICATES);
+    if 0 < more {
+        lines.push(fact("", &format!("and {more} more: `casemate-agent status`")));
+    }
+    lines
 }
 
 fn trouble(status: &Status) -> Vec<String> {
@@ -132,6 +155,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::Certificate;
     use crate::status::CheckResult;
 
     fn healthy() -> Status {
@@ -144,7 +168,7 @@ mod tests {
             origin: Some("the ESP".into()),
             addresses: vec!["192.0.2.7".into(), "2001:db8::7".into()],
             ssh_keys: vec!["ED25519 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into()],
-            certificate: Some(format!("sha256:{}", "0f".repeat(32))),
+            certificates: vec![Certificate { name: "www.example.org".into(), fingerprint: format!("sha256:{}", "0f".repeat(32)) }],
             health: vec![CheckResult { name: "ssh".into(), failure: None }],
             ..Status::default()
         }
@@ -160,7 +184,8 @@ mod tests {
  document serial 3 from the ESP
  address  192.0.2.7 2001:db8::7
  ssh key  ED25519 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU
- tls sha256:0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f
+ tls      www.example.org
+   sha256:0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f
  good     ssh
 ===============================================================================
 ";
@@ -197,6 +222,7 @@ mod tests {
             development: true,
             hostname: Some("x".repeat(253)),
             addresses: vec!["2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff".into(); 40],
+            certificates: vec![healthy().certificates.remove(0); 9],
             problems: vec!["y ".repeat(300), "z".repeat(300)],
             ..healthy()
         };

@@ -78,10 +78,10 @@ fn judge<D: Document>(
     parse: impl Fn(&Verified<Vec<u8>>) -> Result<D, Vec<String>>,
 ) -> Result<D, Vec<String>> {
     let signature = candidate.signature.as_deref().ok_or_else(|| {
-        vec!["there is no signature beside it: sign it with `casemate personalise` and put `host.toml.sig` in the same place".to_owned()]
+        vec!["host.toml has no signature beside it: sign it with `casemate personalise` and put `host.toml.sig` in the same place".to_owned()]
     })?;
     let verified = bundle::verify(&candidate.document, signature, Context::Host, rules.trusted, NonZeroUsize::MIN)
-        .map_err(|error| vec![error.to_string()])?;
+        .map_err(|error| vec![format!("host.toml is not trusted: {error}")])?;
     let document = parse(&verified)?;
     check_host(document.host_id(), host_id)?;
     check_serial(document.serial(), rules.highest_serial)?;
@@ -93,7 +93,7 @@ fn check_host(wanted: Option<&str>, ours: Option<&str>) -> Result<(), Vec<String
         (None, _) => Ok(()),
         (Some(wanted), Some(ours)) if wanted == ours => Ok(()),
         (Some(wanted), ours) => Err(vec![format!(
-            "it is for host `{wanted}`, and this host is `{}`: write host = \"any\", or the id into `/casemate/host-id` on the ESP",
+            "host.toml is for host `{wanted}`, and this host is `{}`: write host = \"any\", or the id into `/casemate/host-id` on the ESP",
             ours.unwrap_or("without an id")
         )]),
     }
@@ -103,7 +103,7 @@ fn check_serial(found: u64, highest: u64) -> Result<(), Vec<String>> {
     if highest <= found {
         return Ok(());
     }
-    Err(vec![format!("serial {found} is older than {highest}, which this host has accepted: raise the serial and sign again")])
+    Err(vec![format!("host.toml with serial {found} is older than {highest}, which this host has accepted: raise the serial and sign again")])
 }
 
 /// The place of the highest serial; among equals the preferred origin.
@@ -119,7 +119,7 @@ fn conflict<D: Document>(chosen: &Chosen<D>, other: &Chosen<D>) -> Option<Refusa
         return None;
     }
     let (used, origin): (Origin, Origin) = (chosen.candidate.origin, other.candidate.origin);
-    Some(Refusal { origin, reason: format!("it differs from {used} and has the same serial {serial}: raise the serial and sign again") })
+    Some(Refusal { origin, reason: format!("host.toml differs from {used} and has the same serial {serial}: raise the serial and sign again") })
 }
 
 #[cfg(test)]
@@ -229,7 +229,7 @@ mod tests {
     fn reports_all_mistakes_of_a_document() {
         let selection = choose(vec![good(Origin::Seed, "nonsense")], 0);
         let reasons: Vec<_> = selection.refusals.iter().map(ToString::to_string).collect();
-        assert_eq!(reasons, ["host.toml from the seed volume: line 1", "host.toml from the seed volume: line 2"]);
+        assert_eq!(reasons, ["from the seed volume: line 1", "from the seed volume: line 2"]);
     }
 
     #[test]

@@ -26,14 +26,23 @@ pub struct Status {
     pub addresses: Vec<String>,
     /// Fingerprints of the ssh host keys.
     pub ssh_keys: Vec<String>,
-    /// Fingerprint of the TLS certificate: `sha256:` and 64 hex digits.
-    pub certificate: Option<String>,
+    /// The certificates of the sites.
+    pub certificates: Vec<Certificate>,
     /// Result of each health check.
     pub health: Vec<CheckResult>,
     /// What keeps the host from working, each with what to do.
     pub problems: Vec<String>,
     /// What the operator should know although the host works.
     pub notices: Vec<String>,
+}
+
+/// A certificate that a site shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Name of the site.
+    pub name: String,
+    /// `sha256:` and 64 hex digits, over the whole certificate.
+    pub fingerprint: String,
 }
 
 /// How far the host has come.
@@ -84,15 +93,27 @@ impl Status {
     pub fn tokens(&self) -> Vec<String> {
         match self.phase {
             Phase::Waiting => self.problems.iter().map(|problem| format!("casemate: waiting: {problem}")).collect(),
-            Phase::Personalised => vec![format!(
-                "casemate: personalised as {} serial {} certificate {}",
-                self.hostname.as_deref().unwrap_or("?"),
-                self.serial.unwrap_or_default(),
-                self.certificate.as_deref().unwrap_or("none"),
-            )],
+            Phase::Personalised => self.identity(),
             Phase::Healthy => vec!["casemate: healthy".to_owned()],
             Phase::Unhealthy => self.failing().map(|line| format!("casemate: unhealthy: {line}")).collect(),
         }
+    }
+
+    /// Whether nothing is known to be wrong.
+    pub fn is_well(&self) -> bool {
+        matches!(self.phase, Phase::Personalised | Phase::Healthy) && self.problems.is_empty()
+    }
+
+    fn identity(&self) -> Vec<String> {
+        let keys = self.ssh_keys.iter().map(|key| format!("casemate: ssh-key {key}"));
+        let certificates = self.certificates.iter().map(|Certificate { name, fingerprint }| format!("casemate: certificate {name} {fingerprint}"));
+        let personalised = format!(
+            "casemate: personalised as {} serial {} certificate {}",
+            self.hostname.as_deref().unwrap_or("?"),
+            self.serial.unwrap_or_default(),
+            self.certificates.first().map_or("none", |certificate| &certificate.fingerprint),
+        );
+        keys.chain(certificates).chain([personalised]).collect()
     }
 
     /// The checks that fail, with the reason.
@@ -120,10 +141,20 @@ mod tests {
             phase: Phase::Personalised,
             hostname: Some("web1.example.org".into()),
             serial: Some(3),
-            certificate: Some("sha256:00ff".into()),
+            ssh_keys: vec!["ED25519 SHA256:x".into()],
+            certificates: vec![Certificate { name: "www.example.org".into(), fingerprint: "sha256:00ff".into() }],
             ..Status::default()
         };
-        assert_eq!(status.tokens(), ["casemate: personalised as web1.example.org serial 3 certificate sha256:00ff"]);
+        assert_eq!(
+            status.tokens(),
+            [
+                "casemate: ssh-key ED25519 SHA256:x",
+                "casemate: certificate www.example.org sha256:00ff",
+                "casemate: personalised as web1.example.org serial 3 certificate sha256:00ff",
+            ]
+        );
+        let without_sites = Status { certificates: vec![], ssh_keys: vec![], ..status };
+        assert_eq!(without_sites.tokens(), ["casemate: personalised as web1.example.org serial 3 certificate none"]);
     }
 
     #[test]

@@ -112,7 +112,7 @@ mod tests {
     fn secrets(tree: &Tree, names: &[&str]) -> Vec<Secret> {
         let keys = tree.paths.keys();
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let tls = Kind::TlsSelfSigned { certificate: tree.paths.certificate(), names };
+        let tls = Kind::TlsSelfSigned { certificate: tree.paths.tls().join("certificate.pem"), names };
         let kinds = [(Kind::RandomHex, "random"), (Kind::SshHostKey, "ssh/ed25519"), (tls, "tls/key.pem")];
         kinds.map(|(kind, path)| Secret { kind, path: keys.join(path), access: Access::SECRET }).to_vec()
     }

@@ -70,7 +70,7 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "host.toml from {}: {}", self.origin, self.reason)
+        write!(out, "from {}: {}", self.origin, self.reason)
     }
 }
 

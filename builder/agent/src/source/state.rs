@@ -1,11 +1,17 @@
 //! The copy of the document that this host accepted last.
 
 use super::Gathered;
+use super::Names;
 use super::Origin;
-use super::read_folder;
 use crate::paths::Paths;
 
-/// Reads the folder that the link `accepted` points to.
+/// Reads the folder that the link `accepted` points to, and the id that the host had then.
 pub fn read(paths: &Paths, gathered: &mut Gathered) {
-    read_folder(gathered, Origin::State, &paths.accepted());
+    let folder = paths.accepted();
+    let names = Names {
+        document: &folder.join("host.toml"),
+        signature: &folder.join("host.toml.sig"),
+        host_id: &paths.host_id(),
+    };
+    gathered.read(Origin::State, &names);
 }

@@ -1,0 +1,114 @@
+//! The gate: all probes, again and again until they pass or the time is over.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tools::Tool;
+
+use super::http::Expected;
+use super::pinned;
+use super::probe;
+use super::probe::TIMEOUT;
+use crate::checks::reason;
+use crate::host::Host;
+use crate::status::CheckResult;
+use crate::work::Probe;
+use crate::work::Question;
+
+/// Services may start slowly, above all under emulation.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+/// Pause between two rounds.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Port of all sites.
+const HTTPS: u16 = 443;
+
+/// Asks each service once.
+pub fn ask(host: Host<'_>, probes: &[Probe]) -> Vec<CheckResult> {
+    probes.iter().map(|probe| CheckResult { name: probe.name.clone(), failure: question(host, &probe.question).err() }).collect()
+}
+
+/// Asks until every service works; what works is not asked again in the same wait.
+pub fn wait(host: Host<'_>, probes: &[Probe], patience: Duration) -> Vec<CheckResult> {
+    let end = Instant::now() + patience;
+    let mut results = ask(host, probes);
+    while results.iter().any(|result| !result.passes()) && Instant::now() < end {
+        std::thread::sleep(PAUSE.min(patience));
+        for (result, probe) in results.iter_mut().zip(probes).filter(|(result, _)| !result.passes()) {
+            result.failure = question(host, &probe.question).err();
+        }
+    }
+    results
+}
+
+fn question(host: Host<'_>, question: &Question) -> Result<(), String> {
+    match question {
+        Question::Ssh(port) => probe::ssh(*port, TIMEOUT).map_err(|error| error.to_string()),
+        Question::Tcp(port) => probe::tcp(*port, TIMEOUT).map(drop).map_err(|error| error.to_string()),
+        Question::Unix(path) => probe::unix(path).map_err(|error| error.to_string()),
+        Question::Exec(command) => exec(host, command),
+        Question::Https { name, path, expect, certificate } => {
+            let expected = Expected { status: 200, text: expect.clone() };
+            https(&probe::Page { port: HTTPS, name, path, expected: &expected }, certificate)
+        }
+    }
+}
+
+fn exec(host: Host<'_>, command: &[String]) -> Result<(), String> {
+    let Some((program, arguments)) = command.split_first() else { return Err("no program is named".to_owned()) };
+    let tool = Tool::new(program).args(arguments).timeout(TIMEOUT);
+    host.runner.run(&tool).map(drop).map_err(|error| reason("probe", &error))
+}
+
+fn https(page: &probe::Page<'_>, certificate: &Path) -> Result<(), String> {
+    let pem = fs::read(certificate).map_err(|error| format!("cannot read `{}`: {error}", certificate.display()))?;
+    let der = CertificateDer::from_pem_slice(&pem).map_err(|error| format!("`{}`: {error}", certificate.display()))?;
+    let config = pinned::client(der).map_err(|error| error.to_string())?;
+    probe::https(page, &config, TIMEOUT).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Tree;
+
+    fn exec_probe(name: &str) -> Probe {
+        Probe { name: name.to_owned(), question: Question::Exec(vec![format!("/bin/{name}")]) }
+    }
+
+    #[test]
+    fn tells_which_service_fails_and_why() {
+        let tree = Tree::new();
+        tree.programs.fail("/bin/bad", "no such table");
+        let results = ask(tree.host(), &[exec_probe("good"), exec_probe("bad")]);
+        assert!(results[0].passes());
+        assert!(results[1].failure.as_ref().unwrap().contains("no such table"), "{results:?}");
+    }
+
+    #[test]
+    fn asks_again_only_what_failed() {
+        let tree = Tree::new();
+        tree.programs.fail("/bin/bad", "not yet");
+        let results = wait(tree.host(), &[exec_probe("good"), exec_probe("bad")], Duration::from_millis(20));
+        assert!(!results[1].passes());
+        let commands = tree.programs.commands();
+        assert_eq!(commands.iter().filter(|command| command.contains("good")).count(), 1);
+        assert!(commands.iter().filter(|command| command.contains("bad")).count() > 1);
+    }
+
+    #[test]
+    fn a_missing_certificate_is_a_failure_and_not_a_pass() {
+        let tree = Tree::new();
+        let question = Question::Https {
+            name: "a.example".into(),
+            path: "/".into(),
+            expect: String::new(),
+            certificate: tree.paths.tls().join("certificate.pem"),
+        };
+        let results = ask(tree.host(), &[Probe { name: "site".into(), question }]);
+        assert!(results[0].failure.as_ref().unwrap().contains("certificate.pem"));
+    }
+}
