@@ -1,5 +1,6 @@
 //! Boots a disk or a kernel in QEMU until a word comes on the serial line: for trying by hand.
 //!
+//! A pattern with `!` before it is awaited past a panic.
 //! `cargo run -p vm --example machine -- QEMU-TREE DIRECTORY PATTERN SECONDS (disk FILE VARS | kernel FILE INITRD CMDLINE)`
 
 use std::io::Write;
@@ -49,9 +50,11 @@ fn run(args: &[String]) -> anyhow::Result<()> {
     };
     let mut machine = Machine::start(&spec, tree, Path::new(directory)).remedied()?;
     let limit = Duration::from_secs(seconds.parse()?);
-    let line = machine
-        .wait_for_serial(pattern, limit)
-        .or_refuse("see serial.log in the directory")?;
+    let line = match pattern.strip_prefix('!') {
+        Some(pattern) => machine.wait_for_serial_past_panic(pattern, limit),
+        None => machine.wait_for_serial(pattern, limit),
+    };
+    let line = line.or_refuse("see serial.log in the directory")?;
     let (time, resets) = (machine.uptime().as_secs_f64(), machine.reset_count());
     writeln!(
         out,
