@@ -24,6 +24,30 @@ if (!preg_match('/^site[0-9]+$/D', $id)) {
 }
 $wanted = json_decode((string) file_get_contents("/etc/wordpress/install-$id.json"), true, 4, JSON_THROW_ON_ERROR);
 
+// WordPress ends with exit code 0 when it gives up; only the last line of this file is success.
+$finished = false;
+register_shutdown_function(static function () use (&$finished): void {
+    $finished || exit(1);
+});
+
+// The database is looked at before WordPress is loaded: WordPress refuses to start on half of its tables.
+mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
+$database = new mysqli('localhost', "$id-php", '', $id, 0, '/run/mysqld/mysqld.sock');
+$tables = array_column($database->query('SHOW TABLES')->fetch_all(), 0);
+if (in_array(MARK, $tables, true)) {
+    $database->query('SET FOREIGN_KEY_CHECKS = 0');
+    foreach (array_diff($tables, [MARK]) as $table) {
+        $database->query('DROP TABLE `' . str_replace('`', '``', $table) . '`');
+    }
+} elseif (in_array('wp_options', $tables, true)) {
+    $finished = true;
+    exit(0);
+} elseif ($tables !== []) {
+    refuse('the database holds tables, but none of WordPress: empty it, or import a WordPress database');
+} else {
+    $database->query('CREATE TABLE ' . MARK . ' (begun INT)');
+}
+
 // What a request would bring.
 $_SERVER['WORDPRESS_CONFIG'] = $id;
 $_SERVER['HTTP_HOST'] = $wanted['name'];
@@ -45,23 +69,6 @@ require_once ABSPATH . 'wp-admin/includes/upgrade.php';
 // No step of an installation asks the network.
 add_filter('pre_http_request', static fn () => new WP_Error('offline', 'no network during installation'));
 
-$tables = $wpdb->get_col('SHOW TABLES');
-if ($wpdb->last_error !== '') {
-    refuse("cannot read the database: $wpdb->last_error");
-}
-if (in_array(MARK, $tables, true)) {
-    $wpdb->query('SET FOREIGN_KEY_CHECKS = 0');
-    foreach (array_diff($tables, [MARK]) as $table) {
-        $wpdb->query('DROP TABLE `' . str_replace('`', '``', $table) . '`') !== false || refuse("cannot drop `$table`: $wpdb->last_error");
-    }
-} elseif ($tables !== []) {
-    in_array($wpdb->options, $tables, true) || refuse('the database holds tables, but none of WordPress: empty it, or import a WordPress database');
-    exit(0);
-} else {
-    $wpdb->query('CREATE TABLE ' . MARK . ' (begun INT)') !== false || refuse("cannot write to the database: $wpdb->last_error");
-}
-wp_cache_flush();
-
 $result = wp_install($wanted['title'], $wanted['admin_user'], $wanted['admin_email'], true, '', wp_generate_password(64, true, true), $wanted['locale']);
 if (empty($result['user_id'])) {
     refuse("WordPress made no administrator: $wpdb->last_error");
@@ -71,5 +78,6 @@ flush_rewrite_rules(false);
 update_option('default_pingback_flag', 0);
 update_option('default_ping_status', 'closed');
 
-$wpdb->query('DROP TABLE ' . MARK) !== false || refuse("cannot finish: $wpdb->last_error");
+$database->query('DROP TABLE ' . MARK);
 echo "installed\n";
+$finished = true;
