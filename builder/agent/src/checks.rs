@@ -13,7 +13,11 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs every check, also after one has failed, and returns the reasons.
 pub fn run(host: Host<'_>, checks: &[Command]) -> Vec<String> {
-    checks.iter().filter_map(|check| host.runner.run(&tool(check).timeout(TIMEOUT)).err()).map(|error| reason("check", &error)).collect()
+    checks
+        .iter()
+        .filter_map(|check| host.runner.run(&tool(check).timeout(TIMEOUT)).err())
+        .map(|error| reason("check", &error))
+        .collect()
 }
 
 /// The program of a command.
@@ -24,7 +28,14 @@ pub fn tool(Command(words): &Command) -> Tool {
 
 /// One line for the screen.
 pub fn reason(what: &str, error: &ToolError) -> String {
-    format!("{what} failed: {}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    format!(
+        "{what} failed: {}",
+        error
+            .to_string()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    )
 }
 
 #[cfg(test)]
@@ -41,6 +52,9 @@ mod tests {
         let checks = checks.map(|check| Command(check.split(' ').map(str::to_owned).collect()));
         let reasons = run(tree.host(), &checks);
         assert_eq!(reasons.len(), 2, "{reasons:?}");
-        assert!(reasons[0].contains("line 3: bad") && reasons[1].contains("no module"), "{reasons:?}");
+        assert!(
+            reasons[0].contains("line 3: bad") && reasons[1].contains("no module"),
+            "{reasons:?}"
+        );
     }
 }

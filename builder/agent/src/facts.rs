@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 use std::path::Path;
 
@@ -27,9 +26,18 @@ pub fn look(paths: &Paths, status: &mut Status) {
 
 /// Addresses of all interfaces that others can reach; link-local ones only when there is nothing else.
 pub fn addresses() -> Vec<String> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    let found: Vec<IpAddr> = interfaces.filter_map(|interface| address(&interface)).filter(|ip| !ip.is_loopback()).collect();
-    let mut wide: Vec<String> = found.iter().filter(|ip| !is_link_local(ip)).map(ToString::to_string).collect();
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
+    let found: Vec<IpAddr> = interfaces
+        .filter_map(|interface| address(&interface))
+        .filter(|ip| !ip.is_loopback())
+        .collect();
+    let mut wide: Vec<String> = found
+        .iter()
+        .filter(|ip| !is_link_local(ip))
+        .map(ToString::to_string)
+        .collect();
     if wide.is_empty() {
         wide = found.iter().map(ToString::to_string).collect();
     }
@@ -41,7 +49,7 @@ pub fn addresses() -> Vec<String> {
 fn address(interface: &nix::ifaddrs::InterfaceAddress) -> Option<IpAddr> {
     let address = interface.address?;
     if let Some(v4) = address.as_sockaddr_in() {
-        return Some(IpAddr::V4(Ipv4Addr::from(v4.ip())));
+        return Some(IpAddr::V4(v4.ip()));
     }
     address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()))
 }
@@ -55,10 +63,19 @@ fn is_link_local(address: &IpAddr) -> bool {
 
 /// The fingerprint of each `*.pub` in a folder, as `ssh-keygen -l` prints it.
 fn ssh_fingerprints(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut names: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "pub")).collect();
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut names: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "pub"))
+        .collect();
     names.sort();
-    names.iter().filter_map(|path| ssh_fingerprint(&fs::read_to_string(path).ok()?)).collect()
+    names
+        .iter()
+        .filter_map(|path| ssh_fingerprint(&fs::read_to_string(path).ok()?))
+        .collect()
 }
 
 /// `ED25519 SHA256:...` of one line `ssh-ed25519 <base64> <comment>` (RFC 4253 §6.6 blob, hashed whole).
@@ -71,7 +88,10 @@ pub fn ssh_fingerprint(line: &str) -> Option<String> {
         kind if kind.starts_with("ecdsa-") => "ECDSA",
         _ => return None,
     };
-    Some(format!("{kind} SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob))))
+    Some(format!(
+        "{kind} SHA256:{}",
+        STANDARD_NO_PAD.encode(Sha256::digest(blob))
+    ))
 }
 
 /// `sha256:` and the hex digest of the first certificate of a PEM file.
@@ -97,11 +117,18 @@ mod tests {
         assert_eq!(ssh_fingerprint("ssh-dss AAAA"), None);
         assert_eq!(ssh_fingerprint("ssh-ed25519 !"), None);
         assert_eq!(ssh_fingerprint(""), None);
-        assert_eq!(certificate_fingerprint(b"-----BEGIN CERTIFICATE-----"), None);
+        assert_eq!(
+            certificate_fingerprint(b"-----BEGIN CERTIFICATE-----"),
+            None
+        );
     }
 
     #[test]
     fn does_not_show_loopback() {
-        assert!(addresses().iter().all(|address| address != "127.0.0.1" && address != "::1"));
+        assert!(
+            addresses()
+                .iter()
+                .all(|address| address != "127.0.0.1" && address != "::1")
+        );
     }
 }

@@ -20,7 +20,9 @@ impl Default for Paths {
 impl Paths {
     /// Takes the directory that stands for `/`.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_path_buf() }
+        Self {
+            root: root.to_path_buf(),
+        }
     }
 
     /// The directory that stands for `/`.
@@ -182,6 +184,9 @@ mod tests {
 
     #[test]
     fn names_the_real_places_on_a_host() {
-        assert_eq!(Paths::default().status(), Path::new("/run/casemate/status.json"));
+        assert_eq!(
+            Paths::default().status(),
+            Path::new("/run/casemate/status.json")
+        );
     }
 }

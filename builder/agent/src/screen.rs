@@ -33,7 +33,10 @@ fn frame(mut lines: Vec<String>) -> String {
 fn lines(status: &Status) -> Vec<String> {
     let mut lines = vec!["=".repeat(WIDTH - 1), title(status)];
     if status.development {
-        lines.push(" *** DEVELOPMENT IMAGE, made with throw-away keys: never use it in earnest ***".to_owned());
+        lines.push(
+            " *** DEVELOPMENT IMAGE, made with throw-away keys: never use it in earnest ***"
+                .to_owned(),
+        );
     }
     lines.push("-".repeat(WIDTH - 1));
     lines.extend(facts(status));
@@ -53,13 +56,32 @@ fn facts(status: &Status) -> Vec<String> {
     if let (Some(serial), Some(origin)) = (status.serial, &status.origin) {
         lines.push(fact("document", &format!("serial {serial} from {origin}")));
     }
-    let addresses = if status.addresses.is_empty() { "none yet".to_owned() } else { status.addresses.join(" ") };
-    lines.extend(wrap(&addresses, WIDTH - 2 - LABEL).iter().take(3).map(|part| fact("address", part)));
+    let addresses = if status.addresses.is_empty() {
+        "none yet".to_owned()
+    } else {
+        status.addresses.join(" ")
+    };
+    lines.extend(
+        wrap(&addresses, WIDTH - 2 - LABEL)
+            .iter()
+            .take(3)
+            .map(|part| fact("address", part)),
+    );
     lines.extend(status.ssh_keys.iter().map(|key| fact("ssh key", key)));
     lines.extend(certificates(status));
     if !status.health.is_empty() {
-        let good: Vec<&str> = status.health.iter().filter(|check| check.passes()).map(|check| check.name.as_str()).collect();
-        lines.extend(wrap(&good.join(" "), WIDTH - 2 - LABEL).iter().take(3).map(|part| fact("good", part)));
+        let good: Vec<&str> = status
+            .health
+            .iter()
+            .filter(|check| check.passes())
+            .map(|check| check.name.as_str())
+            .collect();
+        lines.extend(
+            wrap(&good.join(" "), WIDTH - 2 - LABEL)
+                .iter()
+                .take(3)
+                .map(|part| fact("good", part)),
+        );
     }
     lines
 }
@@ -73,7 +95,10 @@ fn certificates(status: &Status) -> Vec<String> {
     }
     let more = status.certificates.len().saturating_sub(CERTIFICATES);
     if 0 < more {
-        lines.push(fact("", &format!("and {more} more: `casemate-agent status`")));
+        lines.push(fact(
+            "",
+            &format!("and {more} more: `casemate-agent status`"),
+        ));
     }
     lines
 }
@@ -85,7 +110,10 @@ fn trouble(status: &Status) -> Vec<String> {
     lines.extend(list("failing:", &failing));
     lines.extend(list("note:", &status.notices));
     if status.phase == Phase::Unhealthy {
-        lines.push(" what to do: log in as `admin`, then `sudo casemate-agent health` and `journalctl -b`".to_owned());
+        lines.push(
+            " what to do: log in as `admin`, then `sudo casemate-agent health` and `journalctl -b`"
+                .to_owned(),
+        );
     }
     lines.iter().map(|line| cut(line)).collect()
 }
@@ -110,7 +138,9 @@ fn fit(mut lines: Vec<String>) -> Vec<String> {
     if room < lines.len() {
         let missing = lines.len() - (room - 1);
         lines.truncate(room - 1);
-        lines.push(format!(" ... {missing} more lines: see the log above, or `casemate-agent status`"));
+        lines.push(format!(
+            " ... {missing} more lines: see the log above, or `casemate-agent status`"
+        ));
     }
     lines
 }
@@ -125,7 +155,17 @@ fn cut(line: &str) -> String {
 
 /// Printable ASCII only.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else if c == '\n' { ' ' } else { '?' }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c
+            } else if c == '\n' {
+                ' '
+            } else {
+                '?'
+            }
+        })
+        .collect()
 }
 
 /// Breaks between words; a word that is longer than a line is broken inside.
@@ -168,8 +208,14 @@ mod tests {
             origin: Some("the ESP".into()),
             addresses: vec!["192.0.2.7".into(), "2001:db8::7".into()],
             ssh_keys: vec!["ED25519 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into()],
-            certificates: vec![Certificate { name: "www.example.org".into(), fingerprint: format!("sha256:{}", "0f".repeat(32)) }],
-            health: vec![CheckResult { name: "ssh".into(), failure: None }],
+            certificates: vec![Certificate {
+                name: "www.example.org".into(),
+                fingerprint: format!("sha256:{}", "0f".repeat(32)),
+            }],
+            health: vec![CheckResult {
+                name: "ssh".into(),
+                failure: None,
+            }],
             ..Status::default()
         }
     }
@@ -234,7 +280,10 @@ mod tests {
 
     #[test]
     fn takes_control_characters_out() {
-        let status = Status { problems: vec!["bad \u{1b}[2Jname \u{7}".into()], ..Status::default() };
+        let status = Status {
+            problems: vec!["bad \u{1b}[2Jname \u{7}".into()],
+            ..Status::default()
+        };
         let text = draw(&status);
         assert!(text.contains("bad ?[2Jname ?"), "{text}");
     }

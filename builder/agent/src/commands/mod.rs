@@ -1,7 +1,6 @@
 //! The verbs of `casemate-agent`: one file each, and what they share.
 
 mod health;
-mod initrd;
 mod personalise;
 mod render;
 mod status;
@@ -21,6 +20,7 @@ use crate::files::Files;
 use crate::files::Ownership;
 use crate::host::Host;
 use crate::host::kernel_random;
+use crate::initrd;
 use crate::paths::Paths;
 
 /// Turns a signed host.toml into a running host.
@@ -52,15 +52,24 @@ enum Verb {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let paths = Paths::new(&arguments.root);
-    let files = Files::new(if rustix::process::geteuid().is_root() { Ownership::Set } else { Ownership::Leave });
+    let files = Files::new(if rustix::process::geteuid().is_root() {
+        Ownership::Set
+    } else {
+        Ownership::Leave
+    });
     let runner = HostRunner::new();
-    let host = Host { paths: &paths, files: &files, runner: &runner, random: kernel_random };
+    let host = Host {
+        paths: &paths,
+        files: &files,
+        runner: &runner,
+        random: kernel_random,
+    };
     let done = match arguments.verb {
         Verb::Personalise(arguments) => personalise::run(host, &arguments),
         Verb::Status(arguments) => status::run(host, &arguments),
         Verb::Health(arguments) => health::run(host, &arguments),
         Verb::Render(arguments) => render::run(host, &arguments),
-        Verb::Initrd => initrd::run(host),
+        Verb::Initrd => Ok(initrd::run_on(&paths, &files)),
     };
     done.unwrap_or_else(|error| tools::report(&error))
 }
@@ -68,13 +77,20 @@ pub fn run() -> ExitCode {
 /// Lets one agent at a time change the host; a second one waits. The lock ends with the value, or with the process.
 fn lock(host: Host<'_>) -> anyhow::Result<fs::File> {
     let path = host.paths.lock();
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
     let file = file.with_context(|| format!("cannot open `{}`", path.display()))?;
-    rustix::fs::flock(&file, FlockOperation::LockExclusive).with_context(|| format!("cannot lock `{}`", path.display()))?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive)
+        .with_context(|| format!("cannot lock `{}`", path.display()))?;
     Ok(file)
 }
 
 /// Text for a person or data for a machine.
 fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write to standard output")
 }
