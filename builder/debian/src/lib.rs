@@ -5,9 +5,52 @@
 //! [`resolve`] (what is needed), [`lock`] (the choice, for review), [`fetch`] into [`store`] (the bytes).
 //! [`archive`] ties these together. Everything but [`fetch`], [`store`], [`archive`] and the loader in [`mirror`] is pure.
 
+mod package_view;
+mod relations;
+mod stanza;
+
+pub mod accounts;
+pub mod ar;
+pub mod archive;
+pub mod claims;
+pub mod clearsign;
+pub mod conffiles;
+pub mod configure_order;
 pub mod control;
 pub mod date;
+pub mod deb;
+pub mod decode;
 pub mod dependency;
 pub mod digest;
+pub mod diversions;
+pub mod dpkg_db;
+pub mod extract;
+pub mod fetch;
+pub mod http;
+pub mod keyring;
+pub mod lists;
+pub mod lock;
+pub mod lock_error;
+pub mod mirror;
 pub mod package;
+pub mod package_facts;
+pub mod packages;
+pub mod packages_error;
+pub mod parallel;
+pub mod plan;
+pub mod pool_path;
+pub mod release;
+pub mod resolve;
+pub mod resolve_error;
+pub mod root_dir;
+pub mod rootfs;
+pub mod settle;
+pub mod store;
+pub mod suite;
+pub mod tar;
+pub mod tar_header;
+pub mod tree_path;
+mod trigger;
+pub mod trim;
+pub mod unpack_error;
 pub mod version;

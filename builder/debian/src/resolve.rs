@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     package::PackageName,
     packages::{Package, PackageIndex, PackagesError, Priority},
@@ -16,7 +18,8 @@ use crate::{
 };
 
 /// What the set must hold besides the wanted packages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Base {
     /// Nothing.
     Empty,
@@ -28,6 +31,8 @@ pub enum Base {
 }
 
 /// Finds the packages that `wanted` and `base` need, sorted by name.
+///
+/// The base is followed first, then `wanted` in the order given: it can decide between alternatives, as on apt's command line.
 pub fn resolve<'a>(
     index: &'a PackageIndex,
     wanted: &[PackageName],
@@ -82,42 +87,29 @@ type Outcome = Result<Result<(), Cause>, PackagesError>;
 
 impl<'a> Solver<'a> {
     fn find_roots(&self, wanted: &[PackageName], base: Base) -> Result<Vec<u32>, ResolveError> {
-        let mut roots = BTreeSet::new();
-        let mut unknown = Vec::new();
-        for name in wanted {
-            match self.catalog.find_wanted(name) {
-                Ok(number) => {
-                    roots.insert(number);
-                }
-                Err(problem) => unknown.push(problem),
-            }
-        }
-        if !unknown.is_empty() {
-            return Err(ResolveError::Unknown(unknown));
-        }
         let in_base = |package: &Package<'_>| match base {
             Base::Empty => false,
             Base::Essential => package.is_essential(),
             Base::Required => package.is_essential() || package.priority() == Priority::Required,
         };
-        roots.extend(
-            self.catalog
-                .index
-                .candidates()
-                .filter(in_base)
-                .map(|package| package.number()),
-        );
-        // apt follows wanted packages in the order of its numbers, not in that of the command line.
-        let mut roots: Vec<_> = roots.into_iter().collect();
-        roots.sort_by_key(|number| self.mention(*number));
-        Ok(roots)
-    }
-
-    fn mention(&self, number: u32) -> u32 {
-        self.catalog
-            .index
-            .package(number)
-            .map_or(u32::MAX, |package| package.mention())
+        let candidates = self.catalog.index.candidates();
+        let mut roots: Vec<u32> = candidates
+            .filter(in_base)
+            .map(|package| package.number())
+            .collect();
+        let mut unknown = Vec::new();
+        for name in wanted {
+            match self.catalog.find_wanted(name) {
+                Ok(number) if roots.contains(&number) => {}
+                Ok(number) => roots.push(number),
+                Err(problem) => unknown.push(problem),
+            }
+        }
+        if unknown.is_empty() {
+            Ok(roots)
+        } else {
+            Err(ResolveError::Unknown(unknown))
+        }
     }
 
     fn choose_roots(&mut self, roots: &[u32]) -> Result<(), ResolveError> {

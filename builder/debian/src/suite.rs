@@ -15,7 +15,8 @@ pub struct SuiteName(Box<str>);
 pub struct Component(Box<str>);
 
 /// Which of the two base addresses serves a suite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Site {
     /// The archive proper.
     Archive,

@@ -1,0 +1,179 @@
+//! The HTTP client: one request at a time, with a range, no cookies, no state but the open connections.
+
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
+
+use ureq::{Agent, http::StatusCode};
+
+/// A client that keeps connections open between requests.
+#[derive(Debug, Clone)]
+pub struct Http {
+    agent: Agent,
+    retries: u32,
+    pause: Duration,
+}
+
+/// The body of an answer.
+pub(crate) struct Body {
+    /// The offset of its first byte in the file.
+    pub(crate) start: u64,
+    pub(crate) reader: Box<dyn Read>,
+}
+
+/// A request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No connection, no answer, or not HTTP.
+    #[error("no answer from the mirror: {0}; check the network and the mirror's address")]
+    Connection(Box<ureq::Error>),
+    /// The server said no.
+    #[error("the mirror answers with status {0}; use another mirror")]
+    Status(u16),
+    /// The connection broke inside the body.
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
+    /// The body ended early.
+    #[error("the connection ended after {held} of {size} bytes")]
+    Cut {
+        /// What arrived.
+        held: u64,
+        /// What should have.
+        size: u64,
+    },
+    /// The body is longer than the limit.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(u64),
+    /// The rest did not fit the beginning that was kept from an earlier attempt.
+    #[error("the rest of the file does not fit its beginning")]
+    Stale,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self::new(4, Duration::from_millis(250))
+    }
+}
+
+impl Http {
+    /// A client that tries `retries` times more, after `pause`, twice `pause` and so on.
+    pub fn new(retries: u32, pause: Duration) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(20)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_per_read(Some(Duration::from_secs(60)))
+            .user_agent("casemate")
+            // The body must be the bytes the digest is of.
+            .accept_encoding("identity")
+            .max_idle_connections_per_host(8)
+            .build();
+        Self {
+            agent: config.new_agent(),
+            retries,
+            pause,
+        }
+    }
+
+    pub(crate) fn retries(&self) -> u32 {
+        self.retries
+    }
+
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        self.pause
+            .saturating_mul(2_u32.saturating_pow(attempt.min(8)))
+    }
+
+    /// Asks for a file from an offset on; the server may answer with all of it.
+    pub(crate) fn get(&self, address: &str, from: u64) -> Result<Body, HttpError> {
+        let mut request = self.agent.get(address);
+        if from > 0 {
+            request = request.header("Range", format!("bytes={from}-"));
+        }
+        let response = request
+            .call()
+            .map_err(|error| HttpError::Connection(Box::new(error)))?;
+        let start = match response.status() {
+            StatusCode::OK => 0,
+            StatusCode::PARTIAL_CONTENT if from > 0 => {
+                let range = response
+                    .headers()
+                    .get("Content-Range")
+                    .and_then(|value| value.to_str().ok());
+                let start = range.and_then(|range| {
+                    range
+                        .strip_prefix("bytes ")?
+                        .split('-')
+                        .next()?
+                        .parse()
+                        .ok()
+                });
+                if start != Some(from) {
+                    return Err(HttpError::Stale);
+                }
+                from
+            }
+            other => return Err(HttpError::Status(other.as_u16())),
+        };
+        let reader = response
+            .into_body()
+            .into_with_config()
+            .limit(u64::MAX)
+            .reader();
+        Ok(Body {
+            start,
+            reader: Box::new(reader),
+        })
+    }
+
+    /// Gets a whole file of at most `limit` bytes, trying again as usual; none when the server does not have it.
+    pub(crate) fn get_small(
+        &self,
+        address: &str,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HttpError> {
+        let mut attempt = 0;
+        loop {
+            match self.get_once(address, limit) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(error) if error.is_gone() => return Ok(None),
+                Err(error) if attempt < self.retries && error.may_pass() => {
+                    std::thread::sleep(self.pause(attempt));
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn get_once(&self, address: &str, limit: u64) -> Result<Vec<u8>, HttpError> {
+        let mut bytes = Vec::new();
+        let body = self.get(address, 0)?;
+        body.reader
+            .take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(HttpError::Broken)?;
+        if bytes.len() as u64 > limit {
+            Err(HttpError::TooLong(limit))
+        } else {
+            Ok(bytes)
+        }
+    }
+}
+
+impl HttpError {
+    /// Whether the server does not have the file.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Status(404 | 410))
+    }
+
+    /// Whether another attempt may do better.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Status(status) => *status >= 500 || [408, 416, 425, 429].contains(status),
+            Self::TooLong(_) => false,
+            _ => true,
+        }
+    }
+}
