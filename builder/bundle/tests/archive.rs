@@ -1,5 +1,7 @@
 //! The tamper zoo of manifests, reports and bundles.
 
+#![expect(clippy::unwrap_used, reason = "a test's own helpers may panic")]
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 

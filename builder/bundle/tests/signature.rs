@@ -1,5 +1,7 @@
 //! The tamper zoo of signatures: every way to get a document past the verifier without a trusted key is refused.
 
+#![expect(clippy::unwrap_used, reason = "a test's own helpers may panic")]
+
 use std::num::NonZeroUsize;
 
 use base64::Engine as _;

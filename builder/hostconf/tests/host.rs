@@ -21,7 +21,10 @@ fn mistakes(text: &str) -> String {
 fn the_example_of_the_repository_is_a_valid_document() {
     let text = include_str!("../../../images/webhost/host.example.toml");
     let host = HostConfig::parse("host.example.toml", text).unwrap();
-    assert!(host.sites().any(|site| site.content.kind() == SiteKind::Wordpress));
+    assert!(
+        host.sites()
+            .any(|site| site.content.kind() == SiteKind::Wordpress)
+    );
     assert_eq!(host.serial.0.get(), 1);
 }
 
@@ -64,7 +67,7 @@ host.toml:1:1: missing section `[admin]`";
 }
 
 #[test]
-fn each_broken_rule_has_its_own_message() {
+fn each_broken_rule_of_a_section_or_site_has_its_own_message() {
     let site = |rest: &str| {
         document(&format!(
             "[[domain]]\nname = \"example.org\"\n[[domain.site]]\n{rest}"
@@ -113,6 +116,15 @@ fn each_broken_rule_has_its_own_message() {
             ),
             "host.toml:15:14: `admin_user`: `admin` is not an account name: 3 to 60 of `a-z`, `0-9`, `.`, `_` and `-`, starting with a letter, and not `admin`, `administrator` or `root`",
         ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(mistakes(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn each_broken_rule_of_the_whole_document_has_its_own_message() {
+    let cases = [
         (
             document("[[domain]]\nname = \"a.org\"\n[[domain]]\nname = \"a.org\"\n"),
             "host.toml:12:8: domain `a.org` stands twice in the document: put all its sites into one `[[domain]]`",
@@ -177,9 +189,13 @@ fn messages_never_repeat_control_characters_of_the_document() {
 
 #[test]
 fn ten_thousand_mistakes_are_reported_quickly_and_shortly() {
-    let many: String = (0..10_000)
-        .map(|number| format!("k{number} = 1\n"))
-        .collect();
+    let many = (0..10_000)
+        .map(|number| format!("k{number} = 1"))
+        .collect::<Vec<_>>()
+        .join(
+            "
+",
+        );
     assert!(mistakes(&many).lines().count() == 101);
 }
 

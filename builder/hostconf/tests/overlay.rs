@@ -8,91 +8,93 @@ fn mistakes(text: &str) -> String {
         .to_string()
 }
 
+/// What is written after the summary, and the place and message it gives.
+const OVERLAY_CASES: &[(&str, &str)] = &[
+    (
+        "pakages = []",
+        "2:1: unknown key `pakages`: did you mean `packages`?",
+    ),
+    (
+        "units = [\"ssh\"]",
+        "2:10: `units`: `ssh` is not a unit name with its suffix, e.g. `ssh.service`",
+    ),
+    (
+        "[users.x]\nuid = 1000",
+        "3:7: `uid` is 1000, it must be a whole number from 300 to 899",
+    ),
+    (
+        "[users.X]\nuid = 300",
+        "2:8: key `X` is not an account name: 1 to 31 of `a-z`, `0-9`, `_` and `-`, starting with a letter or `_`",
+    ),
+    (
+        "[[render]]\ntemplate = \"../x\"\nto = \"/etc/x\"",
+        "3:12: `template`: `../x` is not a plain file name: letters, digits, `.`, `_`, `-` and `@`, not starting with a dot",
+    ),
+    (
+        "[[render]]\ntemplate = \"x\"\nto = \"/usr/x\"",
+        "4:6: `to` is `/usr/x`, it must be below `/etc`",
+    ),
+    (
+        "[[render]]\ntemplate = \"x\"\nto = \"/etc/shadow\"",
+        "4:6: `to`: this file belongs to the image and is never rendered",
+    ),
+    (
+        "[[render]]\ntemplate = \"x\"\nto = \"/etc/x/{{ site.id }}\"",
+        "4:6: `to`: a template may stand here only with `for = \"site\"`",
+    ),
+    (
+        "[[render]]\ntemplate = \"x\"\nto = \"/etc/{{ site.id }}/x\"\nfor = \"site\"",
+        "4:6: `to`: a template may stand in the file name only: the directory becomes a link in the image",
+    ),
+    (
+        "[[render]]\ntemplate = \"x\"\nto = \"/etc/x/y\"\nfor = \"site\"",
+        "4:6: `to`: with `for = \"site\"` each site needs a file of its own: put `{{ site.id }}` into the file name",
+    ),
+    (
+        "[[render]]\ntemplate = \"x\"\nto = \"/etc/x/{{ site.nmae }}\"\nfor = \"site\"",
+        "4:6: `to`: template `/etc/x/{{ site.nmae }}`: line 1: undefined value; see `What templates see` in docs/formats/overlay-toml.md",
+    ),
+    (
+        "[[render]]\ntemplate = \"x\"\nto = \"/etc/x\"\nmode = \"4755\"",
+        "5:8: `mode`: `4755` is not a mode: four octal digits without the set-uid bit, e.g. `0644`",
+    ),
+    (
+        "[[check]]\nexec = [\"sshd\"]",
+        "3:9: `exec`: `sshd` is not an absolute path: letters, digits, `.`, `_`, `-`, `+`, `@`, `:` and `/`, without `.`, `..`, `//` or a slash at the end",
+    ),
+    (
+        "[[health]]\nname = \"x\"",
+        "2:1: no probe in `[[health]]`: give exactly one of `ssh`, `tcp`, `unix`, `exec`, `https`",
+    ),
+    (
+        "[[health]]\nname = \"x\"\nssh = { port = 22 }\ntcp = { port = 22 }",
+        "2:1: 2 probes in `[[health]]`: give exactly one of `ssh`, `tcp`, `unix`, `exec`, `https`",
+    ),
+    (
+        "[[secret]]\nkind = \"password\"\npath = \"/var/lib/casemate/x\"",
+        "3:8: `password` is not a kind of secret: `random-hex`, `ssh-host-key` or `tls-self-signed`",
+    ),
+    (
+        "[[secret]]\nkind = \"random-hex\"\npath = \"/etc/x\"",
+        "4:8: `path` is `/etc/x`, it must be below `/var/lib/casemate`",
+    ),
+    (
+        "[[state]]\npath = \"/var/x\"\nowner = \"root\"\nmode = \"0700\"\nclass = \"date\"",
+        "6:9: `class`: `date` is not a class of state: `code`, `data`, `secret`, `cache`, `db`, `log`",
+    ),
+    (
+        "[[listen]]\nport = 70000\nproto = \"tcp\"\nzone = \"net\"\nunit = \"x.service\"",
+        "3:8: `port` is 70000, it must be a whole number from 1 to 65535",
+    ),
+    (
+        "[listen]\nport = 1",
+        "2:1: `listen` is a table, it must be a list of tables: write `[[listen]]`",
+    ),
+];
+
 #[test]
 fn each_broken_rule_of_an_overlay_has_its_own_message() {
-    let cases = [
-        (
-            "pakages = []",
-            "2:1: unknown key `pakages`: did you mean `packages`?",
-        ),
-        (
-            "units = [\"ssh\"]",
-            "2:10: `units`: `ssh` is not a unit name with its suffix, e.g. `ssh.service`",
-        ),
-        (
-            "[users.x]\nuid = 1000",
-            "3:7: `uid` is 1000, it must be a whole number from 300 to 899",
-        ),
-        (
-            "[users.X]\nuid = 300",
-            "2:8: key `X` is not an account name: 1 to 31 of `a-z`, `0-9`, `_` and `-`, starting with a letter or `_`",
-        ),
-        (
-            "[[render]]\ntemplate = \"../x\"\nto = \"/etc/x\"",
-            "3:12: `template`: `../x` is not a plain file name: letters, digits, `.`, `_`, `-` and `@`, not starting with a dot",
-        ),
-        (
-            "[[render]]\ntemplate = \"x\"\nto = \"/usr/x\"",
-            "4:6: `to` is `/usr/x`, it must be below `/etc`",
-        ),
-        (
-            "[[render]]\ntemplate = \"x\"\nto = \"/etc/shadow\"",
-            "4:6: `to`: this file belongs to the image and is never rendered",
-        ),
-        (
-            "[[render]]\ntemplate = \"x\"\nto = \"/etc/x/{{ site.id }}\"",
-            "4:6: `to`: a template may stand here only with `for = \"site\"`",
-        ),
-        (
-            "[[render]]\ntemplate = \"x\"\nto = \"/etc/{{ site.id }}/x\"\nfor = \"site\"",
-            "4:6: `to`: a template may stand in the file name only: the directory becomes a link in the image",
-        ),
-        (
-            "[[render]]\ntemplate = \"x\"\nto = \"/etc/x/y\"\nfor = \"site\"",
-            "4:6: `to`: with `for = \"site\"` each site needs a file of its own: put `{{ site.id }}` into the file name",
-        ),
-        (
-            "[[render]]\ntemplate = \"x\"\nto = \"/etc/x/{{ site.nmae }}\"\nfor = \"site\"",
-            "4:6: `to`: template `/etc/x/{{ site.nmae }}`: line 1: undefined value; see `What templates see` in docs/formats/overlay-toml.md",
-        ),
-        (
-            "[[render]]\ntemplate = \"x\"\nto = \"/etc/x\"\nmode = \"4755\"",
-            "5:8: `mode`: `4755` is not a mode: four octal digits without the set-uid bit, e.g. `0644`",
-        ),
-        (
-            "[[check]]\nexec = [\"sshd\"]",
-            "3:9: `exec`: `sshd` is not an absolute path: letters, digits, `.`, `_`, `-`, `+`, `@`, `:` and `/`, without `.`, `..`, `//` or a slash at the end",
-        ),
-        (
-            "[[health]]\nname = \"x\"",
-            "2:1: no probe in `[[health]]`: give exactly one of `ssh`, `tcp`, `unix`, `exec`, `https`",
-        ),
-        (
-            "[[health]]\nname = \"x\"\nssh = { port = 22 }\ntcp = { port = 22 }",
-            "2:1: 2 probes in `[[health]]`: give exactly one of `ssh`, `tcp`, `unix`, `exec`, `https`",
-        ),
-        (
-            "[[secret]]\nkind = \"password\"\npath = \"/var/lib/casemate/x\"",
-            "3:8: `password` is not a kind of secret: `random-hex`, `ssh-host-key` or `tls-self-signed`",
-        ),
-        (
-            "[[secret]]\nkind = \"random-hex\"\npath = \"/etc/x\"",
-            "4:8: `path` is `/etc/x`, it must be below `/var/lib/casemate`",
-        ),
-        (
-            "[[state]]\npath = \"/var/x\"\nowner = \"root\"\nmode = \"0700\"\nclass = \"date\"",
-            "6:9: `class`: `date` is not a class of state: `code`, `data`, `secret`, `cache`, `db`, `log`",
-        ),
-        (
-            "[[listen]]\nport = 70000\nproto = \"tcp\"\nzone = \"net\"\nunit = \"x.service\"",
-            "3:8: `port` is 70000, it must be a whole number from 1 to 65535",
-        ),
-        (
-            "[listen]\nport = 1",
-            "2:1: `listen` is a table, it must be a list of tables: write `[[listen]]`",
-        ),
-    ];
-    for (text, expected) in cases {
+    for (text, expected) in OVERLAY_CASES {
         assert_eq!(mistakes(text), format!("overlay.toml:{expected}"), "{text}");
     }
 }

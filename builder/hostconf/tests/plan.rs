@@ -1,5 +1,7 @@
 //! From documents to the plan: accounts, links, rendered bytes, secrets and steps.
 
+#![expect(clippy::unwrap_used, reason = "a test's own helpers may panic")]
+
 use std::collections::BTreeMap;
 
 use hostconf::{

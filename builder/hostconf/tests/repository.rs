@@ -1,9 +1,11 @@
 //! The overlays of this repository: each is valid, they fit together, and their templates can be rendered.
 
+#![expect(clippy::unwrap_used, reason = "a test's own helpers may panic")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hostconf::{FileName, LoadedOverlay, OverlayDef, OverlaySet, trial};
+use hostconf::{FileName, ImageDef, LoadedOverlay, OverlayDef, OverlaySet, trial};
 
 fn load(directory: &Path) -> LoadedOverlay {
     let name = directory.file_name().unwrap().to_str().unwrap();
@@ -46,4 +48,23 @@ fn every_overlay_of_the_repository_fits_and_renders() {
             .iter()
             .any(|file| file.path.as_str() == "/run/casemate/etc/ssh/sshd_config")
     );
+}
+
+#[test]
+fn every_image_of_the_repository_is_valid_and_names_existing_overlays() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut images = 0;
+    for entry in std::fs::read_dir(root.join("images")).unwrap() {
+        let directory = entry.unwrap().path();
+        let text = std::fs::read_to_string(directory.join("image.toml")).unwrap();
+        let name = directory.join("image.toml").display().to_string();
+        let image = ImageDef::parse(&name, &text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let overlays = image
+            .overlays
+            .iter()
+            .map(|name| load(&root.join("overlays").join(name.as_str())));
+        OverlaySet::new(overlays.collect()).unwrap_or_else(|conflicts| panic!("{conflicts}"));
+        images += 1;
+    }
+    assert!(images >= 2, "{images} images");
 }
