@@ -58,9 +58,7 @@ fn consoles(paths: &Paths) -> Vec<PathBuf> {
 
 /// Opens without creating: a missing device must not become a file in `/dev`.
 fn write_to(console: &PathBuf, text: &str) -> bool {
-    let opened = fs::OpenOptions::new()
-        .append(true)
-        .open(console);
+    let opened = fs::OpenOptions::new().append(true).open(console);
     opened
         .and_then(|mut console| console.write_all(text.as_bytes()))
         .is_ok()

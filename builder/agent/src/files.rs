@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn writes_with_the_asked_mode() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::testing::folder();
         let path = folder.path().join("key");
         leave().write(&path, b"secret", Access::SECRET).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"secret");
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn a_cut_at_any_step_leaves_the_old_or_the_new_file() {
         for steps in 0.. {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = crate::testing::folder();
             let path = folder.path().join("file");
             leave().write(&path, b"old", Access::PUBLIC).unwrap();
             let files = leave();
@@ -337,7 +337,7 @@ mod tests {
             ..Access::PUBLIC_DIRECTORY
         };
         for steps in 0.. {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = crate::testing::folder();
             let path = folder.path().join("a/b");
             let files = leave();
             files.cut_after(steps);
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn does_not_write_what_is_equal() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::testing::folder();
         let path = folder.path().join("file");
         leave().write(&path, b"same", Access::PUBLIC).unwrap();
         let files = leave();
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn swaps_a_directory_that_is_not_empty() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::testing::folder();
         let (new, place) = (folder.path().join("etc.new"), folder.path().join("etc"));
         for (directory, name) in [(&new, "fresh"), (&place, "stale")] {
             fs::create_dir(directory).unwrap();
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn replaces_a_link_in_one_step() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::testing::folder();
         let path = folder.path().join("accepted");
         leave().link(Path::new("history/1"), &path).unwrap();
         leave().link(Path::new("history/2"), &path).unwrap();

@@ -31,7 +31,7 @@ pub(crate) struct Tree {
 
 impl Tree {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let files = Arc::new(Files::new(Ownership::Leave));
         let programs = Programs {
             files: Arc::clone(&files),
@@ -79,6 +79,13 @@ impl Tree {
             .map(|(path, content)| (path, content.replace(&root, "")))
             .collect()
     }
+}
+
+/// Memory where there is some: the tests flush thousands of times.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 fn list(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {

@@ -1,11 +1,15 @@
 //! `casemate-agent personalise`: the service that turns a sealed image into this host.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+
+use tools::Failure;
 
 use super::lock;
 use crate::console;
 use crate::host::Host;
+use crate::paths::Paths;
 use crate::personalise;
 use crate::status::Phase;
 
@@ -22,6 +26,7 @@ pub(super) struct Arguments {
 
 /// Tries until it succeeds. Waiting is not a failure of the service, so it does not end and start again.
 pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    refuse_another_root(host.paths)?;
     loop {
         let lock = lock(host)?;
         let mut status = personalise::attempt(host);
@@ -38,5 +43,29 @@ pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitC
             Phase::Waiting => std::thread::sleep(PAUSE),
             _ => return Ok(ExitCode::SUCCESS),
         }
+    }
+}
+
+/// Setup steps are programs that change the machine they run on, whatever tree the files are in.
+fn refuse_another_root(paths: &Paths) -> Result<(), Failure> {
+    if paths.root() == Path::new("/") {
+        return Ok(());
+    }
+    let message = format!(
+        "`personalise` works on `/` only, not on `{}`",
+        paths.root().display()
+    );
+    Err(Failure::refused(message)
+        .hint("it would run the image's programs on this machine; boot the image instead"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_runs_setup_steps_for_another_tree() {
+        assert!(refuse_another_root(&Paths::new(Path::new("/tmp"))).is_err());
+        assert!(refuse_another_root(&Paths::default()).is_ok());
     }
 }

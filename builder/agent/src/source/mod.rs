@@ -227,7 +227,11 @@ mod tests {
                 "link" => std::os::unix::fs::symlink("/etc/passwd", &path).unwrap(),
                 "directory" => fs::create_dir(&path).unwrap(),
                 "socket" => drop(std::os::unix::net::UnixListener::bind(&path).unwrap()),
-                _ => fs::write(&path, vec![b'#'; usize::try_from(DOCUMENT_LIMIT + 1).unwrap()]).unwrap(),
+                _ => fs::write(
+                    &path,
+                    vec![b'#'; usize::try_from(DOCUMENT_LIMIT + 1).unwrap()],
+                )
+                .unwrap(),
             }
             let gathered = read(folder.path());
             assert_eq!(gathered.candidates, [], "{kind}");
