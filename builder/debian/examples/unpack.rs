@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--run" => run = true,
             "--trim" => trim = TrimRules::defaults(),
             "--placeholder" => {
-                placeholders.push(placeholder(&arguments.next().ok_or("name a package")?)?)
+                placeholders.push(placeholder(&arguments.next().ok_or("name a package")?)?);
             }
             _ => files.push(PathBuf::from(argument)),
         }
