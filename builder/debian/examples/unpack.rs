@@ -1,6 +1,6 @@
 //! Unpacks package files into a directory and prints the plan of scripts, or runs it with `--run` through `chroot`.
 //!
-//! `cargo run -p debian --example unpack -- [--only] [--run] [--trim] [--placeholder NAME]... ROOT DEB...`. For trying things out: the pipeline
+//! `cargo run -p debian --example unpack -- [--only] [--run] [--trim] [--placeholder NAME]... [--user NAME:UID]... ROOT DEB...`. For trying things out: the pipeline
 //! runs the same plan in its sandbox. With `--run`, call it as root where `/proc` and `/dev` of the tree may be missing or not.
 #![expect(clippy::print_stdout, reason = "an example talks to the terminal")]
 
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use debian::accounts::FixedUser;
 use debian::deb::Deb;
 use debian::digest::Sha256Digest;
 use debian::dpkg_db::Placeholder;
@@ -23,7 +24,7 @@ use debian::trim::TrimRules;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut only, mut run, mut trim) = (false, false, TrimRules::default());
-    let mut placeholders = Vec::new();
+    let (mut placeholders, mut users) = (Vec::new(), Vec::new());
     let mut files = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -31,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--only" => only = true,
             "--run" => run = true,
             "--trim" => trim = TrimRules::defaults(),
+            "--user" => users.push(user(&arguments.next().ok_or("name a user")?)?),
             "--placeholder" => {
                 placeholders.push(placeholder(&arguments.next().ok_or("name a package")?)?);
             }
@@ -45,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .cloned()
         .map(input)
         .collect::<Result<Vec<_>, _>>()?;
-    let options = options(trim, placeholders);
+    let options = options(trim, placeholders, users);
     let start = Instant::now();
     if only {
         println!(
@@ -65,13 +67,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn options(trim: TrimRules, placeholders: Vec<Placeholder>) -> UnpackOptions {
+fn options(
+    trim: TrimRules,
+    placeholders: Vec<Placeholder>,
+    users: Vec<FixedUser>,
+) -> UnpackOptions {
     UnpackOptions {
         jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         ownership: Ownership::Numeric,
         special_files: SpecialFiles::Refuse,
         trim,
-        users: Vec::new(),
+        users,
         groups: Vec::new(),
         placeholders,
         plan: PlanOptions {
@@ -94,6 +100,20 @@ fn placeholder(name: &str) -> Result<Placeholder, Box<dyn Error>> {
         version: "1".parse().map_err(|error| format!("{error}"))?,
         provides,
         summary: "done by the image builder".into(),
+    })
+}
+
+fn user(text: &str) -> Result<FixedUser, Box<dyn Error>> {
+    let (name, uid) = text.split_once(':').ok_or("write NAME:UID")?;
+    let uid = uid.parse()?;
+    Ok(FixedUser {
+        name: name.to_owned(),
+        uid,
+        gid: uid,
+        comment: String::new(),
+        home: "/nonexistent".to_owned(),
+        shell: "/usr/sbin/nologin".to_owned(),
+        groups: Vec::new(),
     })
 }
 

@@ -94,6 +94,16 @@ impl Tar {
         self.entry(&Header::new("././@LongLink", flag, body.len()), body)
     }
 
+    /// A GNU long name for the next entry.
+    pub(crate) fn gnu_name(self, name: &[u8]) -> Self {
+        self.extension(b'L', name)
+    }
+
+    /// A PAX record for the next entry.
+    pub(crate) fn pax(self, key: &str, value: &str) -> Self {
+        self.extension(b'x', &pax(key, value))
+    }
+
     pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self

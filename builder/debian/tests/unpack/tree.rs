@@ -273,7 +273,7 @@ fn two_owners_of_a_file_stop_the_plan_before_anything_is_configured() {
     let bench = Bench::new(&[("first", package("first")), ("second", package("second"))]);
     let ran = RefCell::new(Vec::new());
     let error = walk(&mut bench.unpack(), |step| {
-        ran.borrow_mut().push(step.script)
+        ran.borrow_mut().push(step.script);
     })
     .unwrap_err();
     assert!(
@@ -284,6 +284,17 @@ fn two_owners_of_a_file_stop_the_plan_before_anything_is_configured() {
         "{error:?}"
     );
     assert!(ran.borrow().is_empty());
+}
+
+fn step_in_words(step: &Step) -> String {
+    match step {
+        Step::Script(step) if step.script == "configure" => {
+            let plain = step.args.iter().filter(|arg| !arg.starts_with("--force"));
+            plain.cloned().collect::<Vec<_>>().join(" ")
+        }
+        Step::Script(step) => format!("{} {}", step.script, step.package),
+        other => format!("{other:?}"),
+    }
 }
 
 #[test]
@@ -313,21 +324,7 @@ fn the_plan_prepares_before_it_configures_and_ends_with_everything_pending() {
     let mut bench = Bench::new(&packages);
     bench.options.plan.debconf_answers = "app app/question string answer\n".into();
     let unpacked = bench.unpack();
-    let words: Vec<String> = unpacked
-        .steps
-        .iter()
-        .map(|step| match step {
-            Step::Script(step) if step.script == "configure" => step
-                .args
-                .iter()
-                .filter(|arg| !arg.starts_with("--force"))
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(" "),
-            Step::Script(step) => format!("{} {}", step.script, step.package),
-            other => format!("{other:?}"),
-        })
-        .collect();
+    let words: Vec<String> = unpacked.steps.iter().map(step_in_words).collect();
     assert_eq!(
         words,
         [
