@@ -10,6 +10,7 @@ mod relations;
 mod stanza;
 
 pub mod accounts;
+pub mod apt;
 pub mod ar;
 pub mod archive;
 pub mod claims;

@@ -1,0 +1,10 @@
+//! The archive half against keys, indexes and a mirror that the tests make themselves: no network, nothing of the host.
+
+mod downloads;
+mod keys;
+mod locks;
+mod mirror_server;
+mod opened;
+mod resolved;
+mod shelf;
+mod signatures;

@@ -1,0 +1,44 @@
+//! Small package indexes, written in one line per package.
+
+use debian::{
+    digest::Sha256Digest,
+    package::PackageName,
+    packages::{PackageIndex, Source},
+};
+
+/// The text of a Packages file: each item is `NAME VERSION; Field: value; Field: value`.
+pub(crate) fn packages(items: &[&str]) -> String {
+    let mut text = String::new();
+    for item in items {
+        let mut parts = item.split("; ");
+        let (name, version) = parts.next().unwrap().split_once(' ').unwrap();
+        let digest = Sha256Digest::of(format!("{name} {version}").as_bytes());
+        text += &format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}_{version}.deb\n"
+        );
+        text += &format!(
+            "Size: {}\nSHA256: {digest}\n",
+            name.len() + 1 + version.len()
+        );
+        for field in parts {
+            text += &format!("{field}\n");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+pub(crate) fn index(items: &[&str]) -> PackageIndex {
+    let text = packages(items);
+    let source = Source {
+        origin: "trixie/main".parse().unwrap(),
+        text: &text,
+    };
+    PackageIndex::parse(&[source], &"amd64".parse().unwrap()).unwrap()
+}
+
+pub(crate) fn names(text: &str) -> Vec<PackageName> {
+    text.split_whitespace()
+        .map(|name| name.parse().unwrap())
+        .collect()
+}
