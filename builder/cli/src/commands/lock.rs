@@ -22,7 +22,7 @@ pub(crate) struct LockArgs {
 impl LockArgs {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let lock = context.builder().lock(&self.image)?;
-        tools::write_atomic(&self.output, lock.to_toml().as_bytes(), 0o644)?;
+        tools::write_atomic(&self.output, lock.render()?.as_bytes(), 0o644)?;
         let count = lock.packages.len();
         let bytes: u64 = lock.packages.iter().map(|package| package.size).sum();
         let value = serde_json::json!({ "lock": self.output, "packages": count, "bytes": bytes });

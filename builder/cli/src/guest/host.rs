@@ -1,0 +1,121 @@
+//! The machine that a guest runs in: one disk, ports that lead in, an image's output directory to start from.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use fs_err as fs;
+use pipeline::programs::ToolsTree;
+use tools::ResultExt as _;
+use vm::{Accelerator, Disk, Firmware, Machine, MachineSpec, Network, Outbound};
+
+use crate::guest::Ports;
+
+/// How the machine starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Firmware, boot loader, signed kernel image.
+    Firmware,
+    /// QEMU loads kernel and initrd of the output directory itself.
+    Direct,
+}
+
+/// A disk and everything that is needed to switch it on.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// The image's output directory.
+    pub(crate) output: PathBuf,
+    /// The tree that holds QEMU and firmware.
+    pub(crate) tree: ToolsTree,
+    /// Where variables, logs and sockets go.
+    pub(crate) dir: PathBuf,
+    /// The disk.
+    pub(crate) disk: PathBuf,
+    /// Ports that lead in.
+    pub(crate) ports: Ports,
+    /// Memory in MiB.
+    pub(crate) memory: u32,
+    /// Whether the guest reaches the world.
+    pub(crate) outbound: Outbound,
+}
+
+impl Guest {
+    /// Switches the machine on; its logs are in the folder `name` of the guest's directory.
+    pub(crate) fn start(&self, start: Start, name: &str) -> Result<Machine> {
+        let mut spec = self.spec(start)?;
+        spec.accelerator = Accelerator::probe(self.tree.root()).accelerator;
+        Machine::start(&spec, self.tree.root(), &self.log_dir(name)).remedied()
+    }
+
+    /// Where the logs of a start are.
+    pub(crate) fn log_dir(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn spec(&self, start: Start) -> Result<MachineSpec> {
+        let firmware = match start {
+            Start::Firmware => Firmware::Uefi { code: Firmware::CODE.into(), vars: self.variables()? },
+            Start::Direct => direct(&self.output)?,
+        };
+        let mut spec = MachineSpec::new(firmware);
+        spec.memory_mib = self.memory;
+        spec.disks = vec![Disk::new(&self.disk)];
+        spec.network = Network::User { forwards: self.ports.forwards(), outbound: self.outbound };
+        Ok(spec)
+    }
+
+    /// The guest's own copy of the firmware's variables.
+    fn variables(&self) -> Result<PathBuf> {
+        let path = self.dir.join("vars.fd");
+        if !path.exists() {
+            fs::write(&path, fs::read(self.tree.file(Firmware::VARS))?)?;
+        }
+        Ok(path)
+    }
+}
+
+fn direct(output: &Path) -> Result<Firmware> {
+    let cmdline = fs::read_to_string(output.join("cmdline"))?.trim().to_owned();
+    Ok(Firmware::DirectKernel { kernel: output.join("linux"), initrd: Some(output.join("initrd.cpio.zst")), cmdline })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guest(dir: &Path) -> Guest {
+        Guest {
+            output: dir.to_owned(),
+            tree: ToolsTree::new(dir.join("tree"), None),
+            dir: dir.to_owned(),
+            disk: dir.join("disk.raw"),
+            ports: Ports { https: 8443, http: 8080, ssh: 8022 },
+            memory: 2048,
+            outbound: Outbound::Blocked,
+        }
+    }
+
+    #[test]
+    fn firmware_start_changes_only_its_own_copy_of_the_variables() {
+        let dir = tempfile::tempdir().unwrap();
+        let guest = guest(dir.path());
+        let store = guest.tree.file(Firmware::VARS);
+        fs::create_dir_all(store.parent().unwrap()).unwrap();
+        fs::write(&store, "empty").unwrap();
+        let spec = guest.spec(Start::Firmware).unwrap();
+        let Firmware::Uefi { vars, .. } = &spec.firmware else { panic!("{:?}", spec.firmware) };
+        assert!(*vars != store && fs::read_to_string(vars).unwrap() == "empty");
+        // What the firmware has written is kept for the next start.
+        fs::write(vars, "boot order").unwrap();
+        guest.spec(Start::Firmware).unwrap();
+        assert_eq!(fs::read_to_string(vars).unwrap(), "boot order");
+    }
+
+    #[test]
+    fn direct_start_uses_the_signed_command_line_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cmdline"), "roothash=00 ro\n").unwrap();
+        let spec = guest(dir.path()).spec(Start::Direct).unwrap();
+        let Firmware::DirectKernel { cmdline, .. } = &spec.firmware else { panic!("{:?}", spec.firmware) };
+        assert_eq!((cmdline.as_str(), spec.memory_mib, spec.disks.len()), ("roothash=00 ro", 2048, 1));
+    }
+}
