@@ -1,1 +1,46 @@
-//! Scenarios that boot artifacts.
+//! Scenarios that boot what the builder made: each a claim that a person could check by hand, with a negative twin where it can have one.
+//!
+//! They know of the builder only its command line and its output directory. A guest proves success with something that only success
+//! can produce: a page it serves, a key it shows, a line that the agent prints last.
+
+mod artifacts;
+mod client;
+mod host;
+mod operator;
+mod scan;
+mod scenarios;
+mod tamper;
+
+use std::time::Instant;
+
+use anyhow::Result;
+use libtest_mimic::{Failed, Trial};
+
+pub use artifacts::{Artifacts, Image};
+
+/// A claim and the code that tries it.
+pub(crate) struct Scenario {
+    pub(crate) claim: &'static str,
+    pub(crate) run: fn(&Artifacts) -> Result<()>,
+}
+
+/// All scenarios as trials; `listing` leaves out the work of building images.
+pub fn trials(listing: bool) -> Vec<Trial> {
+    let artifacts = (!listing).then(artifacts::shared);
+    scenarios::ALL
+        .iter()
+        .map(|scenario| {
+            let artifacts = artifacts.clone();
+            Trial::test(scenario.claim, move || run(scenario, artifacts.as_ref()))
+        })
+        .collect()
+}
+
+fn run(scenario: &Scenario, artifacts: Option<&std::sync::Arc<artifacts::Lazy>>) -> Result<(), Failed> {
+    let artifacts = artifacts.ok_or("scenarios were only listed")?.get().map_err(|error| Failed::from(error.clone()))?;
+    let started = Instant::now();
+    let result = (scenario.run)(artifacts);
+    let outcome = if result.is_ok() { "holds" } else { "FAILS" };
+    artifacts::say(&format!("{} {outcome}, {:.0} s", scenario.claim, started.elapsed().as_secs_f64()));
+    result.map_err(|error| Failed::from(format!("{error:?}")))
+}

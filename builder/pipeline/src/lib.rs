@@ -2,12 +2,22 @@
 //!
 //! [`build::Builder`] is the door. No stage reads the clock, the environment or a file that its arguments do not name.
 
+pub mod build;
+pub mod packages;
 pub mod cache;
+pub mod definition;
 pub mod esp;
 pub mod flash;
+pub mod flash_image;
+pub mod host_document;
+pub mod inspect;
 pub mod keys;
 pub mod partition_table;
 pub mod programs;
 pub mod root_tree;
 pub mod stages;
+#[cfg(test)]
+mod test_artifacts;
 pub mod trees;
+pub mod verbs;
+pub mod verify_output;

@@ -56,9 +56,15 @@ impl ToolsKind {
                 "systemd-container",
                 // edits the firmware's key store for the Secure Boot scenarios
                 "python3-virt-firmware",
+                // clients, as people use them
                 "openssh-client",
+                "curl",
+                "openssl",
+                // where a file lies in the image, for the scenarios that damage it
+                "erofs-utils",
                 "util-linux",
-                "mtools",
+                // account names for ssh
+                "base-passwd",
             ],
         }
     }

@@ -9,6 +9,7 @@ mod lock;
 mod personalise;
 mod run;
 mod test;
+mod tools;
 mod verify;
 
 use anyhow::Result;
@@ -42,6 +43,8 @@ pub(crate) enum Verb {
     Test(test::TestArgs),
     /// Write an image to a disk
     Flash(flash::FlashArgs),
+    /// Bring in a tree of tools and say where it is
+    Tools(tools::ToolsArgs),
 }
 
 /// Runs the verb that was asked for.
@@ -58,5 +61,6 @@ pub(crate) fn run(options: Options) -> Result<()> {
         Verb::Run(args) => args.run(&context),
         Verb::Test(args) => args.run(&context),
         Verb::Flash(args) => args.run(&context),
+        Verb::Tools(args) => args.run(&context),
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct PersonaliseArgs {
     /// The host's document
     #[arg(value_name = "HOST_TOML")]
     document: PathBuf,
-    /// The operator's private key [default: an existing HOST_TOML.sig; else the development key]
+    /// The operator's private key [default: an existing signature beside the document; else the development key]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// The id that `host = "..."` in documents is compared with

@@ -37,7 +37,7 @@ pub(crate) struct RunArgs {
     /// The host's document [default: the image's example, with an ssh key made for this host]
     #[arg(long, value_name = "HOST_TOML")]
     host: Option<PathBuf>,
-    /// The operator's private key [default: an existing HOST_TOML.sig; else the development key]
+    /// The operator's private key [default: an existing signature beside the document; else the development key]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Port of 127.0.0.1 that leads to the host's HTTPS

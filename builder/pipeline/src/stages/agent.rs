@@ -12,6 +12,8 @@ use walkdir::WalkDir;
 use crate::cache::{Hit, Key, KeyBuilder, StageCache};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What the crate makes: the agent, and the small part of it that the initrd has room for.
+pub const BINARIES: [&str; 2] = ["casemate-agent", "casemate-initrd"];
 /// The crates that the agent is made of (docs/architecture.md, arrows).
 const CRATES: [&str; 5] = ["agent", "bundle", "hostconf", "formats", "tools"];
 
@@ -24,7 +26,7 @@ pub struct Toolchain {
     pub environment: Vec<(String, String)>,
 }
 
-/// Builds the agent, or takes it from the cache; returns the directory that holds `casemate-agent`.
+/// Builds the agent, or takes it from the cache; returns the directory that holds [`BINARIES`].
 pub fn build(
     cache: &StageCache,
     repo: &Path,
@@ -57,13 +59,12 @@ pub fn build(
             .run(&tool)
             .remedied()
             .context("cannot build the agent")?;
-        fs::copy(
-            target_dir.join(TARGET).join("release/casemate-agent"),
-            output.join("casemate-agent"),
-        )?;
+        for binary in BINARIES {
+            fs::copy(target_dir.join(TARGET).join("release").join(binary), output.join(binary))?;
+        }
         Ok(())
     })?;
-    Ok((dir.join("casemate-agent"), hit))
+    Ok((dir, hit))
 }
 
 fn flags(repo: &Path, cargo_home: Option<&str>) -> String {
@@ -92,7 +93,7 @@ fn key(repo: &Path, toolchain: &Toolchain) -> Result<Key> {
         .run(&version)
         .remedied()
         .context("cannot ask cargo for its version")?;
-    let mut key = KeyBuilder::new("agent", 1).bytes("toolchain", &version.stdout);
+    let mut key = KeyBuilder::new("agent", 2).bytes("toolchain", &version.stdout);
     for file in ["Cargo.toml", "Cargo.lock"] {
         key = key.bytes(file, &fs::read(repo.join(file))?);
     }

@@ -173,6 +173,7 @@ fn is_set_id(entry: &Entry) -> bool {
 fn is_owned(entry: &Entry, expected: &Expectations) -> bool {
     let name = entry.name.as_str();
     expected.owned.contains(name)
+        || is_alternative(entry)
         || expected
             .generated
             .iter()
@@ -180,6 +181,11 @@ fn is_owned(entry: &Entry, expected: &Expectations) -> bool {
                 Some(dir) => name == dir || name.starts_with(pattern.as_str()),
                 None => name == pattern,
             })
+}
+
+/// update-alternatives(1) makes links into its own directory.
+fn is_alternative(entry: &Entry) -> bool {
+    entry.metadata.is_symlink() && fs::read_link(&entry.path).is_ok_and(|target| target.starts_with("/etc/alternatives"))
 }
 
 /// Searches the start of a file: keys and host names stand in text files, which are small.

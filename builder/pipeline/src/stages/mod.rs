@@ -1,9 +1,13 @@
 //! The stages of a build, one file each; their order is in [`crate::build`].
 
 pub mod agent;
+pub mod bundle;
 pub mod disk;
 pub mod initrd;
 pub mod initrd_closure;
 pub mod lint;
+pub mod overlay;
+pub mod rootfs;
 pub mod seal;
+pub mod uki;
 pub mod units;

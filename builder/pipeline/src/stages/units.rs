@@ -21,6 +21,14 @@ pub struct UnitSelection {
     pub services: BTreeSet<String>,
     /// Wanted by `multi-user.target`: started at every boot.
     pub early: BTreeSet<String>,
+    /// Masked whatever their kind: what Debian pulls in without an `[Install]` section (`units/masked.txt`).
+    pub masked: BTreeSet<String>,
+}
+
+/// Reads `units/masked.txt`: one unit a line, `#` starts the reason.
+pub fn parse_masked(text: &str) -> BTreeSet<String> {
+    let names = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// Applies a selection to the tree; returns the masked units, sorted.
@@ -37,6 +45,10 @@ pub fn apply(tree: &RootTree, selection: &UnitSelection) -> Result<Vec<String>> 
             "overlays name units that no package or overlay ships: {}",
             missing.join(", ")
         );
+    }
+    let both: Vec<&str> = selection.masked.iter().filter(|unit| is_named(selection, unit)).map(String::as_str).collect();
+    if !both.is_empty() {
+        bail!("units are named by an overlay and masked in units/masked.txt: {}", both.join(", "));
     }
     forget_enablement(tree)?;
     for unit in &selection.services {
@@ -88,10 +100,10 @@ fn mask_the_rest(tree: &RootTree, selection: &UnitSelection) -> Result<Vec<Strin
             .chain(&selection.early)
             .filter_map(|unit| template_of(unit)),
     );
-    let mut masked = Vec::new();
+    let mut masked = selection.masked.clone();
     for unit in tree.children(VENDOR)? {
         let ours = unit.starts_with("casemate-");
-        if ours || kept.contains(&unit) || !MASKED_KINDS.iter().any(|kind| unit.ends_with(kind)) {
+        if ours || masked.contains(&unit) || kept.contains(&unit) || !MASKED_KINDS.iter().any(|kind| unit.ends_with(kind)) {
             continue;
         }
         let name = format!("{VENDOR}/{unit}");
@@ -100,10 +112,16 @@ fn mask_the_rest(tree: &RootTree, selection: &UnitSelection) -> Result<Vec<Strin
         {
             continue;
         }
-        tree.link(&format!("{LOCAL}/{unit}"), "/dev/null")?;
-        masked.push(unit);
+        masked.insert(unit);
     }
-    Ok(masked)
+    for unit in &masked {
+        tree.link(&format!("{LOCAL}/{unit}"), "/dev/null")?;
+    }
+    Ok(masked.into_iter().collect())
+}
+
+fn is_named(selection: &UnitSelection, unit: &str) -> bool {
+    selection.services.contains(unit) || selection.early.contains(unit)
 }
 
 fn is_shipped(tree: &RootTree, unit: &str) -> bool {
@@ -145,6 +163,7 @@ mod tests {
         UnitSelection {
             services: set(services),
             early: set(early),
+            masked: BTreeSet::new(),
         }
     }
 
@@ -173,6 +192,16 @@ mod tests {
                 .to_str(),
             Some("/dev/null")
         );
+    }
+
+    #[test]
+    fn the_list_masks_what_cannot_be_enabled_and_must_not_contradict_an_overlay() {
+        let (_dir, tree) = tree_with(&[("ssh.service", INSTALLABLE), ("getty.target", "[Unit]\n")]);
+        let mut selection = select(&["ssh.service"], &[]);
+        selection.masked = parse_masked("# why\ngetty.target   # nobody logs in there\n");
+        assert_eq!(apply(&tree, &selection).unwrap(), ["getty.target"]);
+        selection.masked.insert("ssh.service".into());
+        assert!(apply(&tree, &selection).unwrap_err().to_string().ends_with(": ssh.service"));
     }
 
     #[test]

@@ -1,0 +1,161 @@
+//! The built images and the tree that runs them: made once for all scenarios, with the same commands that a person would give.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
+
+use crate::host::Identity;
+
+/// Which image a scenario boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Image {
+    /// `base` and `ssh`: boots quickly.
+    Minimal,
+    /// Everything.
+    Webhost,
+}
+
+impl Image {
+    /// Name of the image and of its folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Minimal => "minimal",
+            Self::Webhost => "webhost",
+        }
+    }
+}
+
+/// What scenarios work with.
+#[derive(Debug)]
+pub struct Artifacts {
+    casemate: PathBuf,
+    output: PathBuf,
+    run_tree: PathBuf,
+    keys: PathBuf,
+    /// Every identity that a host has shown, with the name of the host: no two hosts may share one.
+    identities: Mutex<BTreeMap<String, String>>,
+}
+
+impl Artifacts {
+    /// The output directory of an image.
+    pub fn image(&self, image: Image) -> PathBuf {
+        self.output.join(image.name())
+    }
+
+    /// The tree that holds QEMU, firmware and clients.
+    pub fn run_tree(&self) -> &Path {
+        &self.run_tree
+    }
+
+    /// The keys that the images are signed with.
+    pub fn development_keys(&self) -> PathBuf {
+        self.keys.clone()
+    }
+
+    /// Signs any bytes as the operator, also those that `casemate host sign` refuses.
+    pub(crate) fn sign_as_operator(&self, document: &[u8]) -> Result<Vec<u8>> {
+        let pem = fs::read_to_string(self.keys.join("operator.key"))?;
+        let key = bundle::SigningKey::from_pem(&pem, "operator")?;
+        Ok(bundle::sign(document, bundle::Context::Host, &[&key]).to_json().into_bytes())
+    }
+
+    /// Remembers what a host shows of itself; refuses anything that another host has shown.
+    pub(crate) fn record_identity(&self, host: &str, identity: &Identity, machine_id: &str) -> Result<()> {
+        let mut known = self.identities.lock().map_err(|_| anyhow::anyhow!("another scenario failed here"))?;
+        for shown in identity.ssh_keys.iter().chain(&identity.certificates).map(String::as_str).chain([machine_id.trim()]) {
+            if let Some(other) = known.insert(shown.to_owned(), host.to_owned()).filter(|other| other != host) {
+                bail!("`{host}` and `{other}` share an identity: {shown}");
+            }
+        }
+        if identity.ssh_keys.is_empty() {
+            bail!("`{host}` shows no ssh key");
+        }
+        Ok(())
+    }
+
+    /// A scratch directory for one scenario, kept after a failure.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.output.join("scratch").join(name);
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// Runs the `casemate` command and returns its standard output; its status must be `expected`.
+    pub fn casemate(&self, arguments: &[&str], expected: i32) -> Result<String> {
+        let shown = format!("casemate {}", arguments.join(" "));
+        let output = Command::new(&self.casemate).args(arguments).stdin(Stdio::null()).output().with_context(|| format!("cannot run `{shown}`"))?;
+        if output.status.code() != Some(expected) {
+            bail!("`{shown}` ended with {}, expected {expected}:\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    }
+}
+
+/// The artifacts, made when the first scenario asks for them.
+pub(crate) struct Lazy(OnceLock<Result<Artifacts, String>>);
+
+impl Lazy {
+    pub(crate) fn get(&self) -> Result<&Artifacts, String> {
+        self.0.get_or_init(|| prepare().map_err(|error| format!("cannot prepare the images: {error:?}"))).as_ref().map_err(Clone::clone)
+    }
+}
+
+pub(crate) fn shared() -> Arc<Lazy> {
+    Arc::new(Lazy(OnceLock::new()))
+}
+
+/// Prints a line to standard error, past the capture of the test harness.
+pub(crate) fn say(line: &str) {
+    // A closed standard error is no reason to fail a scenario.
+    let _ = writeln!(std::io::stderr(), "scenarios: {line}");
+}
+
+fn prepare() -> Result<Artifacts> {
+    let repo = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate has no parent folder")?;
+    let casemate = build_casemate(repo)?;
+    let output = repo.join("target/scenarios");
+    fs::create_dir_all(&output)?;
+    let mut artifacts =
+        Artifacts { casemate, output, run_tree: PathBuf::new(), keys: PathBuf::new(), identities: Mutex::default() };
+    for image in [Image::Minimal, Image::Webhost] {
+        say(&format!("building images/{}", image.name()));
+        let folder = repo.join("images").join(image.name());
+        let target = artifacts.image(image);
+        let built = artifacts.casemate(&["build", &folder.to_string_lossy(), "--output", &target.to_string_lossy()], 0)?;
+        built.lines().for_each(say);
+    }
+    let listed = artifacts.casemate(&["tools", "run", "--json", "--progress", "quiet"], 0)?;
+    let value: serde_json::Value = serde_json::from_str(&listed).context("`casemate tools run --json` printed no JSON")?;
+    artifacts.run_tree = value["path"].as_str().context("`casemate tools run --json` names no path")?.into();
+    artifacts.keys = Path::new(value["cache"].as_str().context("`casemate tools run --json` names no cache")?).join("development-keys");
+    Ok(artifacts)
+}
+
+/// Builds the command as `cargo run` would. The lock on the target directory is free while tests run.
+fn build_casemate(repo: &Path) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(repo)
+        .args(["build", "--package", "cli", "--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cargo cannot build the `casemate` command");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let executable = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
+        let wanted = message["target"]["name"] == "casemate";
+        wanted.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    });
+    executable.context("cargo named no executable for `casemate`")
+}

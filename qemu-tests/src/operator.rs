@@ -1,0 +1,49 @@
+//! The person who runs hosts: ssh keys, documents, and a browser, as far as scenarios need one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
+
+use crate::artifacts::Artifacts;
+
+/// An administrator with an ssh key pair.
+pub(crate) struct Operator {
+    pub(crate) key: PathBuf,
+    pub(crate) public: String,
+}
+
+impl Operator {
+    /// Makes a new key pair in `dir`.
+    pub(crate) fn new(artifacts: &Artifacts, dir: &Path, name: &str) -> Result<Self> {
+        let tool = Tool::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(format!("/run/keys/{name}"));
+        let sandbox = Sandbox::new(artifacts.run_tree()).bind(dir, "/run/keys");
+        SandboxRunner::new(sandbox).run(&tool).remedied()?;
+        let public = fs::read_to_string(dir.join(format!("{name}.pub")))?.trim().to_owned();
+        Ok(Self { key: dir.join(name), public })
+    }
+
+    /// Writes a good document for a host with one WordPress site, or none.
+    pub(crate) fn document(&self, dir: &Path, facts: &Facts<'_>) -> Result<PathBuf> {
+        let path = dir.join(format!("{}-{}.toml", facts.hostname, facts.serial));
+        let mut text = format!(
+            "schema = 1\nserial = {}\nhost = \"any\"\nhostname = \"{}\"\n\n[admin]\nemail = \"ops@example.org\"\nssh_keys = [\"{}\"]\nnetworks = [\"10.0.2.0/24\", \"192.0.2.0/24\", \"fe80::/10\"]\n\n[tls]\nmode = \"self-signed\"\n",
+            facts.serial, facts.hostname, self.public
+        );
+        if let Some(title) = facts.wordpress {
+            text.push_str(&format!(
+                "\n[[domain]]\nname = \"example.org\"\n\n[[domain.site]]\nname = \"www.example.org\"\nkind = \"wordpress\"\naliases = [\"example.org\"]\ntitle = \"{title}\"\nadmin_user = \"editor\"\nadmin_email = \"editor@example.org\"\n"
+            ));
+        }
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+/// What differs between documents.
+pub(crate) struct Facts<'a> {
+    pub(crate) hostname: &'a str,
+    pub(crate) serial: u32,
+    pub(crate) wordpress: Option<&'a str>,
+}

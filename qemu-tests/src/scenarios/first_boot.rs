@@ -1,0 +1,25 @@
+//! A host that nobody has told what it is.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::artifacts::{Artifacts, Image};
+use crate::host::{PATIENCE, Start, TestHost};
+use crate::scan::Scanner;
+
+pub(crate) fn waits_and_listens_on_nothing(artifacts: &Artifacts) -> Result<()> {
+    let dir = artifacts.scratch("waits")?;
+    let mut host = TestHost::new(artifacts, Image::Minimal, &dir)?;
+    let scanner = Scanner::new("waits")?;
+    let mut spec = host.spec(Start::Direct)?;
+    spec.network = scanner.network();
+    let mut machine = host.boot(&spec)?;
+    let line = machine.wait_for_serial("casemate: waiting: ", PATIENCE).context("the host does not say that it waits")?;
+    ensure!(line.contains("host.toml"), "it does not say what it waits for: {line}");
+    let open = scanner.open_ports(Duration::from_secs(120))?;
+    ensure!(open.is_empty(), "ports are open: {open:?}");
+    ensure!(!machine.serial().text()?.contains(" login:"), "there is a login on the console");
+    machine.cut_power();
+    Ok(())
+}
