@@ -33,10 +33,11 @@ pub fn render_root(
             format!("{base}/dists/{}/{packages}", origin.suite),
             text.clone(),
         );
-        sources += &format!(
+        let line = format!(
             "deb [trusted=yes] file:{directory}/{base} {} {}\n",
             origin.suite, origin.component
         );
+        sources.push_str(&line);
     }
     files.insert("etc/apt/sources.list".into(), sources);
     files.insert("var/lib/dpkg/status".into(), String::new());

@@ -1,4 +1,4 @@
-//! The frame of a clear-signed message (RFC 9580 section 7), as used by InRelease files.
+//! The frame of a clear-signed message (RFC 9580 section 7), as used by `InRelease` files.
 //!
 //! Takes the frame apart and undoes the dash escapes, nothing more: no signature is checked here and nothing of the text is read.
 //! The frame is held to the letter. Text before or after the block is not covered by the signature, and a reader that is

@@ -106,10 +106,7 @@ impl<'a> Paragraphs<'a> {
         };
         let begin = self.rest;
         let mut length = 0;
-        loop {
-            let Some((text, rest)) = self.peek_line() else {
-                break;
-            };
+        while let Some((text, rest)) = self.peek_line() {
             let continues = text.starts_with([' ', '\t']) && !is_blank(text);
             // A comment inside a value belongs to it until the value ends; `Field::lines` passes over it.
             if length > 0

@@ -274,7 +274,7 @@ impl Session<'_> {
                 return Ok(Attempt::Again(error));
             }
         }
-        self.verify(download, partial, held > 0)
+        verify(download, partial, held > 0)
     }
 
     /// Appends a body to the file; what cut it short, if anything.
@@ -314,31 +314,30 @@ impl Session<'_> {
             self.progress.advance(count as u64);
         }
     }
+}
 
-    fn verify(
-        &self,
-        download: &Download,
-        partial: &mut Partial,
-        resumed: bool,
-    ) -> Result<Attempt, FetchError> {
-        let mut hasher = Sha256::new();
-        partial.file.rewind().map_err(partial.failed("read"))?;
-        std::io::copy(&mut partial.file, &mut hasher).map_err(partial.failed("read"))?;
-        let found = Sha256Digest::from_hasher(hasher);
-        if found == download.sha256 {
-            return Ok(Attempt::Done);
-        }
-        partial.clear()?;
-        if resumed {
-            // The beginning may be from another file of this name: once more from the first byte.
-            return Ok(Attempt::Again(HttpError::Stale));
-        }
-        Err(FetchError::Digest {
-            label: download.label.clone(),
-            expected: download.sha256,
-            found,
-        })
+fn verify(
+    download: &Download,
+    partial: &mut Partial,
+    resumed: bool,
+) -> Result<Attempt, FetchError> {
+    let mut hasher = Sha256::new();
+    partial.file.rewind().map_err(partial.failed("read"))?;
+    std::io::copy(&mut partial.file, &mut hasher).map_err(partial.failed("read"))?;
+    let found = Sha256Digest::from_hasher(hasher);
+    if found == download.sha256 {
+        return Ok(Attempt::Done);
     }
+    partial.clear()?;
+    if resumed {
+        // The beginning may be from another file of this name: once more from the first byte.
+        return Ok(Attempt::Again(HttpError::Stale));
+    }
+    Err(FetchError::Digest {
+        label: download.label.clone(),
+        expected: download.sha256,
+        found,
+    })
 }
 
 fn list(labels: &[String]) -> String {

@@ -7,6 +7,7 @@
 
 mod package_view;
 mod relations;
+mod signature_policy;
 mod stanza;
 
 pub mod accounts;
@@ -41,6 +42,7 @@ pub mod parallel;
 pub mod plan;
 pub mod pool_path;
 pub mod release;
+pub mod release_error;
 pub mod resolve;
 pub mod resolve_error;
 pub mod root_dir;

@@ -14,7 +14,8 @@ use crate::{
     fetch::Network,
     http::HttpError,
     keyring::{SignatureError, Verified},
-    release::{Release, ReleaseError, StaleError},
+    release::Release,
+    release_error::{ReleaseError, StaleError},
     suite::Suite,
 };
 

@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(load_apt_sources(apt.path()).unwrap(), None);
         fs::create_dir(apt.path().join("sources.list.d")).unwrap();
         let part = |name: &str, text: &str| {
-            fs::write(apt.path().join("sources.list.d").join(name), text).unwrap()
+            fs::write(apt.path().join("sources.list.d").join(name), text).unwrap();
         };
         part("b.list", "deb http://b.example/debian x main\n");
         part("a.sources", "Types: deb\nURIs: http://a.example/debian\n");

@@ -5,7 +5,7 @@ use crate::{
     digest::Sha256Digest,
     package::{Architecture, NameError, PackageName},
     packages::PackageIndex,
-    packages_error::{PackagesError, PackagesProblem},
+    packages_error::{FieldProblem, PackagesError},
     pool_path::PoolPath,
     stanza::{
         ARCHITECTURE, BREAKS, CONFLICTS, DEPENDS, FILENAME, KEPT, PACKAGE, PRE_DEPENDS, PROVIDES,
@@ -30,12 +30,12 @@ pub struct Package<'a> {
     reason = "each is the control field of its name, Debian Policy 7.2"
 )]
 pub enum RelationField {
-    Depends = DEPENDS as isize,
-    PreDepends = PRE_DEPENDS as isize,
-    Provides = PROVIDES as isize,
-    Conflicts = CONFLICTS as isize,
-    Breaks = BREAKS as isize,
-    Replaces = REPLACES as isize,
+    Depends,
+    PreDepends,
+    Provides,
+    Conflicts,
+    Breaks,
+    Replaces,
 }
 
 /// How important a package is to a Debian system (Policy 2.5), most important first.
@@ -204,26 +204,31 @@ impl<'a> Package<'a> {
 
     /// One of its relation fields as written.
     pub fn relations_text(&self, field: RelationField) -> &'a str {
-        self.text(field as usize)
+        self.text(field.number())
     }
 
     /// One of its relation fields.
     pub fn relations(&self, field: RelationField) -> Result<Dependencies, PackagesError> {
         let parsed = self.relations_text(field).parse();
-        parsed.map_err(|error: DependencyError| self.refuse(field as usize, error.to_string()))
+        parsed.map_err(|error: DependencyError| self.refuse(field.number(), error.to_string()))
     }
 
     fn refuse(&self, which: usize, reason: String) -> PackagesError {
-        let problem = PackagesProblem::Field {
+        let problem = FieldProblem {
             package: self.name().to_owned(),
             field: WANTED.get(which).copied().unwrap_or_default().to_owned(),
             value: self.text(which).to_owned(),
             reason,
         };
+        let origin = self
+            .origin()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+            .into();
         PackagesError {
-            origin: self.origin().map(ToString::to_string).unwrap_or_default(),
+            origin,
             line: self.record.line,
-            problem,
+            problem: Box::new(problem).into(),
         }
     }
 }
@@ -232,6 +237,19 @@ impl Span {
     pub(crate) fn range(self) -> std::ops::Range<usize> {
         let start = self.start as usize;
         start..start.saturating_add(self.length as usize)
+    }
+}
+
+impl RelationField {
+    fn number(self) -> usize {
+        match self {
+            Self::Depends => DEPENDS,
+            Self::PreDepends => PRE_DEPENDS,
+            Self::Provides => PROVIDES,
+            Self::Conflicts => CONFLICTS,
+            Self::Breaks => BREAKS,
+            Self::Replaces => REPLACES,
+        }
     }
 }
 

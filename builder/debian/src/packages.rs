@@ -5,7 +5,7 @@
 //! This file never decompresses and never opens anything.
 
 pub use crate::package_view::{MultiArch, Package, Priority, RelationField};
-pub use crate::packages_error::{PackagesError, PackagesProblem};
+pub use crate::packages_error::{FieldProblem, PackagesError, PackagesProblem};
 use crate::{
     control::{Field, Paragraph, Paragraphs},
     package::{Architecture, is_package_name},
@@ -71,7 +71,7 @@ impl PackageIndex {
         let mut paragraphs = Paragraphs::new(source.text);
         let mut paragraph = Paragraph::default();
         let fail = |line, problem| PackagesError {
-            origin: source.origin.to_string(),
+            origin: source.origin.to_string().into(),
             line,
             problem,
         };
@@ -103,17 +103,14 @@ impl PackageIndex {
         };
         let name = require(PACKAGE)?;
         let refuse = |field: Field<'_>, reason: String| {
-            let (package, field_name, value) =
-                (name.value.to_owned(), field.name.to_owned(), field.value);
-            (
-                field.line,
-                PackagesProblem::Field {
-                    package,
-                    field: field_name,
-                    value: value.into(),
-                    reason,
-                },
-            )
+            let (package, value) = (name.value.to_owned(), field.value.to_owned());
+            let problem = FieldProblem {
+                package,
+                field: field.name.to_owned(),
+                value,
+                reason,
+            };
+            (field.line, Box::new(problem).into())
         };
         let version = require(VERSION)?;
         require(ARCHITECTURE)?;

@@ -115,8 +115,12 @@ impl<'a> Solver<'a> {
     fn choose_roots(&mut self, roots: &[u32]) -> Result<(), ResolveError> {
         for root in roots {
             let entry = self.catalog.entry(*root)?;
-            for other in self.catalog.conflicting(&entry, roots.iter().copied())? {
-                let cause = Cause::conflict(entry.name, self.catalog.name(other));
+            if let Some(other) = self
+                .catalog
+                .conflicting(&entry, roots.iter().copied())?
+                .first()
+            {
+                let cause = Cause::conflict(entry.name, self.catalog.name(*other));
                 return Err(ResolveError::Unsatisfiable(vec![cause]));
             }
             self.states.insert(*root, State::Fixed);

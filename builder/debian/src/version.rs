@@ -153,8 +153,8 @@ fn compare_part(mut left: &[u8], mut right: &[u8]) -> Ordering {
         );
         let number = || {
             compare_number(
-                take(&mut left, |b| b.is_ascii_digit()),
-                take(&mut right, |b| b.is_ascii_digit()),
+                take(&mut left, u8::is_ascii_digit),
+                take(&mut right, u8::is_ascii_digit),
             )
         };
         match text.then_with(number) {

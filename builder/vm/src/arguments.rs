@@ -253,7 +253,7 @@ impl Plan {
     }
 }
 
-/// The device of a disk; the boot order is the order of the list.
+/// The device of a disk; the boot order is the order of the list. QEMU takes place 0 for a kernel that it loads itself.
 fn device(number: usize, interface: Interface) -> String {
     let kind = match interface {
         Interface::VirtioBlk => "virtio-blk-pci".to_owned(),
@@ -261,7 +261,8 @@ fn device(number: usize, interface: Interface) -> String {
         Interface::Nvme => "nvme".to_owned(),
         Interface::Ahci => format!("ide-hd,bus=ide.{number}"),
     };
-    format!("{kind},drive=disk{number},serial=disk{number},bootindex={number}")
+    let place = number + 1;
+    format!("{kind},drive=disk{number},serial=disk{number},bootindex={place}")
 }
 
 /// In QEMU's option syntax a comma is doubled.
@@ -350,7 +351,7 @@ mod tests {
         let plan = Plan::new(&spec);
         let text = plan.tool.to_string();
         for part in [
-            "file=/run/files/disk0 -device virtio-blk-pci,drive=disk0,serial=disk0,bootindex=0",
+            "file=/run/files/disk0 -device virtio-blk-pci,drive=disk0,serial=disk0,bootindex=1",
             "file=/run/files/disk1,snapshot=on -device scsi-hd,bus=scsi0.0,drive=disk1",
             "file=/run/files/disk2,readonly=on -device nvme,drive=disk2",
             "file=/run/files/disk3 -device ide-hd,bus=ide.3,drive=disk3",

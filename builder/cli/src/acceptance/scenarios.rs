@@ -15,7 +15,10 @@ use tools::ResultExt as _;
 use vm::{Machine, Outbound};
 
 use crate::acceptance::{Recorder, tamper};
-use crate::guest::{Client, Console, Event, Guest, Ports, Seen, SshKey, Start, ended, for_trying, make_disk, tail, until_settled};
+use crate::guest::{
+    Client, Console, Event, Guest, Ports, Seen, SshKey, Start, ended, for_trying, make_disk, tail,
+    until_settled,
+};
 
 /// Longest time from power-on to health; emulation on a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(1200);
@@ -43,33 +46,54 @@ pub(crate) struct Subject<'a> {
 
 /// Tries every claim. A claim that fails is a row; an error here says that nothing can be tried at all.
 pub(crate) fn prove(subject: &Subject<'_>, recorder: &mut Recorder<'_>) -> Result<()> {
-    if recorder.claim("every_signature_digest_and_block_is_good", || verified(subject)).is_none() {
+    if recorder
+        .claim("every_signature_digest_and_block_is_good", || {
+            verified(subject)
+        })
+        .is_none()
+    {
         // Nobody vouches for what would be booted.
         return Ok(());
     }
     let host = Host::prepare(subject)?;
-    let Some((mut machine, first)) = recorder.claim("first_boot_by_firmware_is_personalised_and_healthy", || host.boot(Start::Firmware, "first-boot")) else {
+    let Some((mut machine, first)) = recorder
+        .claim("first_boot_by_firmware_is_personalised_and_healthy", || {
+            host.boot(Start::Firmware, "first-boot")
+        })
+    else {
         return Ok(());
     };
     let machine_id = recorder.claim("ssh_lets_the_administrator_in", || host.ssh(&first));
     if let Some(site) = host.site() {
-        recorder.claim("https_shows_the_certificate_of_the_console", || host.https(&site, &first));
+        recorder.claim("https_shows_the_certificate_of_the_console", || {
+            host.https(&site, &first)
+        });
     }
     machine.cut_power();
     drop(machine);
-    let second = recorder.claim("second_boot_is_the_same_host", || host.second_boot(&first, machine_id.as_deref()));
+    let second = recorder.claim("second_boot_is_the_same_host", || {
+        host.second_boot(&first, machine_id.as_deref())
+    });
     // Without a good boot before it, a boot that stops would prove nothing about the changed bit.
     if let Some(mut machine) = second {
         machine.cut_power();
         drop(machine);
-        recorder.claim("one_changed_bit_ends_in_panic_and_restart", || host.tampered());
+        recorder.claim("one_changed_bit_ends_in_panic_and_restart", || {
+            host.tampered()
+        });
     }
     Ok(())
 }
 
 fn verified(subject: &Subject<'_>) -> Result<((), String)> {
-    let verified = subject.builder.verify(subject.output, Some(&subject.keys.dir().join("release.pub")))?;
-    Ok(((), format!("{} {}", verified.manifest.image, verified.manifest.version)))
+    let verified = subject.builder.verify(
+        subject.output,
+        Some(&subject.keys.dir().join("release.pub")),
+    )?;
+    Ok((
+        (),
+        format!("{} {}", verified.manifest.image, verified.manifest.version),
+    ))
 }
 
 /// One host that lives through all claims.
@@ -88,7 +112,9 @@ impl<'a> Host<'a> {
         let example = read_if_there(&subject.output.join("host.example.toml"))?;
         let document = subject.dir.join("host.toml");
         fs::write(&document, for_trying(example.as_deref(), &key.public)?)?;
-        let signed = subject.builder.sign_host(&document, Some(&subject.keys.dir().join("operator.key")))?;
+        let signed = subject
+            .builder
+            .sign_host(&document, Some(&subject.keys.dir().join("operator.key")))?;
         let disk = subject.dir.join("disk.raw");
         make_disk(&subject.output.join("disk.raw"), &disk, DISK_BYTES)?;
         subject.builder.personalise(&disk, &signed, None)?;
@@ -101,7 +127,12 @@ impl<'a> Host<'a> {
             memory: subject.memory,
             outbound: Outbound::Blocked,
         };
-        Ok(Self { subject, guest, config: signed.config, client_dir })
+        Ok(Self {
+            subject,
+            guest,
+            config: signed.config,
+            client_dir,
+        })
     }
 
     fn client(&self) -> Client<'_> {
@@ -122,9 +153,18 @@ impl<'a> Host<'a> {
             }
         })?;
         let text = machine.serial().text().remedied()?;
-        ensure!(seen.is_healthy(), "the host is not healthy: {}; the console ends with{}", seen.unhealthy.join("; "), tail(&text));
+        ensure!(
+            seen.is_healthy(),
+            "the host is not healthy: {}; the console ends with{}",
+            seen.unhealthy.join("; "),
+            tail(&text)
+        );
         let wanted = self.config.hostname.to_string();
-        ensure!(seen.hostname.as_ref() == Some(&wanted), "the host calls itself {:?}, its document says `{wanted}`", seen.hostname);
+        ensure!(
+            seen.hostname.as_ref() == Some(&wanted),
+            "the host calls itself {:?}, its document says `{wanted}`",
+            seen.hostname
+        );
         let detail = times(&seen);
         Ok(((machine, seen), detail))
     }
@@ -132,7 +172,11 @@ impl<'a> Host<'a> {
     fn ssh(&self, seen: &Seen) -> Result<(String, String)> {
         let machine_id = self.machine_id()?;
         let key = self.client().known_host_key()?;
-        ensure!(seen.ssh_keys.iter().any(|shown| shown.ends_with(&key)), "ssh sees the host key {key}, the console showed {:?}", seen.ssh_keys);
+        ensure!(
+            seen.ssh_keys.iter().any(|shown| shown.ends_with(&key)),
+            "ssh sees the host key {key}, the console showed {:?}",
+            seen.ssh_keys
+        );
         let detail = format!("host key {key}");
         Ok((machine_id, detail))
     }
@@ -140,36 +184,66 @@ impl<'a> Host<'a> {
     fn machine_id(&self) -> Result<String> {
         let text = self.client().ssh("cat /etc/machine-id")?;
         let id = text.trim();
-        ensure!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "`/etc/machine-id` holds `{id}`");
+        ensure!(
+            id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "`/etc/machine-id` holds `{id}`"
+        );
         Ok(id.to_owned())
     }
 
     fn https(&self, site: &str, seen: &Seen) -> Result<((), String)> {
         let shown = self.client().pin_certificate(site)?;
-        let told = seen.certificates.get(site).with_context(|| format!("the console shows no certificate of `{site}`"))?;
-        ensure!(*told == shown, "`{site}` shows the certificate {shown}, the console showed {told}");
+        let told = seen
+            .certificates
+            .get(site)
+            .with_context(|| format!("the console shows no certificate of `{site}`"))?;
+        ensure!(
+            *told == shown,
+            "`{site}` shows the certificate {shown}, the console showed {told}"
+        );
         let status = self.client().https_status(site)?;
-        ensure!(status == 200, "`https://{site}/` answers with status {status}");
+        ensure!(
+            status == 200,
+            "`https://{site}/` answers with status {status}"
+        );
         Ok(((), format!("https://{site}/ answers with 200")))
     }
 
     fn second_boot(&self, first: &Seen, machine_id: Option<&str>) -> Result<(Machine, String)> {
         let ((machine, second), detail) = self.boot(Start::Direct, "second-boot")?;
-        ensure!(first.identity() == second.identity(), "the host showed {:?}, and after the second boot {:?}", first.identity(), second.identity());
+        ensure!(
+            first.identity() == second.identity(),
+            "the host showed {:?}, and after the second boot {:?}",
+            first.identity(),
+            second.identity()
+        );
         if let Some(machine_id) = machine_id {
             // ssh itself refuses another host key than the one that it has kept.
-            let now = self.machine_id().context("ssh does not reach the same host")?;
-            ensure!(now == machine_id, "the machine id was {machine_id} and is now {now}");
+            let now = self
+                .machine_id()
+                .context("ssh does not reach the same host")?;
+            ensure!(
+                now == machine_id,
+                "the machine id was {machine_id} and is now {now}"
+            );
         }
         if let Some(site) = self.site() {
             let shown = self.client().pin_certificate(&site)?;
-            ensure!(first.certificates.get(&site) == Some(&shown), "`{site}` shows another certificate: {shown}");
+            ensure!(
+                first.certificates.get(&site) == Some(&shown),
+                "`{site}` shows another certificate: {shown}"
+            );
         }
         Ok((machine, detail))
     }
 
     fn tampered(&self) -> Result<((), String)> {
-        let offset = tamper::flip_in_file(self.subject.tree, self.subject.output, &self.guest.disk, TAMPERED)?;
+        let offset = tamper::flip_in_file(
+            self.subject.tree,
+            self.subject.output,
+            &self.guest.disk,
+            TAMPERED,
+        )?;
         let mut machine = self.guest.start(Start::Direct, "tampered-boot")?;
         while machine.reset_count() == 0 {
             let ended = ended(&mut machine, Duration::from_millis(200))?;
@@ -178,17 +252,29 @@ impl<'a> Host<'a> {
                 bail!("{fault}; the console ends with{}", tail(&text));
             }
             if ended.is_some() || machine.uptime() > PATIENCE {
-                bail!("the host neither restarted nor became healthy; the console ends with{}", tail(&text));
+                bail!(
+                    "the host neither restarted nor became healthy; the console ends with{}",
+                    tail(&text)
+                );
             }
         }
         let text = machine.serial().text().remedied()?;
-        ensure!(text.contains(CAUGHT), "the host restarted without saying `{CAUGHT}`; the console ends with{}", tail(&text));
+        ensure!(
+            text.contains(CAUGHT),
+            "the host restarted without saying `{CAUGHT}`; the console ends with{}",
+            tail(&text)
+        );
         if let Some(fault) = tamper_fault(&text) {
             bail!("{fault}");
         }
         let seconds = machine.uptime().as_secs();
         machine.cut_power();
-        Ok(((), format!("byte {offset} of the disk, in {TAMPERED}; restarted {seconds} s after power-on")))
+        Ok((
+            (),
+            format!(
+                "byte {offset} of the disk, in {TAMPERED}; restarted {seconds} s after power-on"
+            ),
+        ))
     }
 }
 
@@ -197,16 +283,25 @@ fn tamper_fault(text: &str) -> Option<&'static str> {
     if Console::default().read(text).contains(&Event::Healthy) {
         return Some("a damaged host calls itself healthy");
     }
-    text.contains(" login:").then_some("a damaged host offers a login")
+    text.contains(" login:")
+        .then_some("a damaged host offers a login")
 }
 
 fn times(seen: &Seen) -> String {
     let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64();
-    format!("personalised after {:.1} s, healthy after {:.1} s", seconds(seen.personalised), seconds(seen.healthy))
+    format!(
+        "personalised after {:.1} s, healthy after {:.1} s",
+        seconds(seen.personalised),
+        seconds(seen.healthy)
+    )
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>> {
-    if path.exists() { Ok(Some(fs::read_to_string(path)?)) } else { Ok(None) }
+    if path.exists() {
+        Ok(Some(fs::read_to_string(path)?))
+    } else {
+        Ok(None)
+    }
 }
 
 #[cfg(test)]
@@ -218,8 +313,16 @@ mod tests {
         let panic = "[ 9.1] device-mapper: verity: 254:2: data block 77 is corrupted\n[ 9.2] Kernel panic - not syncing: dm-verity device corrupted\n";
         assert!(panic.contains(CAUGHT));
         assert_eq!(tamper_fault(panic), None);
-        assert!(tamper_fault(&format!("casemate: healthy\n{panic}")).unwrap().contains("healthy"));
-        assert!(tamper_fault(&format!("web1 login: {panic}")).unwrap().contains("login"));
+        assert!(
+            tamper_fault(&format!("casemate: healthy\n{panic}"))
+                .unwrap()
+                .contains("healthy")
+        );
+        assert!(
+            tamper_fault(&format!("web1 login: {panic}"))
+                .unwrap()
+                .contains("login")
+        );
     }
 
     #[test]

@@ -13,7 +13,10 @@ use tools::{Failure, Progress, ResultExt as _, failure::HintExt as _};
 use vm::{Accelerator, Machine, Outbound};
 
 use crate::context::Context;
-use crate::guest::{Console, Event, Guest, Ports, Seen, SshKey, Start, WorkDir, ended, for_trying, make_disk, tail, until_settled};
+use crate::guest::{
+    Console, Event, Guest, Ports, Seen, SshKey, Start, WorkDir, accelerator_text, ended,
+    for_trying, make_disk, tail, until_settled,
+};
 use crate::output;
 
 mod welcome;
@@ -63,7 +66,11 @@ pub(crate) struct RunArgs {
 impl RunArgs {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let output = fs_err::canonicalize(&self.output).or_refuse(HINT_OUTPUT)?;
-        let ports = Ports { https: self.https_port, http: self.http_port, ssh: self.ssh_port };
+        let ports = Ports {
+            https: self.https_port,
+            http: self.http_port,
+            ssh: self.ssh_port,
+        };
         ports.check()?;
         let manifest = fs_err::read(output.join(bundle::MANIFEST_FILE)).or_refuse(HINT_OUTPUT)?;
         self.check_signer(&Manifest::parse_unverified(&manifest)?)?;
@@ -76,13 +83,24 @@ impl RunArgs {
         let (signed, key) = self.document(context, &tree, &output, work.path())?;
         let disk = disk(builder.progress(), &output, &manifest, work.path())?;
         builder.personalise(&disk, &signed, None)?;
-        let guest = Guest { output, tree, dir: work.path().to_owned(), disk, ports, memory: self.memory, outbound: Outbound::Allowed };
+        let guest = Guest {
+            output,
+            tree,
+            dir: work.path().to_owned(),
+            disk,
+            ports,
+            memory: self.memory,
+            outbound: Outbound::Allowed,
+        };
         self.live(context, &guest, &signed, key.as_ref(), &work)
     }
 
     /// A host that knows no key of ours would wait for ever.
     fn check_signer(&self, manifest: &Manifest) -> Result<()> {
-        let signed = self.host.as_ref().is_some_and(|host| pipeline::host_document::signature_path(host).exists());
+        let signed = self
+            .host
+            .as_ref()
+            .is_some_and(|host| pipeline::host_document::signature_path(host).exists());
         if manifest.development || self.key.is_some() || signed {
             return Ok(());
         }
@@ -92,7 +110,13 @@ impl RunArgs {
     }
 
     /// The document that was named, or the image's example with a key of its own.
-    fn document(&self, context: &Context, tree: &ToolsTree, output: &Path, dir: &Path) -> Result<(SignedHost, Option<SshKey>)> {
+    fn document(
+        &self,
+        context: &Context,
+        tree: &ToolsTree,
+        output: &Path,
+        dir: &Path,
+    ) -> Result<(SignedHost, Option<SshKey>)> {
         let builder = context.builder();
         if let Some(host) = &self.host {
             return Ok((builder.sign_host(host, self.key.as_deref())?, None));
@@ -101,28 +125,62 @@ impl RunArgs {
         let document = dir.join("host.toml");
         if !document.exists() {
             let example = output.join("host.example.toml");
-            let example = example.exists().then(|| fs_err::read_to_string(example)).transpose()?;
-            tools::write_atomic(&document, for_trying(example.as_deref(), &key.public)?.as_bytes(), 0o644).remedied()?;
+            let example = example
+                .exists()
+                .then(|| fs_err::read_to_string(example))
+                .transpose()?;
+            tools::write_atomic(
+                &document,
+                for_trying(example.as_deref(), &key.public)?.as_bytes(),
+                0o644,
+            )
+            .remedied()?;
         }
-        Ok((builder.sign_host(&document, self.key.as_deref())?, Some(key)))
+        Ok((
+            builder.sign_host(&document, self.key.as_deref())?,
+            Some(key),
+        ))
     }
 
     /// From power-on to the end.
-    fn live(&self, context: &Context, guest: &Guest, signed: &SignedHost, key: Option<&SshKey>, work: &WorkDir) -> Result<()> {
+    fn live(
+        &self,
+        context: &Context,
+        guest: &Guest,
+        signed: &SignedHost,
+        key: Option<&SshKey>,
+        work: &WorkDir,
+    ) -> Result<()> {
         let progress = context.builder().progress();
         let verdict = Accelerator::probe(guest.tree.root());
-        progress.note(&format!("starting the machine with {} ({})", verdict.accelerator, verdict.reason));
+        progress.note(&format!(
+            "the machine runs by {}",
+            accelerator_text(verdict)
+        ));
         let stage = progress.stage("boot");
         let mut machine = guest.start(Start::Firmware, "boot")?;
         let mut console = Console::default();
-        let seen = until_settled(&mut machine, &mut console, PATIENCE, &|event| progress.note(&event.text()))?;
+        let seen = until_settled(&mut machine, &mut console, PATIENCE, &|event| {
+            progress.note(&event.text())
+        })?;
         stage.done();
         let log = guest.log_dir("boot").join("serial.log");
         if self.until_healthy {
             must_be_healthy(&seen, &machine)?;
         }
-        let welcome = Welcome { config: &signed.config, seen: &seen, ports: guest.ports, key, log: &log, kept: (!work.is_scratch()).then_some(work.path()) };
-        output::print(context.json(), &welcome.as_json(&verdict.accelerator.to_string()), &welcome.text(self.until_healthy))?;
+        let welcome = Welcome {
+            config: &signed.config,
+            seen: &seen,
+            ports: guest.ports,
+            key,
+            log: &log,
+            kept: (!work.is_scratch()).then_some(work.path()),
+        };
+        output::print(
+            context.json(),
+            &welcome.as_json(&verdict.accelerator.to_string()),
+            &welcome.text(self.until_healthy),
+        )?;
         if !self.until_healthy {
             return stay(&mut machine, &mut console, progress);
         }
@@ -154,9 +212,13 @@ fn must_be_healthy(seen: &Seen, machine: &Machine) -> Result<()> {
         return Ok(());
     }
     let text = machine.serial().text().remedied()?;
-    Err(Failure::refused(format!("the host is not healthy: {}; the console ends with{}", seen.unhealthy.join("; "), tail(&text)))
-        .hint("start it again without `--until-healthy` and look at its journal over ssh")
-        .into())
+    Err(Failure::refused(format!(
+        "the host is not healthy: {}; the console ends with{}",
+        seen.unhealthy.join("; "),
+        tail(&text)
+    ))
+    .hint("start it again without `--until-healthy` and look at its journal over ssh")
+    .into())
 }
 
 /// Shows what the agent says until the machine ends; a panic is a failure, a power-off is not.
@@ -167,7 +229,11 @@ fn stay(machine: &mut Machine, console: &mut Console, progress: &Progress) -> Re
         for event in console.read(&text) {
             progress.note(&event.text());
             if let Event::Panic(line) = event {
-                return Err(Failure::refused(format!("the kernel of the guest gave up: {line}; the console ends with{}", tail(&text))).into());
+                return Err(Failure::refused(format!(
+                    "the kernel of the guest gave up: {line}; the console ends with{}",
+                    tail(&text)
+                ))
+                .into());
             }
         }
         match ended {
@@ -176,7 +242,13 @@ fn stay(machine: &mut Machine, console: &mut Console, progress: &Progress) -> Re
                 progress.note("the host has powered off");
                 return Ok(());
             }
-            Some(status) => return Err(Failure::environment(format!("the machine ended with status {status}; the console ends with{}", tail(&text))).into()),
+            Some(status) => {
+                return Err(Failure::environment(format!(
+                    "the machine ended with status {status}; the console ends with{}",
+                    tail(&text)
+                ))
+                .into());
+            }
         }
     }
 }
@@ -200,8 +272,15 @@ mod tests {
     #[test]
     fn ports_and_memory_have_usable_defaults_and_senseless_ones_are_refused() {
         let args = parse(&[]).unwrap();
-        assert_eq!((args.https_port, args.http_port, args.ssh_port, args.memory), (8443, 8080, 8022, 2048));
-        for bad in [["--https-port", "70000"], ["--memory", "64"], ["--memory", "much"]] {
+        assert_eq!(
+            (args.https_port, args.http_port, args.ssh_port, args.memory),
+            (8443, 8080, 8022, 2048)
+        );
+        for bad in [
+            ["--https-port", "70000"],
+            ["--memory", "64"],
+            ["--memory", "much"],
+        ] {
             assert!(parse(&bad).is_err(), "{bad:?}");
         }
     }
@@ -216,8 +295,16 @@ mod tests {
             serde_json::from_value::<Manifest>(text).unwrap()
         };
         parse(&[]).unwrap().check_signer(&manifest(true)).unwrap();
-        parse(&["--key", "operator.key"]).unwrap().check_signer(&manifest(false)).unwrap();
-        let text = tools::failure::render(&parse(&["--host", "/no/such"]).unwrap().check_signer(&manifest(false)).unwrap_err());
+        parse(&["--key", "operator.key"])
+            .unwrap()
+            .check_signer(&manifest(false))
+            .unwrap();
+        let text = tools::failure::render(
+            &parse(&["--host", "/no/such"])
+                .unwrap()
+                .check_signer(&manifest(false))
+                .unwrap_err(),
+        );
         assert!(text.contains("--key FILE"), "{text}");
     }
 

@@ -18,7 +18,12 @@ const RESTARTS: usize = 3;
 /// Waits until the host is healthy or says that it is not; each event is handed to `say`.
 ///
 /// A panic, an end, endless restarts and the end of the time are errors that show the end of the log.
-pub(crate) fn until_settled(machine: &mut Machine, console: &mut Console, limit: Duration, say: &dyn Fn(&Event)) -> Result<Seen> {
+pub(crate) fn until_settled(
+    machine: &mut Machine,
+    console: &mut Console,
+    limit: Duration,
+    say: &dyn Fn(&Event),
+) -> Result<Seen> {
     let mut seen = Seen::default();
     let mut settled: Option<Instant> = None;
     loop {
@@ -36,7 +41,12 @@ pub(crate) fn until_settled(machine: &mut Machine, console: &mut Console, limit:
             settled.get_or_insert_with(Instant::now);
         }
         if let Some(reason) = lost(machine, &seen, ended, limit) {
-            return Err(Failure::refused(format!("{reason}; the console ends with{}", tail(&text))).hint(hint(&seen)).into());
+            return Err(Failure::refused(format!(
+                "{reason}; the console ends with{}",
+                tail(&text)
+            ))
+            .hint(hint(&seen))
+            .into());
         }
     }
 }
@@ -58,12 +68,20 @@ fn lost(machine: &Machine, seen: &Seen, ended: Option<i32>, limit: Duration) -> 
     if machine.has_panicked() {
         return Some("the kernel of the guest gave up".to_owned());
     }
-    let state = if seen.personalised.is_some() { "personalised but not healthy" } else { "not personalised" };
+    let state = if seen.personalised.is_some() {
+        "personalised but not healthy"
+    } else {
+        "not personalised"
+    };
     if let Some(status) = ended {
-        return Some(format!("the machine ended with status {status} while the host was {state}"));
+        return Some(format!(
+            "the machine ended with status {status} while the host was {state}"
+        ));
     }
     if machine.reset_count() >= RESTARTS {
-        return Some(format!("the host restarted {RESTARTS} times and is still {state}"));
+        return Some(format!(
+            "the host restarted {RESTARTS} times and is still {state}"
+        ));
     }
     (machine.uptime() > limit).then(|| format!("after {} s the host is {state}", limit.as_secs()))
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use fs_err as fs;
 use pipeline::programs::ToolsTree;
 use tools::ResultExt as _;
+use vm::accelerator::Verdict;
 use vm::{Accelerator, Disk, Firmware, Machine, MachineSpec, Network, Outbound};
 
 use crate::guest::Ports;
@@ -38,6 +39,15 @@ pub(crate) struct Guest {
     pub(crate) outbound: Outbound,
 }
 
+/// What runs the guest, in one line; QEMU's own words can fill a screen.
+pub(crate) fn accelerator_text(verdict: &Verdict) -> String {
+    let reason = verdict.reason.split(": ").next().unwrap_or_default().trim();
+    match verdict.accelerator {
+        Accelerator::Kvm => format!("kvm: {reason}"),
+        Accelerator::Tcg => format!("emulation, which is slow: {reason}"),
+    }
+}
+
 impl Guest {
     /// Switches the machine on; its logs are in the folder `name` of the guest's directory.
     pub(crate) fn start(&self, start: Start, name: &str) -> Result<Machine> {
@@ -53,13 +63,19 @@ impl Guest {
 
     fn spec(&self, start: Start) -> Result<MachineSpec> {
         let firmware = match start {
-            Start::Firmware => Firmware::Uefi { code: Firmware::CODE.into(), vars: self.variables()? },
+            Start::Firmware => Firmware::Uefi {
+                code: Firmware::CODE.into(),
+                vars: self.variables()?,
+            },
             Start::Direct => direct(&self.output)?,
         };
         let mut spec = MachineSpec::new(firmware);
         spec.memory_mib = self.memory;
         spec.disks = vec![Disk::new(&self.disk)];
-        spec.network = Network::User { forwards: self.ports.forwards(), outbound: self.outbound };
+        spec.network = Network::User {
+            forwards: self.ports.forwards(),
+            outbound: self.outbound,
+        };
         Ok(spec)
     }
 
@@ -74,8 +90,14 @@ impl Guest {
 }
 
 fn direct(output: &Path) -> Result<Firmware> {
-    let cmdline = fs::read_to_string(output.join("cmdline"))?.trim().to_owned();
-    Ok(Firmware::DirectKernel { kernel: output.join("linux"), initrd: Some(output.join("initrd.cpio.zst")), cmdline })
+    let cmdline = fs::read_to_string(output.join("cmdline"))?
+        .trim()
+        .to_owned();
+    Ok(Firmware::DirectKernel {
+        kernel: output.join("linux"),
+        initrd: Some(output.join("initrd.cpio.zst")),
+        cmdline,
+    })
 }
 
 #[cfg(test)]
@@ -88,7 +110,11 @@ mod tests {
             tree: ToolsTree::new(dir.join("tree"), None),
             dir: dir.to_owned(),
             disk: dir.join("disk.raw"),
-            ports: Ports { https: 8443, http: 8080, ssh: 8022 },
+            ports: Ports {
+                https: 8443,
+                http: 8080,
+                ssh: 8022,
+            },
             memory: 2048,
             outbound: Outbound::Blocked,
         }
@@ -102,7 +128,9 @@ mod tests {
         fs::create_dir_all(store.parent().unwrap()).unwrap();
         fs::write(&store, "empty").unwrap();
         let spec = guest.spec(Start::Firmware).unwrap();
-        let Firmware::Uefi { vars, .. } = &spec.firmware else { panic!("{:?}", spec.firmware) };
+        let Firmware::Uefi { vars, .. } = &spec.firmware else {
+            panic!("{:?}", spec.firmware)
+        };
         assert!(*vars != store && fs::read_to_string(vars).unwrap() == "empty");
         // What the firmware has written is kept for the next start.
         fs::write(vars, "boot order").unwrap();
@@ -111,11 +139,31 @@ mod tests {
     }
 
     #[test]
+    fn the_reason_for_emulation_takes_one_line() {
+        let reason =
+            "KVM is there but runs no guest: `qemu -accel kvm` ended with signal 6\n  | assertion"
+                .to_owned();
+        let text = accelerator_text(&Verdict {
+            accelerator: Accelerator::Tcg,
+            reason,
+        });
+        assert_eq!(
+            text,
+            "emulation, which is slow: KVM is there but runs no guest"
+        );
+    }
+
+    #[test]
     fn direct_start_uses_the_signed_command_line_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cmdline"), "roothash=00 ro\n").unwrap();
         let spec = guest(dir.path()).spec(Start::Direct).unwrap();
-        let Firmware::DirectKernel { cmdline, .. } = &spec.firmware else { panic!("{:?}", spec.firmware) };
-        assert_eq!((cmdline.as_str(), spec.memory_mib, spec.disks.len()), ("roothash=00 ro", 2048, 1));
+        let Firmware::DirectKernel { cmdline, .. } = &spec.firmware else {
+            panic!("{:?}", spec.firmware)
+        };
+        assert_eq!(
+            (cmdline.as_str(), spec.memory_mib, spec.disks.len()),
+            ("roothash=00 ro", 2048, 1)
+        );
     }
 }

@@ -17,7 +17,7 @@ pub(crate) use console::{Console, Event, tail};
 pub(crate) use disk::make_disk;
 pub(crate) use document::{for_trying, lets_in};
 pub(crate) use follow::{ended, until_settled};
-pub(crate) use host::{Guest, Start};
+pub(crate) use host::{Guest, Start, accelerator_text};
 pub(crate) use ports::Ports;
 pub(crate) use seen::Seen;
 pub(crate) use workdir::WorkDir;

@@ -31,7 +31,9 @@ impl Seen {
     pub(crate) fn note(&mut self, event: &Event, at: Duration) {
         match event {
             Event::SshKey(key) => drop(self.ssh_keys.insert(key.clone())),
-            Event::Certificate { name, sha256 } => drop(self.certificates.insert(name.clone(), sha256.clone())),
+            Event::Certificate { name, sha256 } => {
+                drop(self.certificates.insert(name.clone(), sha256.clone()))
+            }
             Event::Personalised { hostname, serial } => {
                 (self.hostname, self.serial) = (Some(hostname.clone()), Some(serial.clone()));
                 self.personalised.get_or_insert(at);
@@ -54,7 +56,13 @@ impl Seen {
     }
 
     /// What must stay the same from boot to boot.
-    pub(crate) fn identity(&self) -> (&BTreeSet<String>, &BTreeMap<String, String>, Option<&String>) {
+    pub(crate) fn identity(
+        &self,
+    ) -> (
+        &BTreeSet<String>,
+        &BTreeMap<String, String>,
+        Option<&String>,
+    ) {
         (&self.ssh_keys, &self.certificates, self.hostname.as_ref())
     }
 }
@@ -71,13 +79,26 @@ mod tests {
         seen
     }
 
-    const PERSONALISED: &str = "casemate: personalised as web1.example.org serial 3 certificate none";
+    const PERSONALISED: &str =
+        "casemate: personalised as web1.example.org serial 3 certificate none";
 
     #[test]
     fn times_are_those_of_the_first_lines() {
-        let seen = seen(&["casemate: waiting: no host.toml", PERSONALISED, "casemate: healthy", PERSONALISED, "casemate: healthy"]);
-        assert_eq!((seen.personalised, seen.healthy), (Some(Duration::from_secs(2)), Some(Duration::from_secs(3))));
-        assert_eq!((seen.hostname.as_deref(), seen.serial.as_deref()), (Some("web1.example.org"), Some("3")));
+        let seen = seen(&[
+            "casemate: waiting: no host.toml",
+            PERSONALISED,
+            "casemate: healthy",
+            PERSONALISED,
+            "casemate: healthy",
+        ]);
+        assert_eq!(
+            (seen.personalised, seen.healthy),
+            (Some(Duration::from_secs(2)), Some(Duration::from_secs(3)))
+        );
+        assert_eq!(
+            (seen.hostname.as_deref(), seen.serial.as_deref()),
+            (Some("web1.example.org"), Some("3"))
+        );
         assert!(seen.is_settled() && seen.is_healthy());
     }
 
@@ -96,10 +117,20 @@ mod tests {
 
     #[test]
     fn identity_differs_by_key_certificate_or_name() {
-        let lines = ["casemate: ssh-key ED25519 SHA256:a", "casemate: certificate www.example.org sha256:00", PERSONALISED];
+        let lines = [
+            "casemate: ssh-key ED25519 SHA256:a",
+            "casemate: certificate www.example.org sha256:00",
+            PERSONALISED,
+        ];
         let first = seen(&lines);
-        assert_eq!(first.identity(), seen(&[lines[2], lines[0], lines[1], "casemate: healthy"]).identity());
-        for (place, other) in [(0, "casemate: ssh-key ED25519 SHA256:b"), (1, "casemate: certificate www.example.org sha256:01")] {
+        assert_eq!(
+            first.identity(),
+            seen(&[lines[2], lines[0], lines[1], "casemate: healthy"]).identity()
+        );
+        for (place, other) in [
+            (0, "casemate: ssh-key ED25519 SHA256:b"),
+            (1, "casemate: certificate www.example.org sha256:01"),
+        ] {
             let mut changed = lines;
             changed[place] = other;
             assert_ne!(first.identity(), seen(&changed).identity());

@@ -10,7 +10,8 @@ use debian::{
     http::Http,
     keyring::Keyring,
     lists::ListsError,
-    release::{Freshness, StaleError},
+    release::Freshness,
+    release_error::StaleError,
     resolve::Base,
     suite::{Component, Suite},
 };
