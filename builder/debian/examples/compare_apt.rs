@@ -37,10 +37,13 @@ struct List {
     wanted: Vec<PackageName>,
 }
 
+/// The text of each Packages file.
+type Texts = Vec<(Origin, String)>;
+
 /// A set of packages, or none when there is no solution.
 type Outcome = Option<BTreeSet<(String, String)>>;
 
-fn open(cache: &Path) -> Result<(Archive, Vec<(Origin, String)>), Box<dyn Error>> {
+fn open(cache: &Path) -> Result<(Archive, Texts), Box<dyn Error>> {
     let mirrors =
         load_apt_sources(Path::new("/etc/apt"))?.ok_or("no Debian mirror in apt's sources")?;
     let (http, keyring, architecture) = (
@@ -143,7 +146,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let essential = archive
         .index
         .candidates()
-        .filter(|package| package.is_essential());
+        .filter(debian::packages::Package::is_essential);
     let base = essential
         .map(|package| package.package_name())
         .collect::<Result<Vec<_>, _>>()?;

@@ -223,6 +223,8 @@ impl Session<'_> {
         if self.store.find(&download.sha256, download.size)?.is_some() {
             return Ok(()); // another process was faster
         }
+        // What an earlier run left counts as arrived.
+        self.progress.advance(partial.len()?.min(download.size));
         let mut attempt = 0;
         loop {
             match self.attempt(download, &mut partial)? {

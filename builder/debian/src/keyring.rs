@@ -1,7 +1,7 @@
 //! Whose signatures the archive is believed by, and the policy for them.
 //!
 //! One good signature is enough: made by a carried certificate's primary key or signing subkey, over SHA-256 or stronger,
-//! while that key was neither expired nor revoked. The OpenPGP arithmetic is the `pgp` crate's, the policy is ours.
+//! while that key was neither expired nor revoked. The arithmetic is the `pgp` crate's, the policy is ours.
 //! Only this file can make a [`Verified`] value; it reads no file and no clock.
 
 use std::{fmt, ops::Deref};

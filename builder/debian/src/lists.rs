@@ -97,7 +97,7 @@ enum Signed {
 }
 
 impl Lists {
-    /// Opens the cache at `directory`; it is made when something is written.
+    /// Opens the cache at `directory` and makes it if it is not there.
     pub fn open(directory: &Path) -> Result<Self, ListsError> {
         fs::create_dir_all(directory).map_err(cache_error(directory))?;
         Ok(Self {

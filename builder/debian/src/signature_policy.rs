@@ -1,7 +1,7 @@
 //! The policy for signatures and keys: which ones count.
 //!
 //! Digest SHA-256 or stronger; key or subkey bound, allowed to sign, neither expired at the time of the signature nor ever revoked.
-//! The OpenPGP arithmetic is the `pgp` crate's. Nothing here reads a clock.
+//! The arithmetic is the `pgp` crate's. Nothing here reads a clock.
 
 use pgp::{
     composed::{SignedPublicKey, SignedPublicSubKey},
@@ -149,7 +149,7 @@ pub(crate) fn check_subkey(
     // Without the signature back, a foreign signing key could be bound to a certificate that never owned it.
     let back = binding.embedded_signature();
     if !binding.key_flags().sign()
-        || !back.is_some_and(|b| b.verify_primary_key_binding(&subkey.key, primary).is_ok())
+        || back.is_none_or(|b| b.verify_primary_key_binding(&subkey.key, primary).is_err())
     {
         return Err("it may not sign documents");
     }

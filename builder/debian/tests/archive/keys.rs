@@ -1,4 +1,4 @@
-//! Throw-away OpenPGP keys and signatures, with every mistake that a test wants to see refused.
+//! Throw-away `OpenPGP` keys and signatures, with every mistake that a test wants to see refused.
 
 use pgp::{
     composed::{

@@ -52,7 +52,7 @@ impl Scene {
         scene
     }
 
-    fn publish(&self, site: &str, suite: &str, date: &str, items: &[&str]) {
+    fn publish(&self, base: &str, suite: &str, date: &str, items: &[&str]) {
         let packed = pack(packages(items).as_bytes());
         let digest = Sha256Digest::of(&packed);
         let release = format!(
@@ -60,11 +60,11 @@ impl Scene {
             packed.len()
         );
         self.server.put(
-            &format!("/{site}/dists/{suite}/InRelease"),
+            &format!("/{base}/dists/{suite}/InRelease"),
             Serve::Well(self.key.clearsign(&release).into()),
         );
         self.server.put(
-            &format!("/{site}/dists/{suite}/main/binary-amd64/by-hash/SHA256/{digest}"),
+            &format!("/{base}/dists/{suite}/main/binary-amd64/by-hash/SHA256/{digest}"),
             Serve::Well(packed),
         );
     }

@@ -13,15 +13,13 @@ pub(crate) fn packages(items: &[&str]) -> String {
         let mut parts = item.split("; ");
         let (name, version) = parts.next().unwrap().split_once(' ').unwrap();
         let digest = Sha256Digest::of(format!("{name} {version}").as_bytes());
-        text += &format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}_{version}.deb\n"
-        );
-        text += &format!(
-            "Size: {}\nSHA256: {digest}\n",
-            name.len() + 1 + version.len()
-        );
+        let size = name.len() + 1 + version.len();
+        text.extend([
+            format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n"),
+            format!("Filename: pool/{name}_{version}.deb\nSize: {size}\nSHA256: {digest}\n"),
+        ]);
         for field in parts {
-            text += &format!("{field}\n");
+            text.extend([field, "\n"]);
         }
         text.push('\n');
     }
