@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn names_the_line_of_each_mistake() {
         let cases = [
-            (text().replace("Date: Sat", "Date: x"), "line 3: `x, 12 Sep"),
+            (text().replace("12 Sep", "32 Sep"), "line 3: `Sat, 32 Sep"),
             (text().replace("Date:", "Daten:"), "no field `Date`"),
             (text().replace(" 12 main", " main"), "line 6"),
             (text().replace(" 12 main", " -1 main"), "`-1` is not a size"),
