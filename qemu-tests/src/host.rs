@@ -83,7 +83,7 @@ impl<'a> TestHost<'a> {
             forwards: forwards.map(|(host_port, guest_port)| Forward { host_port, guest_port }).into(),
             outbound: Outbound::Blocked,
         };
-        spec.accelerator = *Accelerator::probe(self.artifacts.run_tree()).accelerator();
+        spec.accelerator = Accelerator::probe(self.artifacts.run_tree()).accelerator;
         Ok(spec)
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use fs_err as fs;
 use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
 

@@ -48,7 +48,7 @@ pub(crate) fn flip_in_uki(disk: &Path) -> Result<Flip> {
     const WORDS: &[u8] = b"systemd.verity_root_options=panic-on-corruption";
     let mut file = fs::File::open(disk)?;
     let mut esp = Vec::new();
-    file.by_ref().take(SLOT_A).read_to_end(&mut esp)?;
+    std::io::Read::take(&mut file, SLOT_A).read_to_end(&mut esp)?;
     let at = esp.windows(WORDS.len()).position(|window| window == WORDS).context("no kernel image on the ESP")?;
     flip(disk, at as u64)?;
     Ok(Flip { disk: disk.to_owned(), offset: at as u64 })
