@@ -161,7 +161,7 @@ impl RunArgs {
         let mut machine = guest.start(Start::Firmware, "boot")?;
         let mut console = Console::default();
         let seen = until_settled(&mut machine, &mut console, PATIENCE, &|event| {
-            progress.note(&event.text())
+            progress.note(&event.text());
         })?;
         stage.done();
         let log = guest.log_dir("boot").join("serial.log");

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use fs_err as fs;
 use pipeline::programs::ToolsTree;
 use tools::ResultExt as _;
 use vm::accelerator::Verdict;
 use vm::{Accelerator, Disk, Firmware, Machine, MachineSpec, Network, Outbound};
 
-use crate::guest::Ports;
+use crate::guest::{Ports, tail};
 
 /// How the machine starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,13 @@ impl Guest {
     pub(crate) fn start(&self, start: Start, name: &str) -> Result<Machine> {
         let mut spec = self.spec(start)?;
         spec.accelerator = Accelerator::probe(self.tree.root()).accelerator;
-        Machine::start(&spec, self.tree.root(), &self.log_dir(name)).remedied()
+        let dir = self.log_dir(name);
+        Machine::start(&spec, self.tree.root(), &dir)
+            .remedied()
+            .with_context(|| {
+                let said = fs::read_to_string(dir.join("qemu.log")).unwrap_or_default();
+                format!("the machine does not start; QEMU says{}", tail(&said))
+            })
     }
 
     /// Where the logs of a start are.

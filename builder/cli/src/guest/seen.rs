@@ -32,7 +32,7 @@ impl Seen {
         match event {
             Event::SshKey(key) => drop(self.ssh_keys.insert(key.clone())),
             Event::Certificate { name, sha256 } => {
-                drop(self.certificates.insert(name.clone(), sha256.clone()))
+                self.certificates.insert(name.clone(), sha256.clone());
             }
             Event::Personalised { hostname, serial } => {
                 (self.hostname, self.serial) = (Some(hostname.clone()), Some(serial.clone()));
