@@ -26,6 +26,8 @@ pub struct Field<'a> {
     pub value: &'a str,
     /// The line it begins at, from 1.
     pub line: u32,
+    /// The line its value begins at: the next one for a list.
+    value_line: u32,
 }
 
 /// The text is not control syntax.
@@ -118,11 +120,17 @@ impl<'a> Paragraphs<'a> {
             length += self.rest.len() - rest.len();
             self.advance(rest, 1);
         }
-        let value = begin
-            .get(name.len() + 1..length)
-            .unwrap_or_default()
-            .trim_ascii();
-        Ok(Field { name, value, line })
+        let raw = begin.get(name.len() + 1..length).unwrap_or_default();
+        let value = raw.trim_ascii();
+        let lead = raw.len() - raw.trim_ascii_start().len();
+        let skipped = raw.bytes().take(lead).filter(|b| *b == b'\n').count();
+        let value_line = line.saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX));
+        Ok(Field {
+            name,
+            value,
+            line,
+            value_line,
+        })
     }
 
     fn peek_line(&self) -> Option<(&'a str, &'a str)> {
@@ -189,14 +197,11 @@ impl<'a> Paragraph<'a> {
 impl<'a> Field<'a> {
     /// The lines of the value without the white space around them and without comments, each with its number.
     pub fn lines(&self) -> impl Iterator<Item = (u32, &'a str)> + use<'a> {
-        let lines = self
-            .value
-            .lines()
-            .filter(|text| !text.starts_with('#'))
-            .map(str::trim_ascii);
-        (self.line..)
-            .zip(lines)
-            .filter(|(_, text)| !text.is_empty())
+        let lines = (self.value_line..).zip(self.value.lines());
+        let texts = lines
+            .filter(|(_, text)| !text.starts_with('#'))
+            .map(|(line, text)| (line, text.trim_ascii()));
+        texts.filter(|(_, text)| !text.is_empty())
     }
 }
 
@@ -235,26 +240,16 @@ mod tests {
         );
         assert_eq!(paragraphs[0].get("EMPTY"), Some(""));
         assert_eq!(paragraphs[1].field("Package").unwrap().line, 11);
-        let list: Vec<_> = paragraphs[1]
-            .field("List")
-            .unwrap()
-            .lines()
-            .map(|(_, text)| text)
-            .collect();
-        assert_eq!(list, ["x 1", "y 2"]);
+        let list: Vec<_> = paragraphs[1].field("List").unwrap().lines().collect();
+        assert_eq!(list, [(13, "x 1"), (14, "y 2")]);
     }
 
     #[test]
     fn passes_over_comments_between_and_inside_fields() {
         let paragraphs = parse("# head\nA: 1\n# between\nB: 2\n# inside\n 3\n# end\n").unwrap();
         assert_eq!(paragraphs.len(), 1);
-        let lines: Vec<_> = paragraphs[0]
-            .field("B")
-            .unwrap()
-            .lines()
-            .map(|(_, text)| text)
-            .collect();
-        assert_eq!(lines, ["2", "3"]);
+        let lines: Vec<_> = paragraphs[0].field("B").unwrap().lines().collect();
+        assert_eq!(lines, [(4, "2"), (6, "3")]);
     }
 
     #[test]
