@@ -57,7 +57,7 @@ impl Artifacts {
         self.keys.clone()
     }
 
-    /// Signs any bytes as the operator, also those that `casemate host sign` refuses.
+    /// Signs any bytes as the operator, also documents with mistakes, which `casemate personalise` refuses to sign.
     pub(crate) fn sign_as_operator(&self, document: &[u8]) -> Result<Vec<u8>> {
         let pem = fs::read_to_string(self.keys.join("operator.key"))?;
         let key = bundle::SigningKey::from_pem(&pem, "operator")?;
@@ -67,7 +67,9 @@ impl Artifacts {
     /// Remembers what a host shows of itself; refuses anything that another host has shown.
     pub(crate) fn record_identity(&self, host: &str, identity: &Identity, machine_id: &str) -> Result<()> {
         let mut known = self.identities.lock().map_err(|_| anyhow::anyhow!("another scenario failed here"))?;
-        for shown in identity.ssh_keys.iter().chain(&identity.certificates).map(String::as_str).chain([machine_id.trim()]) {
+        for shown in
+            identity.ssh_keys.iter().chain(&identity.certificates).map(String::as_str).chain([machine_id.trim()])
+        {
             if let Some(other) = known.insert(shown.to_owned(), host.to_owned()).filter(|other| other != host) {
                 bail!("`{host}` and `{other}` share an identity: {shown}");
             }
@@ -91,9 +93,17 @@ impl Artifacts {
     /// Runs the `casemate` command and returns its standard output; its status must be `expected`.
     pub fn casemate(&self, arguments: &[&str], expected: i32) -> Result<String> {
         let shown = format!("casemate {}", arguments.join(" "));
-        let output = Command::new(&self.casemate).args(arguments).stdin(Stdio::null()).output().with_context(|| format!("cannot run `{shown}`"))?;
+        let output = Command::new(&self.casemate)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run `{shown}`"))?;
         if output.status.code() != Some(expected) {
-            bail!("`{shown}` ended with {}, expected {expected}:\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "`{shown}` ended with {}, expected {expected}:\n{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
     }
@@ -104,7 +114,10 @@ pub(crate) struct Lazy(OnceLock<Result<Artifacts, String>>);
 
 impl Lazy {
     pub(crate) fn get(&self) -> Result<&Artifacts, String> {
-        self.0.get_or_init(|| prepare().map_err(|error| format!("cannot prepare the images: {error:?}"))).as_ref().map_err(Clone::clone)
+        self.0
+            .get_or_init(|| prepare().map_err(|error| format!("cannot prepare the images: {error:?}")))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 }
 
@@ -129,13 +142,16 @@ fn prepare() -> Result<Artifacts> {
         say(&format!("building images/{}", image.name()));
         let folder = repo.join("images").join(image.name());
         let target = artifacts.image(image);
-        let built = artifacts.casemate(&["build", &folder.to_string_lossy(), "--output", &target.to_string_lossy()], 0)?;
+        let built =
+            artifacts.casemate(&["build", &folder.to_string_lossy(), "--output", &target.to_string_lossy()], 0)?;
         built.lines().for_each(say);
     }
     let listed = artifacts.casemate(&["tools", "run", "--json", "--progress", "quiet"], 0)?;
-    let value: serde_json::Value = serde_json::from_str(&listed).context("`casemate tools run --json` printed no JSON")?;
+    let value: serde_json::Value =
+        serde_json::from_str(&listed).context("`casemate tools run --json` printed no JSON")?;
     artifacts.run_tree = value["path"].as_str().context("`casemate tools run --json` names no path")?.into();
-    artifacts.keys = Path::new(value["cache"].as_str().context("`casemate tools run --json` names no cache")?).join("development-keys");
+    artifacts.keys = Path::new(value["cache"].as_str().context("`casemate tools run --json` names no cache")?)
+        .join("development-keys");
     Ok(artifacts)
 }
 
@@ -153,9 +169,10 @@ fn build_casemate(repo: &Path) -> Result<PathBuf> {
         bail!("cargo cannot build the `casemate` command");
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let executable = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
-        let wanted = message["target"]["name"] == "casemate";
-        wanted.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
-    });
+    let executable =
+        messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
+            let wanted = message["target"]["name"] == "casemate";
+            wanted.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+        });
     executable.context("cargo named no executable for `casemate`")
 }

@@ -1,5 +1,6 @@
-//! What reaches a host from outside: a browser-like client, ssh, and a scan. All from the run tree, over the loopback address.
+//! What reaches a host from outside: a browser-like client, ssh, and a scan. All from the run tree, over the loopback address or a wire of their own.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -7,6 +8,7 @@ use fs_err as fs;
 use sha2::{Digest as _, Sha256};
 use tools::sandbox::Network;
 use tools::{Output, ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
+use vm::NetworkNamespace;
 
 use crate::artifacts::Artifacts;
 use crate::host::Ports;
@@ -15,6 +17,8 @@ use crate::host::Ports;
 pub(crate) struct Client<'a> {
     artifacts: &'a Artifacts,
     dir: &'a Path,
+    network: Network,
+    address: Ipv4Addr,
     ports: Ports,
 }
 
@@ -28,12 +32,24 @@ pub(crate) struct Answer {
 
 impl<'a> Client<'a> {
     pub(crate) fn new(artifacts: &'a Artifacts, dir: &'a Path, ports: Ports) -> Self {
-        Self { artifacts, dir, ports }
+        Self { artifacts, dir, network: Network::Host, address: Ipv4Addr::LOCALHOST, ports }
+    }
+
+    /// A client in a network of its own, which sees the host at `address` with its own ports.
+    pub(crate) fn inside(artifacts: &'a Artifacts, dir: &'a Path, network: &NetworkNamespace, address: Ipv4Addr) -> Self {
+        let ports = Ports { ssh: 22, http: 80, https: 443 };
+        Self { artifacts, dir, network: Network::Namespace(network.path()), address, ports }
     }
 
     /// Fetches the certificate that the server shows for `name`, keeps it as the only trusted one, and returns its SHA-256 fingerprint.
     pub(crate) fn pin_certificate(&self, name: &str) -> Result<String> {
-        let tool = Tool::new("openssl").args(["s_client", "-connect", &format!("127.0.0.1:{}", self.ports.https), "-servername", name]);
+        let tool = Tool::new("openssl").args([
+            "s_client",
+            "-connect",
+            &format!("{}:{}", self.address, self.ports.https),
+            "-servername",
+            name,
+        ]);
         let shown = self.run(&tool.accept(&[0, 1]))?.stdout_text();
         let start = shown.find("-----BEGIN CERTIFICATE-----").context("the server shows no certificate")?;
         let end = shown.find("-----END CERTIFICATE-----").context("the server shows half a certificate")? + 25;
@@ -44,16 +60,30 @@ impl<'a> Client<'a> {
 
     /// GET over HTTPS, trusting only the pinned certificate.
     pub(crate) fn https(&self, name: &str, path: &str) -> Result<Answer> {
-        let tool = self
-            .curl(path)
-            .args(["--cacert", "/run/client/server.pem", "--connect-to", &format!("{name}:443:127.0.0.1:{}", self.ports.https)])
+        let tool = curl(path)
+            .args([
+                "--cacert",
+                "/run/client/server.pem",
+                "--connect-to",
+                &format!("{name}:443:{}:{}", self.address, self.ports.https),
+            ])
+            .arg(format!("https://{name}{path}"));
+        self.answer(&tool)
+    }
+
+    /// GET over HTTPS from whoever answers, for names that no certificate is for.
+    pub(crate) fn https_unverified(&self, name: &str, path: &str) -> Result<Answer> {
+        let tool = curl(path)
+            .args(["--insecure", "--connect-to", &format!("{name}:443:{}:{}", self.address, self.ports.https)])
             .arg(format!("https://{name}{path}"));
         self.answer(&tool)
     }
 
     /// GET over plain HTTP.
     pub(crate) fn http(&self, name: &str, path: &str) -> Result<Answer> {
-        let tool = self.curl(path).args(["--connect-to", &format!("{name}:80:127.0.0.1:{}", self.ports.http)]).arg(format!("http://{name}{path}"));
+        let tool = curl(path)
+            .args(["--connect-to", &format!("{name}:80:{}:{}", self.address, self.ports.http)])
+            .arg(format!("http://{name}{path}"));
         self.answer(&tool)
     }
 
@@ -62,8 +92,24 @@ impl<'a> Client<'a> {
         let name = key.file_name().context("the key has no name")?.to_string_lossy().into_owned();
         let tool = Tool::new("ssh")
             .args(["-i", &format!("/run/client/{name}"), "-p", &self.ports.ssh.to_string()])
-            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/run/client/known_hosts", "-o", "IdentitiesOnly=yes"])
-            .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=60", "-o", "LogLevel=ERROR", &format!("{user}@127.0.0.1"), command])
+            .args([
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/run/client/known_hosts",
+                "-o",
+                "IdentitiesOnly=yes",
+            ])
+            .args([
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "ConnectTimeout=60",
+                "-o",
+                "LogLevel=ERROR",
+                &format!("{user}@{}", self.address),
+                command,
+            ])
             .accept(&(0..=255).collect::<Vec<i32>>());
         self.run(&tool)
     }
@@ -72,25 +118,31 @@ impl<'a> Client<'a> {
     pub(crate) fn ssh_ok(&self, key: &Path, command: &str) -> Result<String> {
         let output = self.ssh(key, "admin", command)?;
         if output.status != 0 {
-            bail!("`{command}` on the host ended with status {}: {}{}", output.status, output.stdout_text(), output.stderr_text());
+            bail!(
+                "`{command}` on the host ended with status {}: {}{}",
+                output.status,
+                output.stdout_text(),
+                output.stderr_text()
+            );
         }
         Ok(output.stdout_text())
-    }
-
-    fn curl(&self, path: &str) -> Tool {
-        debug_assert!(path.starts_with('/'));
-        Tool::new("curl").args(["--silent", "--show-error", "--include", "--max-time", "180", "--http1.1"])
     }
 
     fn answer(&self, tool: &Tool) -> Result<Answer> {
         let text = self.run(tool)?.stdout_text();
         let (head, body) = text.split_once("\r\n\r\n").context("the answer has no end of its head")?;
-        let status = head.split_whitespace().nth(1).and_then(|word| word.parse().ok()).context("the answer has no status")?;
+        let status =
+            head.split_whitespace().nth(1).and_then(|word| word.parse().ok()).context("the answer has no status")?;
         Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
     }
 
     fn run(&self, tool: &Tool) -> Result<Output> {
-        let sandbox = Sandbox::new(self.artifacts.run_tree()).network(Network::Host).bind(self.dir, "/run/client");
+        let sandbox = Sandbox::new(self.artifacts.run_tree()).network(self.network.clone()).bind(self.dir, "/run/client");
         SandboxRunner::new(sandbox).run(tool).remedied()
     }
+}
+
+fn curl(path: &str) -> Tool {
+    debug_assert!(path.starts_with('/'));
+    Tool::new("curl").args(["--silent", "--show-error", "--include", "--max-time", "180", "--http1.1"])
 }

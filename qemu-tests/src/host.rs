@@ -101,7 +101,11 @@ impl<'a> TestHost<'a> {
         let mut machine = self.boot(&self.spec(start)?)?;
         let identity = wait_personalised(&mut machine)?;
         machine.wait_for_serial("casemate: healthy", PATIENCE).context("the host does not become healthy")?;
-        say(&format!("{}: healthy after {:.0} s", self.dir.file_name().unwrap_or_default().display(), machine.uptime().as_secs_f64()));
+        say(&format!(
+            "{}: healthy after {:.0} s",
+            self.dir.file_name().unwrap_or_default().display(),
+            machine.uptime().as_secs_f64()
+        ));
         Ok((machine, identity))
     }
 }
@@ -130,18 +134,26 @@ pub(crate) struct Identity {
     pub(crate) certificates: Vec<String>,
 }
 
+impl Identity {
+    /// Reads the identity from a console; `line` is the one that says that the host is personalised.
+    pub(crate) fn read(line: &str, console: &str) -> Self {
+        let after = |prefix: &str| -> Vec<String> {
+            let mut found: Vec<String> =
+                console.lines().filter_map(|line| Some(line.split_once(prefix)?.1.trim().to_owned())).collect();
+            found.sort();
+            found.dedup();
+            found
+        };
+        let line = line.split_once("casemate: ").map_or(line, |(_, rest)| rest).trim().to_owned();
+        Self { line, ssh_keys: after("casemate: ssh-key "), certificates: after("casemate: certificate ") }
+    }
+}
+
 /// Waits for the agent's line and reads the identity beside it.
 pub(crate) fn wait_personalised(machine: &mut Machine) -> Result<Identity> {
-    let line = machine.wait_for_serial("casemate: personalised as ", PATIENCE).context("the host is not personalised")?;
-    let text = machine.serial().text()?;
-    let after = |prefix: &str| -> Vec<String> {
-        let mut found: Vec<String> = text.lines().filter_map(|line| Some(line.split_once(prefix)?.1.trim().to_owned())).collect();
-        found.sort();
-        found.dedup();
-        found
-    };
-    let line = line.split_once("casemate: ").map_or(line.clone(), |(_, rest)| rest.trim().to_owned());
-    Ok(Identity { line, ssh_keys: after("casemate: ssh-key "), certificates: after("casemate: certificate ") })
+    let line =
+        machine.wait_for_serial("casemate: personalised as ", PATIENCE).context("the host is not personalised")?;
+    Ok(Identity::read(&line, &machine.serial().text()?))
 }
 
 /// A credential that QEMU hands to the guest through SMBIOS.

@@ -37,7 +37,8 @@ pub fn trials(listing: bool) -> Vec<Trial> {
 }
 
 fn run(scenario: &Scenario, artifacts: Option<&std::sync::Arc<artifacts::Lazy>>) -> Result<(), Failed> {
-    let artifacts = artifacts.ok_or("scenarios were only listed")?.get().map_err(|error| Failed::from(error.clone()))?;
+    let artifacts =
+        artifacts.ok_or("scenarios were only listed")?.get().map_err(|error| Failed::from(error.clone()))?;
     let started = Instant::now();
     let result = (scenario.run)(artifacts);
     let outcome = if result.is_ok() { "holds" } else { "FAILS" };

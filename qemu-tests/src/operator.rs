@@ -17,14 +17,16 @@ pub(crate) struct Operator {
 impl Operator {
     /// Makes a new key pair in `dir`.
     pub(crate) fn new(artifacts: &Artifacts, dir: &Path, name: &str) -> Result<Self> {
-        let tool = Tool::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(format!("/run/keys/{name}"));
+        let tool = Tool::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+            .arg(format!("/run/keys/{name}"));
         let sandbox = Sandbox::new(artifacts.run_tree()).bind(dir, "/run/keys");
         SandboxRunner::new(sandbox).run(&tool).remedied()?;
         let public = fs::read_to_string(dir.join(format!("{name}.pub")))?.trim().to_owned();
         Ok(Self { key: dir.join(name), public })
     }
 
-    /// Writes a good document for a host with one WordPress site, or none.
+    /// Writes a good document for a host with one `WordPress` site, or none.
     pub(crate) fn document(&self, dir: &Path, facts: &Facts<'_>) -> Result<PathBuf> {
         let path = dir.join(format!("{}-{}.toml", facts.hostname, facts.serial));
         let mut text = format!(
@@ -32,9 +34,9 @@ impl Operator {
             facts.serial, facts.hostname, self.public
         );
         if let Some(title) = facts.wordpress {
-            text.push_str(&format!(
-                "\n[[domain]]\nname = \"example.org\"\n\n[[domain.site]]\nname = \"www.example.org\"\nkind = \"wordpress\"\naliases = [\"example.org\"]\ntitle = \"{title}\"\nadmin_user = \"editor\"\nadmin_email = \"editor@example.org\"\n"
-            ));
+            text.push_str(WORDPRESS_SITE);
+            text.push_str(title);
+            text.push_str("\"\n");
         }
         fs::write(&path, text)?;
         Ok(path)
@@ -47,3 +49,16 @@ pub(crate) struct Facts<'a> {
     pub(crate) serial: u32,
     pub(crate) wordpress: Option<&'a str>,
 }
+
+/// A domain with one site; the title comes last.
+const WORDPRESS_SITE: &str = r#"
+[[domain]]
+name = "example.org"
+
+[[domain.site]]
+name = "www.example.org"
+kind = "wordpress"
+aliases = ["example.org"]
+admin_user = "editor"
+admin_email = "editor@example.org"
+title = ""#;

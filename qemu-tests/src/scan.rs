@@ -29,7 +29,9 @@ pub(crate) type Open = String;
 
 impl Scanner {
     pub(crate) fn new(purpose: &str) -> Result<Self> {
-        Ok(Self { namespace: NetworkNamespace::new().with_context(|| format!("cannot make a network for `{purpose}`"))? })
+        Ok(Self {
+            namespace: NetworkNamespace::new().with_context(|| format!("cannot make a network for `{purpose}`"))?,
+        })
     }
 
     /// The host's end of the wire; QEMU makes it in the scanner's namespace.
@@ -39,29 +41,38 @@ impl Scanner {
 
     /// Scans all TCP ports and the usual UDP ones. Most must be refused: a host that cannot be reached proves nothing.
     pub(crate) fn open_ports(&self, patience: Duration) -> Result<Vec<Open>> {
-        let open = self.namespace.run(|| {
+        let index = self.namespace.run(|| {
             let index = tools::netlink::link_index(WIRE)?;
-            tools::netlink::link_up(index)?;
-            wait_reachable(index, patience)?;
-            let (mut open, refused) = scan_tcp(index);
-            open.extend(scan_udp(index)?);
-            Ok((open, refused))
+            tools::netlink::link_up(index).map(|()| index)
         });
-        let (open, refused) = open.context("cannot scan")?;
-        ensure!(refused > 65_000, "only {refused} of 65535 TCP ports answered at all: the scan proves nothing");
-        Ok(open)
+        let host = SocketAddrV6::new(HOST, 0, 0, index.context("the wire cannot be used")?);
+        open_ports(&self.namespace, host.into(), patience)
     }
 }
 
-fn address(index: u32, port: u16) -> SocketAddr {
-    SocketAddrV6::new(HOST, port, 0, index).into()
+/// Scans a host from a network that holds nothing but the wire to it. The port of `host` means nothing.
+pub(crate) fn open_ports(from: &NetworkNamespace, host: SocketAddr, patience: Duration) -> Result<Vec<Open>> {
+    let open = from.run(|| {
+        wait_reachable(host, patience)?;
+        let (mut open, refused) = scan_tcp(host);
+        open.extend(scan_udp(host)?);
+        Ok((open, refused))
+    });
+    let (open, refused) = open.context("cannot scan")?;
+    ensure!(refused > 65_000, "only {refused} of 65535 TCP ports answered at all: the scan proves nothing");
+    Ok(open)
+}
+
+fn address(mut host: SocketAddr, port: u16) -> SocketAddr {
+    host.set_port(port);
+    host
 }
 
 /// The first answer, a refusal, shows that the wire is up on both sides.
-fn wait_reachable(index: u32, patience: Duration) -> io::Result<()> {
+fn wait_reachable(host: SocketAddr, patience: Duration) -> io::Result<()> {
     let started = Instant::now();
     loop {
-        match TcpStream::connect_timeout(&address(index, 1), Duration::from_secs(1)) {
+        match TcpStream::connect_timeout(&address(host, 1), Duration::from_secs(1)) {
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
             Err(error) if started.elapsed() > patience => return Err(error),
@@ -70,7 +81,7 @@ fn wait_reachable(index: u32, patience: Duration) -> io::Result<()> {
     }
 }
 
-fn scan_tcp(index: u32) -> (Vec<Open>, u32) {
+fn scan_tcp(host: SocketAddr) -> (Vec<Open>, u32) {
     let next = AtomicU32::new(1);
     let refused = AtomicU32::new(0);
     let open = Mutex::new(Vec::new());
@@ -79,8 +90,10 @@ fn scan_tcp(index: u32) -> (Vec<Open>, u32) {
             // Threads are in the namespace of the thread that starts them.
             scope.spawn(|| {
                 while let Ok(port) = u16::try_from(next.fetch_add(1, Ordering::Relaxed)) {
-                    match knock(index, port) {
-                        Knock::Open => open.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(format!("tcp/{port}")),
+                    match knock(host, port) {
+                        Knock::Open => {
+                            open.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(format!("tcp/{port}"));
+                        }
                         Knock::Refused => drop(refused.fetch_add(1, Ordering::Relaxed)),
                         Knock::Silent => {}
                     }
@@ -97,9 +110,9 @@ enum Knock {
     Silent,
 }
 
-fn knock(index: u32, port: u16) -> Knock {
+fn knock(host: SocketAddr, port: u16) -> Knock {
     // A lost packet is sent again by the kernel after a second.
-    match TcpStream::connect_timeout(&address(index, port), Duration::from_secs(4)) {
+    match TcpStream::connect_timeout(&address(host, port), Duration::from_secs(4)) {
         Ok(_) => Knock::Open,
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Knock::Refused,
         Err(_) => Knock::Silent,
@@ -107,16 +120,18 @@ fn knock(index: u32, port: u16) -> Knock {
 }
 
 /// A closed UDP port answers with "port unreachable", at a limited rate; a silent one counts as open.
-fn scan_udp(index: u32) -> io::Result<Vec<Open>> {
+fn scan_udp(host: SocketAddr) -> io::Result<Vec<Open>> {
     let mut open = Vec::new();
     for port in UDP_PORTS {
-        let socket = UdpSocket::bind("[::]:0")?;
+        let socket = UdpSocket::bind(if host.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
         socket.set_read_timeout(Some(Duration::from_millis(1500)))?;
-        socket.connect(address(index, port))?;
+        socket.connect(address(host, port))?;
         let refused = (0..4).any(|_| {
             let sent = socket.send(b"?");
             let answer = socket.recv(&mut [0; 64]);
-            [sent, answer].into_iter().any(|result| result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
+            [sent, answer]
+                .into_iter()
+                .any(|result| result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
         });
         if !refused {
             open.push(format!("udp/{port}"));

@@ -42,10 +42,7 @@ pub enum AccountError {
 impl Accounts {
     /// Reads the two tables; lines without a number are passed over, as the C library does.
     pub fn parse(passwd: &str, group: &str) -> Self {
-        Self {
-            users: numbers(passwd),
-            groups: numbers(group),
-        }
+        Self { users: numbers(passwd), groups: numbers(group) }
     }
 
     /// The numbers of an owner and a group; `root` needs no line.
@@ -57,11 +54,7 @@ impl Accounts {
 }
 
 fn find(table: &BTreeMap<String, u32>, name: &str) -> Option<u32> {
-    if name == "root" {
-        Some(0)
-    } else {
-        table.get(name).copied()
-    }
+    if name == "root" { Some(0) } else { table.get(name).copied() }
 }
 
 /// Both tables have the name in the first field and the number in the third. The first line of a name counts.
@@ -83,17 +76,13 @@ fn numbers(table: &str) -> BTreeMap<String, u32> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str =
-        "root:x:0:0:root:/root:/bin/sh\nmysql:x:401:402:,,,:/var/lib/mysql:/usr/sbin/nologin\n";
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nmysql:x:401:402:,,,:/var/lib/mysql:/usr/sbin/nologin\n";
     const GROUP: &str = "root:x:0:\nwww-data:x:33:\nbroken\nempty:x::\n";
 
     #[test]
     fn finds_numbers_in_the_tables() {
         let accounts = Accounts::parse(PASSWD, GROUP);
-        assert_eq!(
-            accounts.owner("mysql", "www-data"),
-            Ok(Owner { uid: 401, gid: 33 })
-        );
+        assert_eq!(accounts.owner("mysql", "www-data"), Ok(Owner { uid: 401, gid: 33 }));
     }
 
     #[test]
@@ -104,14 +93,8 @@ mod tests {
     #[test]
     fn names_what_is_missing() {
         let accounts = Accounts::parse(PASSWD, GROUP);
-        assert_eq!(
-            accounts.owner("nobody", "root"),
-            Err(AccountError::User("nobody".into()))
-        );
-        assert_eq!(
-            accounts.owner("root", "empty"),
-            Err(AccountError::Group("empty".into()))
-        );
+        assert_eq!(accounts.owner("nobody", "root"), Err(AccountError::User("nobody".into())));
+        assert_eq!(accounts.owner("root", "empty"), Err(AccountError::Group("empty".into())));
     }
 
     proptest::proptest! {

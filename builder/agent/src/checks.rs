@@ -28,14 +28,7 @@ pub fn tool(Command(words): &Command) -> Tool {
 
 /// One line for the screen.
 pub fn reason(what: &str, error: &ToolError) -> String {
-    format!(
-        "{what} failed: {}",
-        error
-            .to_string()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-    )
+    format!("{what} failed: {}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -52,9 +45,6 @@ mod tests {
         let checks = checks.map(|check| Command(check.split(' ').map(str::to_owned).collect()));
         let reasons = run(tree.host(), &checks);
         assert_eq!(reasons.len(), 2, "{reasons:?}");
-        assert!(
-            reasons[0].contains("line 3: bad") && reasons[1].contains("no module"),
-            "{reasons:?}"
-        );
+        assert!(reasons[0].contains("line 3: bad") && reasons[1].contains("no module"), "{reasons:?}");
     }
 }

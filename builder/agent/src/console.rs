@@ -50,18 +50,13 @@ fn show(paths: &Paths, text: &str) {
 
 fn consoles(paths: &Paths) -> Vec<PathBuf> {
     let names = fs::read_to_string(paths.active_consoles()).unwrap_or_default();
-    names
-        .split_whitespace()
-        .map(|name| paths.devices().join(name))
-        .collect()
+    names.split_whitespace().map(|name| paths.devices().join(name)).collect()
 }
 
 /// Opens without creating: a missing device must not become a file in `/dev`.
 fn write_to(console: &PathBuf, text: &str) -> bool {
     let opened = fs::OpenOptions::new().append(true).open(console);
-    opened
-        .and_then(|mut console| console.write_all(text.as_bytes()))
-        .is_ok()
+    opened.and_then(|mut console| console.write_all(text.as_bytes())).is_ok()
 }
 
 #[cfg(test)]
@@ -85,40 +80,15 @@ mod tests {
             fs::write(paths.devices().join(name), "").unwrap();
         }
         let files = Files::new(Ownership::Leave);
-        let status = Status {
-            problems: vec!["first".into()],
-            ..Status::default()
-        };
+        let status = Status { problems: vec!["first".into()], ..Status::default() };
         publish(&paths, &files, &status).unwrap();
         publish(&paths, &files, &status).unwrap();
         let serial = fs::read_to_string(paths.devices().join("ttyS0")).unwrap();
-        assert_eq!(
-            serial.matches("casemate: waiting: first\r\n").count(),
-            1,
-            "{serial}"
-        );
-        assert_eq!(
-            serial,
-            fs::read_to_string(paths.devices().join("tty0")).unwrap()
-        );
-        publish(
-            &paths,
-            &files,
-            &Status {
-                problems: vec!["second".into()],
-                ..status
-            },
-        )
-        .unwrap();
-        assert!(
-            fs::read_to_string(paths.devices().join("ttyS0"))
-                .unwrap()
-                .contains("casemate: waiting: second")
-        );
-        assert_eq!(
-            fs::read_to_string(paths.devices().join("console")).unwrap(),
-            ""
-        );
+        assert_eq!(serial.matches("casemate: waiting: first\r\n").count(), 1, "{serial}");
+        assert_eq!(serial, fs::read_to_string(paths.devices().join("tty0")).unwrap());
+        publish(&paths, &files, &Status { problems: vec!["second".into()], ..status }).unwrap();
+        assert!(fs::read_to_string(paths.devices().join("ttyS0")).unwrap().contains("casemate: waiting: second"));
+        assert_eq!(fs::read_to_string(paths.devices().join("console")).unwrap(), "");
     }
 
     #[test]
@@ -127,11 +97,7 @@ mod tests {
         fs::write(paths.active_consoles(), "tty0").unwrap();
         fs::write(paths.devices().join("console"), "").unwrap();
         publish(&paths, &Files::new(Ownership::Leave), &Status::default()).unwrap();
-        assert!(
-            fs::read_to_string(paths.devices().join("console"))
-                .unwrap()
-                .contains("casemate")
-        );
+        assert!(fs::read_to_string(paths.devices().join("console")).unwrap().contains("casemate"));
         assert!(!paths.devices().join("tty0").exists());
     }
 }

@@ -36,9 +36,7 @@ pub enum DiskError {
         source: io::Error,
     },
     /// The root is no block device, as in a container.
-    #[error(
-        "`{0}` is not on one disk; is this a container? then give host.toml as credential `casemate.host`"
-    )]
+    #[error("`{0}` is not on one disk; is this a container? then give host.toml as credential `casemate.host`")]
     NoDisk(PathBuf),
     /// The partition table is broken.
     #[error("partition table of `{disk}`: {source}; write the image to the disk again")]
@@ -78,9 +76,7 @@ impl Wanted {
     fn fits(self, partition: &gpt::Partition) -> bool {
         match self {
             Self::Esp => partition.type_guid == Guid::ESP,
-            Self::State => {
-                partition.type_guid == Guid::LINUX_GENERIC && partition.name.as_str() == "state"
-            }
+            Self::State => partition.type_guid == Guid::LINUX_GENERIC && partition.name.as_str() == "state",
         }
     }
 }
@@ -95,14 +91,8 @@ pub struct Disk {
 impl Disk {
     /// The disk below a mounted file system, such as `/` or, in the initrd, `/sysroot`.
     pub fn below(paths: &Paths, mount_point: &Path) -> Result<Self, DiskError> {
-        let number = fs::metadata(mount_point)
-            .map_err(|source| read_error(mount_point, source))?
-            .dev();
-        let number = format!(
-            "{}:{}",
-            rustix::fs::major(number),
-            rustix::fs::minor(number)
-        );
+        let number = fs::metadata(mount_point).map_err(|source| read_error(mount_point, source))?.dev();
+        let number = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
         Self::of_device(paths, &number).ok_or_else(|| DiskError::NoDisk(mount_point.to_owned()))
     }
 
@@ -124,50 +114,29 @@ impl Disk {
 
     /// The device node of the one partition that is wanted.
     pub fn partition(&self, wanted: Wanted) -> Result<PathBuf, DiskError> {
-        let missing = || DiskError::Missing {
-            disk: self.device.clone(),
-            wanted: wanted.word(),
-        };
+        let missing = || DiskError::Missing { disk: self.device.clone(), wanted: wanted.word() };
         let sector = self.number("queue/logical_block_size")?;
         let table = self.table(sector)?;
-        let found = table
-            .partitions()
-            .iter()
-            .find(|partition| wanted.fits(partition))
-            .ok_or_else(missing)?;
-        let start = found
-            .first_lba
-            .checked_mul(sector / SYSFS_SECTOR)
-            .ok_or_else(missing)?;
+        let found = table.partitions().iter().find(|partition| wanted.fits(partition)).ok_or_else(missing)?;
+        let start = found.first_lba.checked_mul(sector / SYSFS_SECTOR).ok_or_else(missing)?;
         self.node_at(start)?.ok_or_else(missing)
     }
 
     fn table(&self, sector: u64) -> Result<gpt::Table, DiskError> {
-        let sector_size = if sector == 4096 {
-            SectorSize::Bytes4096
-        } else {
-            SectorSize::Bytes512
-        };
+        let sector_size = if sector == 4096 { SectorSize::Bytes4096 } else { SectorSize::Bytes512 };
         let sectors = self.number("size")? / (sector_size.bytes() / SYSFS_SECTOR);
         let head = self.bytes(0, sector_size.head_bytes())?;
         let tail_start = (sectors * sector_size.bytes()).saturating_sub(sector_size.tail_bytes());
         let tail = self.bytes(tail_start, sector_size.tail_bytes())?;
         let parsed = gpt::parse(sector_size, sectors, &head, &tail);
-        Ok(parsed
-            .map_err(|source| DiskError::Table {
-                disk: self.device.clone(),
-                source,
-            })?
-            .table)
+        Ok(parsed.map_err(|source| DiskError::Table { disk: self.device.clone(), source })?.table)
     }
 
     /// The kernel's partition that begins there; the table's order and the kernel's numbers need not agree.
     fn node_at(&self, start: u64) -> Result<Option<PathBuf>, DiskError> {
-        let entries =
-            fs::read_dir(&self.folder).map_err(|source| read_error(&self.folder, source))?;
+        let entries = fs::read_dir(&self.folder).map_err(|source| read_error(&self.folder, source))?;
         let found = entries.flatten().map(|entry| entry.path()).find(|folder| {
-            folder.join("partition").exists()
-                && read_number(&folder.join("start")).is_ok_and(|number| number == start)
+            folder.join("partition").exists() && read_number(&folder.join("start")).is_ok_and(|number| number == start)
         });
         let devices = self.device.parent().unwrap_or(Path::new("/dev"));
         Ok(found.and_then(|folder| folder.file_name().map(|name| devices.join(name))))
@@ -190,43 +159,26 @@ impl Disk {
 
 /// What a device-mapper device stands on.
 fn lower_devices(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder.join("slaves"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .filter_map(|entry| fs::canonicalize(entry.path()).ok())
-        .collect()
+    let entries = fs::read_dir(folder.join("slaves")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| fs::canonicalize(entry.path()).ok()).collect()
 }
 
 /// Data and hash tree must lie on one disk; a root that is put together of two is not ours.
 fn common_disk(devices: &[PathBuf]) -> Option<PathBuf> {
     let disk = |device: &PathBuf| {
-        if device.join("partition").exists() {
-            device.parent().map(Path::to_owned)
-        } else {
-            Some(device.clone())
-        }
+        if device.join("partition").exists() { device.parent().map(Path::to_owned) } else { Some(device.clone()) }
     };
     let first = devices.first().and_then(disk)?;
-    devices
-        .iter()
-        .all(|device| disk(device).as_ref() == Some(&first))
-        .then_some(first)
+    devices.iter().all(|device| disk(device).as_ref() == Some(&first)).then_some(first)
 }
 
 fn read_number(path: &Path) -> Result<u64, DiskError> {
     let text = fs::read_to_string(path).map_err(|source| read_error(path, source))?;
-    text.trim()
-        .parse()
-        .map_err(|_| read_error(path, io::Error::other("not a number")))
+    text.trim().parse().map_err(|_| read_error(path, io::Error::other("not a number")))
 }
 
 fn read_error(path: &Path, source: io::Error) -> DiskError {
-    DiskError::Read {
-        path: path.to_owned(),
-        source,
-    }
+    DiskError::Read { path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -254,13 +206,7 @@ mod tests {
                 name: name.parse().unwrap(),
             })
             .collect();
-        let table = gpt::plan_layout(
-            SectorSize::Bytes512,
-            DiskSize::Smallest,
-            Guid::from_u128(9),
-            &planned,
-        )
-        .unwrap();
+        let table = gpt::plan_layout(SectorSize::Bytes512, DiskSize::Smallest, Guid::from_u128(9), &planned).unwrap();
         let disk = paths.at("/sys/devices/pci/block/vda");
         fs::create_dir_all(disk.join("queue")).unwrap();
         fs::write(disk.join("queue/logical_block_size"), "512\n").unwrap();
@@ -297,14 +243,8 @@ mod tests {
     fn finds_the_partitions_of_the_disk_below_verity() {
         let (_root, paths) = tree(&WHOLE);
         let disk = Disk::of_device(&paths, "253:0").unwrap();
-        assert_eq!(
-            disk.partition(Wanted::Esp).unwrap(),
-            paths.devices().join("vda1")
-        );
-        assert_eq!(
-            disk.partition(Wanted::State).unwrap(),
-            paths.devices().join("vda4")
-        );
+        assert_eq!(disk.partition(Wanted::Esp).unwrap(), paths.devices().join("vda1"));
+        assert_eq!(disk.partition(Wanted::State).unwrap(), paths.devices().join("vda4"));
     }
 
     #[test]
@@ -313,35 +253,22 @@ mod tests {
         let foreign = paths.at("/sys/devices/pci/block/vdb/vdb1");
         fs::create_dir_all(&foreign).unwrap();
         fs::write(foreign.join("partition"), "1\n").unwrap();
-        symlink(
-            &foreign,
-            paths.at("/sys/devices/virtual/block/dm-0/slaves/vdb1"),
-        )
-        .unwrap();
+        symlink(&foreign, paths.at("/sys/devices/virtual/block/dm-0/slaves/vdb1")).unwrap();
         assert_eq!(Disk::of_device(&paths, "253:0"), None);
     }
 
     #[test]
     fn names_a_missing_partition() {
         let (_root, paths) = tree(&WHOLE[..3]);
-        let error = Disk::of_device(&paths, "253:0")
-            .unwrap()
-            .partition(Wanted::State)
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("has no state partition"),
-            "{error}"
-        );
+        let error = Disk::of_device(&paths, "253:0").unwrap().partition(Wanted::State).unwrap_err();
+        assert!(error.to_string().contains("has no state partition"), "{error}");
     }
 
     #[test]
     fn refuses_a_disk_without_a_table() {
         let (_root, paths) = tree(&WHOLE);
         fs::write(paths.devices().join("vda"), vec![0; 5 << 20]).unwrap();
-        let error = Disk::of_device(&paths, "253:0")
-            .unwrap()
-            .partition(Wanted::Esp)
-            .unwrap_err();
+        let error = Disk::of_device(&paths, "253:0").unwrap().partition(Wanted::Esp).unwrap_err();
         assert!(matches!(error, DiskError::Table { .. }), "{error}");
     }
 

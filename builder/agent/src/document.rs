@@ -18,57 +18,39 @@ use crate::source::Candidate;
 /// Keeps a document that passed every check.
 pub fn store(host: Host<'_>, candidate: &Candidate, serial: u64) -> Result<(), FileError> {
     let paths = host.paths;
-    host.files
-        .make_directory(&paths.history(), Access::SECRET_DIRECTORY)?;
+    host.files.make_directory(&paths.history(), Access::SECRET_DIRECTORY)?;
     let name = folder_name(candidate, serial);
     let folder = paths.history().join(&name);
     if !folder.is_dir() {
         write_folder(host, candidate, &folder)?;
     }
-    host.files
-        .link(&Path::new("history").join(&name), &paths.accepted())?;
+    host.files.link(&Path::new("history").join(&name), &paths.accepted())?;
     for name in ["host.toml", "host.toml.sig"] {
-        host.files
-            .link(&Path::new("accepted").join(name), &paths.state().join(name))?;
+        host.files.link(&Path::new("accepted").join(name), &paths.state().join(name))?;
     }
     if highest_serial(paths) < serial || !paths.serial().exists() {
-        host.files.write(
-            &paths.serial(),
-            format!("{serial}\n").as_bytes(),
-            Access::PUBLIC,
-        )?;
+        host.files.write(&paths.serial(), format!("{serial}\n").as_bytes(), Access::PUBLIC)?;
     }
     Ok(())
 }
 
 /// Keeps the id of this host, in case its source cannot be read the next time.
 pub fn store_host_id(host: Host<'_>, id: Option<&str>) -> Result<(), FileError> {
-    id.map_or(Ok(()), |id| {
-        host.files.write(
-            &host.paths.host_id(),
-            format!("{id}\n").as_bytes(),
-            Access::PUBLIC,
-        )
-    })
+    id.map_or(Ok(()), |id| host.files.write(&host.paths.host_id(), format!("{id}\n").as_bytes(), Access::PUBLIC))
 }
 
 /// The highest serial that this host ever accepted; 0 before the first.
 pub fn highest_serial(paths: &Paths) -> u64 {
-    fs::read_to_string(paths.serial())
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
+    fs::read_to_string(paths.serial()).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 fn write_folder(host: Host<'_>, candidate: &Candidate, folder: &Path) -> Result<(), FileError> {
     let new = host.paths.history().join(".new");
     host.files.remove(&new)?;
     host.files.make_directory(&new, Access::SECRET_DIRECTORY)?;
-    host.files
-        .write(&new.join("host.toml"), &candidate.document, Access::SECRET)?;
+    host.files.write(&new.join("host.toml"), &candidate.document, Access::SECRET)?;
     if let Some(signature) = &candidate.signature {
-        host.files
-            .write(&new.join("host.toml.sig"), signature, Access::SECRET)?;
+        host.files.write(&new.join("host.toml.sig"), signature, Access::SECRET)?;
     }
     host.files.rename(&new, folder)
 }
@@ -91,20 +73,13 @@ mod tests {
     use crate::testing::Tree;
 
     fn candidate(text: &str) -> Candidate {
-        Candidate {
-            origin: Origin::Esp,
-            document: text.into(),
-            signature: Some(b"signature".to_vec()),
-        }
+        Candidate { origin: Origin::Esp, document: text.into(), signature: Some(b"signature".to_vec()) }
     }
 
     fn accepted(paths: &Paths) -> Option<Vec<u8>> {
         let mut gathered = Gathered::default();
         state::read(paths, &mut gathered);
-        gathered
-            .candidates
-            .pop()
-            .map(|candidate| candidate.document)
+        gathered.candidates.pop().map(|candidate| candidate.document)
     }
 
     #[test]
@@ -114,10 +89,7 @@ mod tests {
         store(tree.host(), &candidate("seven"), 7).unwrap();
         assert_eq!(highest_serial(&tree.paths), 7);
         assert_eq!(accepted(&tree.paths).unwrap(), b"seven");
-        assert_eq!(
-            fs::read(tree.paths.state().join("host.toml")).unwrap(),
-            b"seven"
-        );
+        assert_eq!(fs::read(tree.paths.state().join("host.toml")).unwrap(), b"seven");
         assert_eq!(fs::read_dir(tree.paths.history()).unwrap().count(), 2);
     }
 
@@ -138,16 +110,10 @@ mod tests {
             tree.cut_after(steps);
             let done = store(tree.host(), &candidate("new"), 2).is_ok();
             let (document, serial) = (accepted(&tree.paths).unwrap(), highest_serial(&tree.paths));
-            assert!(
-                document == b"new" || (document == b"old" && serial == 1),
-                "after {steps} steps"
-            );
+            assert!(document == b"new" || (document == b"old" && serial == 1), "after {steps} steps");
             tree.cut_after(u64::MAX);
             store(tree.host(), &candidate("new"), 2).unwrap();
-            assert_eq!(
-                (accepted(&tree.paths).unwrap(), highest_serial(&tree.paths)),
-                (b"new".to_vec(), 2)
-            );
+            assert_eq!((accepted(&tree.paths).unwrap(), highest_serial(&tree.paths)), (b"new".to_vec(), 2));
             if done {
                 return assert!(steps > 10);
             }

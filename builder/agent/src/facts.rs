@@ -29,15 +29,9 @@ pub fn addresses() -> Vec<String> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
         return Vec::new();
     };
-    let found: Vec<IpAddr> = interfaces
-        .filter_map(|interface| address(&interface))
-        .filter(|ip| !ip.is_loopback())
-        .collect();
-    let mut wide: Vec<String> = found
-        .iter()
-        .filter(|ip| !is_link_local(ip))
-        .map(ToString::to_string)
-        .collect();
+    let found: Vec<IpAddr> =
+        interfaces.filter_map(|interface| address(&interface)).filter(|ip| !ip.is_loopback()).collect();
+    let mut wide: Vec<String> = found.iter().filter(|ip| !is_link_local(ip)).map(ToString::to_string).collect();
     if wide.is_empty() {
         wide = found.iter().map(ToString::to_string).collect();
     }
@@ -72,10 +66,7 @@ fn ssh_fingerprints(folder: &Path) -> Vec<String> {
         .filter(|path| path.extension().is_some_and(|e| e == "pub"))
         .collect();
     names.sort();
-    names
-        .iter()
-        .filter_map(|path| ssh_fingerprint(&fs::read_to_string(path).ok()?))
-        .collect()
+    names.iter().filter_map(|path| ssh_fingerprint(&fs::read_to_string(path).ok()?)).collect()
 }
 
 /// `ED25519 SHA256:...` of one line `ssh-ed25519 <base64> <comment>` (RFC 4253 §6.6 blob, hashed whole).
@@ -88,10 +79,7 @@ pub fn ssh_fingerprint(line: &str) -> Option<String> {
         kind if kind.starts_with("ecdsa-") => "ECDSA",
         _ => return None,
     };
-    Some(format!(
-        "{kind} SHA256:{}",
-        STANDARD_NO_PAD.encode(Sha256::digest(blob))
-    ))
+    Some(format!("{kind} SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob))))
 }
 
 /// `sha256:` and the hex digest of the first certificate of a PEM file.
@@ -117,18 +105,11 @@ mod tests {
         assert_eq!(ssh_fingerprint("ssh-dss AAAA"), None);
         assert_eq!(ssh_fingerprint("ssh-ed25519 !"), None);
         assert_eq!(ssh_fingerprint(""), None);
-        assert_eq!(
-            certificate_fingerprint(b"-----BEGIN CERTIFICATE-----"),
-            None
-        );
+        assert_eq!(certificate_fingerprint(b"-----BEGIN CERTIFICATE-----"), None);
     }
 
     #[test]
     fn does_not_show_loopback() {
-        assert!(
-            addresses()
-                .iter()
-                .all(|address| address != "127.0.0.1" && address != "::1")
-        );
+        assert!(addresses().iter().all(|address| address != "127.0.0.1" && address != "::1"));
     }
 }

@@ -33,30 +33,15 @@ pub struct Access {
 
 impl Access {
     /// A file that everybody may read.
-    pub const PUBLIC: Self = Self {
-        mode: 0o644,
-        owner: Owner::ROOT,
-    };
+    pub const PUBLIC: Self = Self { mode: 0o644, owner: Owner::ROOT };
     /// A file that only root may read.
-    pub const SECRET: Self = Self {
-        mode: 0o600,
-        owner: Owner::ROOT,
-    };
+    pub const SECRET: Self = Self { mode: 0o600, owner: Owner::ROOT };
     /// A directory that everybody may enter.
-    pub const PUBLIC_DIRECTORY: Self = Self {
-        mode: 0o755,
-        owner: Owner::ROOT,
-    };
+    pub const PUBLIC_DIRECTORY: Self = Self { mode: 0o755, owner: Owner::ROOT };
     /// A directory that everybody may pass through and only root may list.
-    pub const PASSAGE: Self = Self {
-        mode: 0o711,
-        owner: Owner::ROOT,
-    };
+    pub const PASSAGE: Self = Self { mode: 0o711, owner: Owner::ROOT };
     /// A directory that only root may enter.
-    pub const SECRET_DIRECTORY: Self = Self {
-        mode: 0o700,
-        owner: Owner::ROOT,
-    };
+    pub const SECRET_DIRECTORY: Self = Self { mode: 0o700, owner: Owner::ROOT };
 }
 
 /// A change that failed, with its path.
@@ -91,10 +76,7 @@ pub struct Files {
 impl Files {
     /// Changes without end.
     pub fn new(ownership: Ownership) -> Self {
-        Self {
-            ownership,
-            steps_left: AtomicU64::new(u64::MAX),
-        }
+        Self { ownership, steps_left: AtomicU64::new(u64::MAX) }
     }
 
     /// Does `steps` changes from now on and refuses all that come after, as if the power had gone; `u64::MAX` lifts the limit.
@@ -134,20 +116,14 @@ impl Files {
         }
         let new = temporary_name(path);
         self.remove(&new)?;
-        self.named("make directory", &new, || {
-            fs::DirBuilder::new().mode(access.mode & 0o700).create(&new)
-        })?;
+        self.named("make directory", &new, || fs::DirBuilder::new().mode(access.mode & 0o700).create(&new))?;
         self.set_access(&new, access)?;
         self.rename(&new, path)
     }
 
     /// Makes a directory if there is none; an existing one is left as it is, since another rule has made it.
     pub fn ensure_directory(&self, path: &Path, access: Access) -> Result<(), FileError> {
-        if path.is_dir() {
-            Ok(())
-        } else {
-            self.make_directory(path, access)
-        }
+        if path.is_dir() { Ok(()) } else { self.make_directory(path, access) }
     }
 
     /// Renames within one file system, replacing a file, and makes it last.
@@ -163,9 +139,7 @@ impl Files {
         }
         let temporary = temporary_name(path);
         self.remove(&temporary)?;
-        self.named("make link", &temporary, || {
-            std::os::unix::fs::symlink(target, &temporary)
-        })?;
+        self.named("make link", &temporary, || std::os::unix::fs::symlink(target, &temporary))?;
         self.rename(&temporary, path)
     }
 
@@ -196,13 +170,9 @@ impl Files {
         // The owner first: a change of owner clears bits of the mode.
         if self.ownership == Ownership::Set {
             let Owner { uid, gid } = access.owner;
-            self.named("set the owner of", path, || {
-                std::os::unix::fs::chown(path, Some(uid), Some(gid))
-            })?;
+            self.named("set the owner of", path, || std::os::unix::fs::chown(path, Some(uid), Some(gid)))?;
         }
-        self.named("set the mode of", path, || {
-            fs::set_permissions(path, fs::Permissions::from_mode(access.mode))
-        })
+        self.named("set the mode of", path, || fs::set_permissions(path, fs::Permissions::from_mode(access.mode)))
     }
 
     /// Flushes a file that a program wrote and gives it its final name.
@@ -216,14 +186,9 @@ impl Files {
         self.remove(path)?;
         // Only the owner may read while the content is not yet protected by the final mode.
         let mut options = fs::OpenOptions::new();
-        options
-            .write(true)
-            .create_new(true)
-            .mode(access.mode & 0o600);
+        options.write(true).create_new(true).mode(access.mode & 0o600);
         let mut file = None;
-        self.named("create", path, || {
-            options.open(path).map(|opened| file = Some(opened))
-        })?;
+        self.named("create", path, || options.open(path).map(|opened| file = Some(opened)))?;
         let Some(mut file) = file else { return Ok(()) };
         self.named("write", path, || file.write_all(bytes))?;
         self.set_access(path, access)?;
@@ -247,34 +212,18 @@ impl Files {
         path: &Path,
         change: impl FnOnce() -> io::Result<()>,
     ) -> Result<(), FileError> {
-        self.step()
-            .and_then(|()| change())
-            .map_err(|source| FileError {
-                action,
-                path: path.to_owned(),
-                source,
-            })
+        self.step().and_then(|()| change()).map_err(|source| FileError { action, path: path.to_owned(), source })
     }
 }
 
 fn exchange(one: &Path, other: &Path) -> io::Result<()> {
-    Ok(rustix::fs::renameat_with(
-        CWD,
-        one,
-        CWD,
-        other,
-        RenameFlags::EXCHANGE,
-    )?)
+    Ok(rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
 
 fn has_access(path: &Path, access: Access, ownership: Ownership) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| {
-        let owner = Owner {
-            uid: found.uid(),
-            gid: found.gid(),
-        };
-        found.mode() & 0o7777 == access.mode
-            && (ownership == Ownership::Leave || owner == access.owner)
+        let owner = Owner { uid: found.uid(), gid: found.gid() };
+        found.mode() & 0o7777 == access.mode && (ownership == Ownership::Leave || owner == access.owner)
     })
 }
 
@@ -313,17 +262,10 @@ mod tests {
             files.cut_after(steps);
             let done = files.write(&path, b"new", Access::PUBLIC).is_ok();
             let found = fs::read(&path).unwrap();
-            assert!(
-                found == b"old" || found == b"new",
-                "half a file after {steps} steps"
-            );
+            assert!(found == b"old" || found == b"new", "half a file after {steps} steps");
             leave().write(&path, b"new", Access::PUBLIC).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"new");
-            assert_eq!(
-                fs::read_dir(folder.path()).unwrap().count(),
-                1,
-                "left behind after {steps} steps"
-            );
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "left behind after {steps} steps");
             if done {
                 return assert!(steps > 3, "the write was cut in no place");
             }
@@ -332,10 +274,7 @@ mod tests {
 
     #[test]
     fn a_directory_never_has_another_mode_than_asked() {
-        let wanted = Access {
-            mode: 0o711,
-            ..Access::PUBLIC_DIRECTORY
-        };
+        let wanted = Access { mode: 0o711, ..Access::PUBLIC_DIRECTORY };
         for steps in 0.. {
             let folder = crate::testing::folder();
             let path = folder.path().join("a/b");
@@ -343,10 +282,7 @@ mod tests {
             files.cut_after(steps);
             let done = files.make_directory(&path, wanted).is_ok();
             for (made, mode) in [(folder.path().join("a"), 0o755), (path, 0o711)] {
-                assert!(
-                    !made.exists() || fs::metadata(&made).unwrap().mode() & 0o7777 == mode,
-                    "after {steps} steps"
-                );
+                assert!(!made.exists() || fs::metadata(&made).unwrap().mode() & 0o7777 == mode, "after {steps} steps");
             }
             if done {
                 return assert!(steps > 5);
@@ -387,9 +323,7 @@ mod tests {
 
     #[test]
     fn names_the_path_in_an_error() {
-        let error = leave()
-            .write(Path::new("/nonexistent/x"), b"", Access::PUBLIC)
-            .unwrap_err();
+        let error = leave().write(Path::new("/nonexistent/x"), b"", Access::PUBLIC).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/.x.new"), "{error}");
     }
 }

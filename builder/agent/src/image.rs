@@ -61,20 +61,10 @@ impl Image {
     /// Reads everything below `/usr/lib/casemate`.
     pub fn load(paths: &Paths) -> Result<Self, ImageError> {
         let sealed = load_description(paths)?;
-        let overlays = sealed
-            .overlays
-            .iter()
-            .map(|name| load_overlay(paths, name))
-            .collect::<Result<_, _>>()?;
-        let overlays =
-            OverlaySet::new(overlays).map_err(|error| content(&paths.overlays(), &error))?;
+        let overlays = sealed.overlays.iter().map(|name| load_overlay(paths, name)).collect::<Result<_, _>>()?;
+        let overlays = OverlaySet::new(overlays).map_err(|error| content(&paths.overlays(), &error))?;
         let accounts = Accounts::parse(&read(&paths.passwd())?, &read(&paths.group())?);
-        Ok(Self {
-            sealed,
-            overlays,
-            operators: load_keys(&paths.operator_keys())?,
-            accounts,
-        })
+        Ok(Self { sealed, overlays, operators: load_keys(&paths.operator_keys())?, accounts })
     }
 }
 
@@ -87,17 +77,12 @@ pub fn load_description(paths: &Paths) -> Result<SealedImage, ImageError> {
 fn load_overlay(paths: &Paths, name: &OverlayName) -> Result<LoadedOverlay, ImageError> {
     let folder = paths.overlays().join(name.as_str());
     let path = folder.join("overlay.toml");
-    let def =
-        OverlayDef::parse("overlay.toml", &read(&path)?).map_err(|error| content(&path, &error))?;
+    let def = OverlayDef::parse("overlay.toml", &read(&path)?).map_err(|error| content(&path, &error))?;
     let mut templates = BTreeMap::new();
     for row in &def.render {
         templates.insert(row.template.clone(), load_template(&folder, &row.template)?);
     }
-    Ok(LoadedOverlay {
-        name: name.clone(),
-        def,
-        templates,
-    })
+    Ok(LoadedOverlay { name: name.clone(), def, templates })
 }
 
 fn load_template(folder: &Path, name: &FileName) -> Result<String, ImageError> {
@@ -105,38 +90,21 @@ fn load_template(folder: &Path, name: &FileName) -> Result<String, ImageError> {
 }
 
 fn load_keys(folder: &Path) -> Result<TrustedKeys, ImageError> {
-    let entries = fs::read_dir(folder).map_err(|source| ImageError::Read {
-        path: folder.to_owned(),
-        source,
-    })?;
+    let entries = fs::read_dir(folder).map_err(|source| ImageError::Read { path: folder.to_owned(), source })?;
     let mut keys = Vec::new();
-    for path in entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "pub"))
+    for path in
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "pub"))
     {
-        let key: PublicKey = read(&path)?
-            .parse()
-            .map_err(|error| content(&path, &error))?;
+        let key: PublicKey = read(&path)?.parse().map_err(|error| content(&path, &error))?;
         keys.push(key);
     }
-    if keys.is_empty() {
-        Err(ImageError::NoKeys(folder.to_owned()))
-    } else {
-        Ok(TrustedKeys::new(keys))
-    }
+    if keys.is_empty() { Err(ImageError::NoKeys(folder.to_owned())) } else { Ok(TrustedKeys::new(keys)) }
 }
 
 fn read(path: &Path) -> Result<String, ImageError> {
-    fs::read_to_string(path).map_err(|source| ImageError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read_to_string(path).map_err(|source| ImageError::Read { path: path.to_owned(), source })
 }
 
 fn content(path: &Path, reason: &impl ToString) -> ImageError {
-    ImageError::Content {
-        path: path.to_owned(),
-        reason: reason.to_string(),
-    }
+    ImageError::Content { path: path.to_owned(), reason: reason.to_string() }
 }

@@ -25,10 +25,7 @@ use crate::host::kernel_random;
 use crate::paths::Paths;
 
 /// The machine id is no secret, and nobody changes it.
-const MACHINE_ID: Access = Access {
-    mode: 0o444,
-    owner: Owner::ROOT,
-};
+const MACHINE_ID: Access = Access { mode: 0o444, owner: Owner::ROOT };
 
 /// What the steps work on: no program is run here, so there is no runner.
 #[derive(Clone, Copy)]
@@ -66,11 +63,7 @@ pub enum InitrdError {
 
 /// Does all steps on a real initrd and says in the kernel's log why one of them failed.
 pub fn run_on(paths: &Paths, files: &Files) -> ExitCode {
-    match run(Initrd {
-        paths,
-        files,
-        random: kernel_random,
-    }) {
+    match run(Initrd { paths, files, random: kernel_random }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(paths, &error);
@@ -97,30 +90,24 @@ fn mount_state(sysroot: &Path, device: &Path) -> Result<(), InitrdError> {
         return Ok(());
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
-    rustix::mount::mount(device, &place, "btrfs", flags, c"subvol=@var").map_err(|error| {
-        InitrdError::Mount {
-            device: device.to_owned(),
-            place,
-            source: error.into(),
-        }
+    rustix::mount::mount(device, &place, "btrfs", flags, c"subvol=@var").map_err(|error| InitrdError::Mount {
+        device: device.to_owned(),
+        place,
+        source: error.into(),
     })
 }
 
 /// For units and the updater: `/run` survives the change of root.
 fn leave_link(initrd: Initrd<'_>, name: &str, device: &Path) -> Result<(), InitrdError> {
     let folder = initrd.paths.run().join("disk");
-    initrd
-        .files
-        .ensure_directory(&folder, Access::PUBLIC_DIRECTORY)?;
+    initrd.files.ensure_directory(&folder, Access::PUBLIC_DIRECTORY)?;
     Ok(initrd.files.link(device, &folder.join(name))?)
 }
 
 /// Says in the kernel's log, which is on the console, why the root cannot start. Level 3 is "error" (`syslog(2)`).
 fn complain(paths: &Paths, error: &InitrdError) {
     let line = format!("<3>casemate: {}\n", error.to_string().replace('\n', " "));
-    let log = fs::OpenOptions::new()
-        .write(true)
-        .open(paths.devices().join("kmsg"));
+    let log = fs::OpenOptions::new().write(true).open(paths.devices().join("kmsg"));
     // Without a log there is nobody left to tell; the exit status restarts the machine.
     let _ = log.and_then(|mut log| log.write_all(line.as_bytes()));
 }
@@ -133,25 +120,15 @@ fn is_mount_point(parent: &Path, place: &Path) -> bool {
 /// PID 1 of the root takes its id from `/run/machine-id` when `/etc/machine-id` is empty.
 fn hand_over_machine_id(initrd: Initrd<'_>, root: &Paths) -> Result<(), InitrdError> {
     let lasting = root.state().join("machine-id");
-    let kept = fs::read_to_string(&lasting)
-        .ok()
-        .filter(|text| is_machine_id(text));
+    let kept = fs::read_to_string(&lasting).ok().filter(|text| is_machine_id(text));
     let id = match kept {
         Some(id) => id,
         None => new_machine_id((initrd.random)()?),
     };
-    initrd
-        .files
-        .ensure_directory(&root.state(), Access::PASSAGE)?;
+    initrd.files.ensure_directory(&root.state(), Access::PASSAGE)?;
     initrd.files.write(&lasting, id.as_bytes(), MACHINE_ID)?;
-    initrd
-        .files
-        .ensure_directory(&initrd.paths.at("/run"), Access::PUBLIC_DIRECTORY)?;
-    Ok(initrd.files.write(
-        &initrd.paths.at("/run/machine-id"),
-        id.as_bytes(),
-        MACHINE_ID,
-    )?)
+    initrd.files.ensure_directory(&initrd.paths.at("/run"), Access::PUBLIC_DIRECTORY)?;
+    Ok(initrd.files.write(&initrd.paths.at("/run/machine-id"), id.as_bytes(), MACHINE_ID)?)
 }
 
 /// 32 lower-case hex digits, not all zero, and a line end (machine-id(5)).
@@ -160,17 +137,13 @@ fn is_machine_id(text: &str) -> bool {
         return false;
     };
     digits.len() == 32
-        && digits
-            .bytes()
-            .all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit))
+        && digits.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit))
         && digits.bytes().any(|digit| digit != b'0')
 }
 
 /// A random UUID of version 4 (RFC 9562 §5.4), as systemd makes them.
 fn new_machine_id(random: [u8; 32]) -> String {
-    let bits = u128::from_be_bytes(std::array::from_fn(|at| {
-        random.get(at).copied().unwrap_or_default()
-    }));
+    let bits = u128::from_be_bytes(std::array::from_fn(|at| random.get(at).copied().unwrap_or_default()));
     let version = (bits & !(0xf << 76)) | (0x4 << 76);
     let variant = (version & !(0x3 << 62)) | (0x2 << 62);
     format!("{variant:032x}\n")
@@ -182,11 +155,7 @@ mod tests {
     use crate::testing::Tree;
 
     fn initrd(tree: &Tree) -> Initrd<'_> {
-        Initrd {
-            paths: &tree.paths,
-            files: &tree.files,
-            random: || Ok([7; 32]),
-        }
+        Initrd { paths: &tree.paths, files: &tree.files, random: || Ok([7; 32]) }
     }
 
     fn hand_over(tree: &Tree) -> Result<(), InitrdError> {
@@ -214,13 +183,9 @@ mod tests {
 
     #[test]
     fn replaces_what_is_no_id() {
-        for bad in [
-            "",
-            "\n",
-            "uninitialized\n",
-            "00000000000000000000000000000000\n",
-            "ABABABABABABABABABABABABABABABAB\n",
-        ] {
+        for bad in
+            ["", "\n", "uninitialized\n", "00000000000000000000000000000000\n", "ABABABABABABABABABABABABABABABAB\n"]
+        {
             let tree = Tree::new();
             tree.put("/sysroot/var/lib/casemate/machine-id", bad);
             hand_over(&tree).unwrap();
@@ -233,24 +198,15 @@ mod tests {
         let tree = Tree::new();
         leave_link(initrd(&tree), "esp", Path::new("/dev/vda1")).unwrap();
         leave_link(initrd(&tree), "esp", Path::new("/dev/sda1")).unwrap();
-        assert_eq!(
-            fs::read_link(tree.paths.at("/run/casemate/disk/esp")).unwrap(),
-            Path::new("/dev/sda1")
-        );
+        assert_eq!(fs::read_link(tree.paths.at("/run/casemate/disk/esp")).unwrap(), Path::new("/dev/sda1"));
     }
 
     #[test]
     fn complains_in_one_line_of_the_kernel_log() {
         let tree = Tree::new();
         tree.put("/dev/kmsg", "");
-        complain(
-            &tree.paths,
-            &InitrdError::Random(io::Error::other("two\nlines")),
-        );
-        assert_eq!(
-            tree.text("/dev/kmsg"),
-            "<3>casemate: no random bytes from the kernel: two lines\n"
-        );
+        complain(&tree.paths, &InitrdError::Random(io::Error::other("two\nlines")));
+        assert_eq!(tree.text("/dev/kmsg"), "<3>casemate: no random bytes from the kernel: two lines\n");
     }
 
     #[test]
@@ -259,10 +215,8 @@ mod tests {
             let tree = Tree::new();
             tree.cut_after(steps);
             let done = hand_over(&tree).is_ok();
-            let (handed, kept) = (
-                tree.paths.at("/run/machine-id"),
-                tree.paths.at("/sysroot/var/lib/casemate/machine-id"),
-            );
+            let (handed, kept) =
+                (tree.paths.at("/run/machine-id"), tree.paths.at("/sysroot/var/lib/casemate/machine-id"));
             assert!(!handed.exists() || kept.exists(), "after {steps} steps");
             if done {
                 return assert!(steps > 8);

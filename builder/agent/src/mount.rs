@@ -25,27 +25,18 @@ impl Mounted {
     /// Mounts a foreign medium so that nothing on it can be run, followed or changed.
     pub fn foreign(files: &Files, device: &Path, place: &Path) -> Result<Self, FileError> {
         files.make_directory(place, Access::SECRET_DIRECTORY)?;
-        let flags = MountFlags::RDONLY
-            | MountFlags::NOSUID
-            | MountFlags::NODEV
-            | MountFlags::NOEXEC
-            | MountFlags::NOSYMFOLLOW;
+        let flags =
+            MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOSYMFOLLOW;
         let mut last = io::Error::other("no file system is known");
         for (kind, options) in FOREIGN {
             match rustix::mount::mount(device, place, kind, flags, options) {
                 Ok(()) => {
-                    return Ok(Self {
-                        place: place.to_owned(),
-                    });
+                    return Ok(Self { place: place.to_owned() });
                 }
                 Err(error) => last = error.into(),
             }
         }
-        Err(FileError {
-            action: "mount",
-            path: device.to_owned(),
-            source: last,
-        })
+        Err(FileError { action: "mount", path: device.to_owned(), source: last })
     }
 
     /// Where it is mounted.

@@ -20,9 +20,7 @@ impl Default for Paths {
 impl Paths {
     /// Takes the directory that stands for `/`.
     pub fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_path_buf(),
-        }
+        Self { root: root.to_path_buf() }
     }
 
     /// The directory that stands for `/`.
@@ -184,9 +182,6 @@ mod tests {
 
     #[test]
     fn names_the_real_places_on_a_host() {
-        assert_eq!(
-            Paths::default().status(),
-            Path::new("/run/casemate/status.json")
-        );
+        assert_eq!(Paths::default().status(), Path::new("/run/casemate/status.json"));
     }
 }

@@ -120,18 +120,11 @@ fn choose(
     gathered: Gathered,
     status: &mut Status,
 ) -> Result<Chosen<HostConfig>, Reasons> {
-    let rules = Rules {
-        trusted: &image.operators,
-        highest_serial: document::highest_serial(host.paths),
-    };
+    let rules = Rules { trusted: &image.operators, highest_serial: document::highest_serial(host.paths) };
     let Selection { chosen, refusals } = select(gathered, &rules, parse);
     let reasons: Reasons = refusals.iter().map(ToString::to_string).collect();
     let Some(chosen) = chosen else {
-        return Err(if reasons.is_empty() {
-            one(NO_DOCUMENT)
-        } else {
-            reasons
-        });
+        return Err(if reasons.is_empty() { one(NO_DOCUMENT) } else { reasons });
     };
     status.notices = reasons;
     status.hostname = Some(chosen.document.hostname.to_string());
@@ -142,32 +135,16 @@ fn choose(
 
 /// Only bytes with a good signature come here: the type says so.
 fn parse(document: &Verified<Vec<u8>>) -> Result<HostConfig, Reasons> {
-    let text = std::str::from_utf8(document)
-        .map_err(|error| one(format!("host.toml is not UTF-8 text: {error}")))?;
-    HostConfig::parse("host.toml", text)
-        .map_err(|mistakes| mistakes.to_string().lines().map(str::to_owned).collect())
+    let text = std::str::from_utf8(document).map_err(|error| one(format!("host.toml is not UTF-8 text: {error}")))?;
+    HostConfig::parse("host.toml", text).map_err(|mistakes| mistakes.to_string().lines().map(str::to_owned).collect())
 }
 
 /// An account is on disk before anything is made with its number.
-fn assign_accounts(
-    host: Host<'_>,
-    image: &Image,
-    document: &HostConfig,
-) -> Result<Assignments, Reasons> {
+fn assign_accounts(host: Host<'_>, image: &Image, document: &HostConfig) -> Result<Assignments, Reasons> {
     let known = read_accounts(host)?;
-    let assignments = known
-        .assign(document.sites().map(|site| &site.name), image.sealed.sites)
-        .map_err(one)?;
-    host.files
-        .ensure_directory(&host.paths.state(), Access::PASSAGE)
-        .map_err(one)?;
-    host.files
-        .write(
-            &host.paths.sites(),
-            assignments.to_toml().as_bytes(),
-            Access::PUBLIC,
-        )
-        .map_err(one)?;
+    let assignments = known.assign(document.sites().map(|site| &site.name), image.sealed.sites).map_err(one)?;
+    host.files.ensure_directory(&host.paths.state(), Access::PASSAGE).map_err(one)?;
+    host.files.write(&host.paths.sites(), assignments.to_toml().as_bytes(), Access::PUBLIC).map_err(one)?;
     Ok(assignments)
 }
 
@@ -177,35 +154,18 @@ fn read_accounts(host: Host<'_>) -> Result<Assignments, Reasons> {
         Ok(text) => Assignments::parse("sites.toml", &text).map_err(one),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Assignments::default()),
         // Without the table a site could get the files of another.
-        Err(error) => Err(one(format!(
-            "cannot read `{}`: {error}; restore it from a backup",
-            path.display()
-        ))),
+        Err(error) => Err(one(format!("cannot read `{}`: {error}; restore it from a backup", path.display()))),
     }
 }
 
-fn plan(
-    host: Host<'_>,
-    image: &Image,
-    document: &HostConfig,
-    assignments: &Assignments,
-) -> Result<Work, Reasons> {
+fn plan(host: Host<'_>, image: &Image, document: &HostConfig, assignments: &Assignments) -> Result<Work, Reasons> {
     let plan = hostconf::plan(document, assignments, &image.overlays, &image.sealed);
-    let plan = plan.map_err(|errors| {
-        errors
-            .to_string()
-            .lines()
-            .map(str::to_owned)
-            .collect::<Reasons>()
-    })?;
+    let plan = plan.map_err(|errors| errors.to_string().lines().map(str::to_owned).collect::<Reasons>())?;
     resolve(&plan, host.paths, &image.accounts)
 }
 
 fn make_secrets(host: Host<'_>, wanted: &[Secret]) -> Result<(), Reasons> {
-    wanted
-        .iter()
-        .try_for_each(|secret| secrets::make(host, secret))
-        .map_err(one)
+    wanted.iter().try_for_each(|secret| secrets::make(host, secret)).map_err(one)
 }
 
 /// Certificates of names that somebody can ask for; `.invalid` (RFC 2606) marks the one for strangers.
@@ -218,13 +178,8 @@ fn certificates(secrets: &[Secret]) -> Vec<Certificate> {
         let Some(name) = names.first().filter(|name| !name.ends_with(".invalid")) else {
             continue;
         };
-        let fingerprint = fs::read(certificate)
-            .ok()
-            .and_then(|pem| facts::certificate_fingerprint(&pem));
-        found.extend(fingerprint.map(|fingerprint| Certificate {
-            name: name.clone(),
-            fingerprint,
-        }));
+        let fingerprint = fs::read(certificate).ok().and_then(|pem| facts::certificate_fingerprint(&pem));
+        found.extend(fingerprint.map(|fingerprint| Certificate { name: name.clone(), fingerprint }));
     }
     found
 }
@@ -232,23 +187,14 @@ fn certificates(secrets: &[Secret]) -> Vec<Certificate> {
 /// The health gate is another process.
 fn write_probes(host: Host<'_>, work: &Work) -> Result<(), Reasons> {
     let probes = serde_json::to_vec(&work.probes).map_err(one)?;
-    host.files
-        .write(&host.paths.probes(), &probes, Access::PUBLIC)
-        .map_err(one)
+    host.files.write(&host.paths.probes(), &probes, Access::PUBLIC).map_err(one)
 }
 
 fn all_pass(reasons: Reasons) -> Result<(), Reasons> {
-    if reasons.is_empty() {
-        Ok(())
-    } else {
-        Err(reasons)
-    }
+    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it stands in `map_err`, which hands over errors"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`, which hands over errors")]
 fn one(reason: impl ToString) -> Reasons {
     vec![reason.to_string()]
 }

@@ -33,10 +33,7 @@ fn frame(mut lines: Vec<String>) -> String {
 fn lines(status: &Status) -> Vec<String> {
     let mut lines = vec!["=".repeat(WIDTH - 1), title(status)];
     if status.development {
-        lines.push(
-            " *** DEVELOPMENT IMAGE, made with throw-away keys: never use it in earnest ***"
-                .to_owned(),
-        );
+        lines.push(" *** DEVELOPMENT IMAGE, made with throw-away keys: never use it in earnest ***".to_owned());
     }
     lines.push("-".repeat(WIDTH - 1));
     lines.extend(facts(status));
@@ -56,32 +53,14 @@ fn facts(status: &Status) -> Vec<String> {
     if let (Some(serial), Some(origin)) = (status.serial, &status.origin) {
         lines.push(fact("document", &format!("serial {serial} from {origin}")));
     }
-    let addresses = if status.addresses.is_empty() {
-        "none yet".to_owned()
-    } else {
-        status.addresses.join(" ")
-    };
-    lines.extend(
-        wrap(&addresses, WIDTH - 2 - LABEL)
-            .iter()
-            .take(3)
-            .map(|part| fact("address", part)),
-    );
+    let addresses = if status.addresses.is_empty() { "none yet".to_owned() } else { status.addresses.join(" ") };
+    lines.extend(wrap(&addresses, WIDTH - 2 - LABEL).iter().take(3).map(|part| fact("address", part)));
     lines.extend(status.ssh_keys.iter().map(|key| fact("ssh key", key)));
     lines.extend(certificates(status));
     if !status.health.is_empty() {
-        let good: Vec<&str> = status
-            .health
-            .iter()
-            .filter(|check| check.passes())
-            .map(|check| check.name.as_str())
-            .collect();
-        lines.extend(
-            wrap(&good.join(" "), WIDTH - 2 - LABEL)
-                .iter()
-                .take(3)
-                .map(|part| fact("good", part)),
-        );
+        let good: Vec<&str> =
+            status.health.iter().filter(|check| check.passes()).map(|check| check.name.as_str()).collect();
+        lines.extend(wrap(&good.join(" "), WIDTH - 2 - LABEL).iter().take(3).map(|part| fact("good", part)));
     }
     lines
 }
@@ -95,10 +74,7 @@ fn certificates(status: &Status) -> Vec<String> {
     }
     let more = status.certificates.len().saturating_sub(CERTIFICATES);
     if 0 < more {
-        lines.push(fact(
-            "",
-            &format!("and {more} more: `casemate-agent status`"),
-        ));
+        lines.push(fact("", &format!("and {more} more: `casemate-agent status`")));
     }
     lines
 }
@@ -110,10 +86,7 @@ fn trouble(status: &Status) -> Vec<String> {
     lines.extend(list("failing:", &failing));
     lines.extend(list("note:", &status.notices));
     if status.phase == Phase::Unhealthy {
-        lines.push(
-            " what to do: log in as `admin`, then `sudo casemate-agent health` and `journalctl -b`"
-                .to_owned(),
-        );
+        lines.push(" what to do: log in as `admin`, then `sudo casemate-agent health` and `journalctl -b`".to_owned());
     }
     lines.iter().map(|line| cut(line)).collect()
 }
@@ -138,9 +111,7 @@ fn fit(mut lines: Vec<String>) -> Vec<String> {
     if room < lines.len() {
         let missing = lines.len() - (room - 1);
         lines.truncate(room - 1);
-        lines.push(format!(
-            " ... {missing} more lines: see the log above, or `casemate-agent status`"
-        ));
+        lines.push(format!(" ... {missing} more lines: see the log above, or `casemate-agent status`"));
     }
     lines
 }
@@ -212,10 +183,7 @@ mod tests {
                 name: "www.example.org".into(),
                 fingerprint: format!("sha256:{}", "0f".repeat(32)),
             }],
-            health: vec![CheckResult {
-                name: "ssh".into(),
-                failure: None,
-            }],
+            health: vec![CheckResult { name: "ssh".into(), failure: None }],
             ..Status::default()
         }
     }
@@ -244,7 +212,9 @@ mod tests {
             image: "minimal".into(),
             version: "0.1.0".into(),
             development: true,
-            problems: vec!["no host.toml was found: put one on the ESP with `casemate personalise`, or give a seed volume".into()],
+            problems: vec![
+                "no host.toml was found: put one on the ESP with `casemate personalise`, or give a seed volume".into(),
+            ],
             ..Status::default()
         };
         let expected = "\
@@ -280,10 +250,7 @@ mod tests {
 
     #[test]
     fn takes_control_characters_out() {
-        let status = Status {
-            problems: vec!["bad \u{1b}[2Jname \u{7}".into()],
-            ..Status::default()
-        };
+        let status = Status { problems: vec!["bad \u{1b}[2Jname \u{7}".into()], ..Status::default() };
         let text = draw(&status);
         assert!(text.contains("bad ?[2Jname ?"), "{text}");
     }

@@ -56,22 +56,14 @@ pub fn select<D: Document>(
     rules: &Rules<'_>,
     parse: impl Fn(&Verified<Vec<u8>>) -> Result<D, Vec<String>>,
 ) -> Selection<D> {
-    let Gathered {
-        candidates,
-        mut refusals,
-        host_id,
-    } = gathered;
+    let Gathered { candidates, mut refusals, host_id } = gathered;
     let mut good: Vec<Chosen<D>> = Vec::new();
     for candidate in candidates {
         match judge(&candidate, rules, host_id.as_deref(), &parse) {
-            Ok(document) => good.push(Chosen {
-                candidate,
-                document,
-            }),
-            Err(reasons) => refusals.extend(reasons.into_iter().map(|reason| Refusal {
-                origin: candidate.origin,
-                reason,
-            })),
+            Ok(document) => good.push(Chosen { candidate, document }),
+            Err(reasons) => {
+                refusals.extend(reasons.into_iter().map(|reason| Refusal { origin: candidate.origin, reason }));
+            }
         }
     }
     let chosen = highest(&good).map(|at| good.swap_remove(at));
@@ -90,14 +82,8 @@ fn judge<D: Document>(
     let signature = candidate.signature.as_deref().ok_or_else(|| {
         vec!["host.toml has no signature beside it: sign it with `casemate personalise` and put `host.toml.sig` in the same place".to_owned()]
     })?;
-    let verified = bundle::verify(
-        &candidate.document,
-        signature,
-        Context::Host,
-        rules.trusted,
-        NonZeroUsize::MIN,
-    )
-    .map_err(|error| vec![format!("host.toml is not trusted: {error}")])?;
+    let verified = bundle::verify(&candidate.document, signature, Context::Host, rules.trusted, NonZeroUsize::MIN)
+        .map_err(|error| vec![format!("host.toml is not trusted: {error}")])?;
     let document = parse(&verified)?;
     check_host(document.host_id(), host_id)?;
     check_serial(document.serial(), rules.highest_serial)?;
@@ -126,12 +112,7 @@ fn check_serial(found: u64, highest: u64) -> Result<(), Vec<String>> {
 
 /// The place of the highest serial; among equals the preferred origin.
 fn highest<D: Document>(good: &[Chosen<D>]) -> Option<usize> {
-    let rank = |chosen: &Chosen<D>| {
-        (
-            chosen.document.serial(),
-            std::cmp::Reverse(chosen.candidate.origin),
-        )
-    };
+    let rank = |chosen: &Chosen<D>| (chosen.document.serial(), std::cmp::Reverse(chosen.candidate.origin));
     (0..good.len()).max_by_key(|at| good.get(*at).map(rank))
 }
 
@@ -176,18 +157,9 @@ mod tests {
     /// `<serial> <host>`, or mistakes.
     fn parse(text: &Verified<Vec<u8>>) -> Result<Paper, Vec<String>> {
         let text = String::from_utf8_lossy(text).into_owned();
-        let (serial, host) = text
-            .split_once(' ')
-            .ok_or(vec!["line 1".to_owned(), "line 2".to_owned()])?;
-        let host = host
-            .split(' ')
-            .next()
-            .filter(|host| *host != "any")
-            .map(str::to_owned);
-        Ok(Paper {
-            serial: serial.parse().unwrap(),
-            host,
-        })
+        let (serial, host) = text.split_once(' ').ok_or(vec!["line 1".to_owned(), "line 2".to_owned()])?;
+        let host = host.split(' ').next().filter(|host| *host != "any").map(str::to_owned);
+        Ok(Paper { serial: serial.parse().unwrap(), host })
     }
 
     fn key(number: u8) -> SigningKey {
@@ -197,11 +169,7 @@ mod tests {
     fn signed_by(number: u8, context: Context, origin: Origin, text: &str) -> Candidate {
         let envelope = sign(text.as_bytes(), context, &[&key(number)]);
         let signature = Some(envelope.to_json().into_bytes());
-        Candidate {
-            origin,
-            document: text.as_bytes().to_vec(),
-            signature,
-        }
+        Candidate { origin, document: text.as_bytes().to_vec(), signature }
     }
 
     fn good(origin: Origin, text: &str) -> Candidate {
@@ -210,19 +178,8 @@ mod tests {
 
     fn choose(candidates: Vec<Candidate>, highest_serial: u64) -> Selection<Paper> {
         let trusted = TrustedKeys::new([key(1).public().clone()]);
-        let gathered = Gathered {
-            candidates,
-            host_id: Some("web1".into()),
-            ..Gathered::default()
-        };
-        select(
-            gathered,
-            &Rules {
-                trusted: &trusted,
-                highest_serial,
-            },
-            parse,
-        )
+        let gathered = Gathered { candidates, host_id: Some("web1".into()), ..Gathered::default() };
+        select(gathered, &Rules { trusted: &trusted, highest_serial }, parse)
     }
 
     fn only_reason(selection: &Selection<Paper>) -> &str {
@@ -240,18 +197,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_rightly_signed() {
-        let unsigned = Candidate {
-            signature: None,
-            ..good(Origin::Esp, "1 any")
-        };
-        let changed = Candidate {
-            document: b"2 any".to_vec(),
-            ..good(Origin::Esp, "1 any")
-        };
-        let garbage = Candidate {
-            signature: Some(b"{".to_vec()),
-            ..good(Origin::Esp, "1 any")
-        };
+        let unsigned = Candidate { signature: None, ..good(Origin::Esp, "1 any") };
+        let changed = Candidate { document: b"2 any".to_vec(), ..good(Origin::Esp, "1 any") };
+        let garbage = Candidate { signature: Some(b"{".to_vec()), ..good(Origin::Esp, "1 any") };
         let stranger = signed_by(2, Context::Host, Origin::Esp, "1 any");
         let other_kind = signed_by(1, Context::Manifest, Origin::Esp, "1 any");
         for (candidate, part) in [
@@ -269,28 +217,14 @@ mod tests {
     #[test]
     fn refuses_a_document_for_another_host() {
         assert!(only_reason(&choose(vec![good(Origin::Esp, "1 web2")], 0)).contains("`web2`"));
-        assert!(
-            choose(vec![good(Origin::Esp, "1 web1")], 0)
-                .chosen
-                .is_some()
-        );
+        assert!(choose(vec![good(Origin::Esp, "1 web1")], 0).chosen.is_some());
     }
 
     #[test]
     fn a_host_without_an_id_takes_only_documents_for_any_host() {
         let trusted = TrustedKeys::new([key(1).public().clone()]);
-        let gathered = Gathered {
-            candidates: vec![good(Origin::Esp, "1 web1")],
-            ..Gathered::default()
-        };
-        let selection = select(
-            gathered,
-            &Rules {
-                trusted: &trusted,
-                highest_serial: 0,
-            },
-            parse,
-        );
+        let gathered = Gathered { candidates: vec![good(Origin::Esp, "1 web1")], ..Gathered::default() };
+        let selection = select(gathered, &Rules { trusted: &trusted, highest_serial: 0 }, parse);
         assert!(only_reason(&selection).contains("without an id"));
     }
 
@@ -304,21 +238,14 @@ mod tests {
     fn reports_all_mistakes_of_a_document() {
         let selection = choose(vec![good(Origin::Seed, "nonsense")], 0);
         let reasons: Vec<_> = selection.refusals.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            reasons,
-            [
-                "from the seed volume: line 1",
-                "from the seed volume: line 2"
-            ]
-        );
+        assert_eq!(reasons, ["from the seed volume: line 1", "from the seed volume: line 2"]);
     }
 
     #[test]
     fn the_highest_serial_wins_in_any_order() {
-        for order in [
-            [(Origin::Esp, "2 any"), (Origin::Seed, "3 any")],
-            [(Origin::Esp, "3 any"), (Origin::Seed, "2 any")],
-        ] {
+        for order in
+            [[(Origin::Esp, "2 any"), (Origin::Seed, "3 any")], [(Origin::Esp, "3 any"), (Origin::Seed, "2 any")]]
+        {
             let selection = choose(order.map(|(origin, text)| good(origin, text)).to_vec(), 0);
             assert_eq!(selection.chosen.unwrap().document.serial, 3);
             assert_eq!(selection.refusals, []);
@@ -327,51 +254,27 @@ mod tests {
 
     #[test]
     fn a_bad_document_does_not_hide_a_good_one() {
-        let selection = choose(
-            vec![
-                signed_by(2, Context::Host, Origin::Esp, "9 any"),
-                good(Origin::State, "1 any"),
-            ],
-            1,
-        );
+        let selection =
+            choose(vec![signed_by(2, Context::Host, Origin::Esp, "9 any"), good(Origin::State, "1 any")], 1);
         assert_eq!(selection.chosen.unwrap().candidate.origin, Origin::State);
         assert_eq!(selection.refusals.len(), 1);
     }
 
     #[test]
     fn an_accepted_document_is_not_replaced_without_a_new_serial() {
-        let selection = choose(
-            vec![
-                good(Origin::Esp, "1 any changed"),
-                good(Origin::State, "1 any"),
-            ],
-            1,
-        );
+        let selection = choose(vec![good(Origin::Esp, "1 any changed"), good(Origin::State, "1 any")], 1);
         assert_eq!(selection.chosen.unwrap().candidate.origin, Origin::State);
-        assert!(
-            selection.refusals[0].to_string().contains("same serial 1"),
-            "{:?}",
-            selection.refusals
-        );
+        assert!(selection.refusals[0].to_string().contains("same serial 1"), "{:?}", selection.refusals);
     }
 
     #[test]
     fn the_same_document_in_two_places_is_no_conflict() {
-        let selection = choose(
-            vec![good(Origin::Esp, "1 any"), good(Origin::State, "1 any")],
-            1,
-        );
+        let selection = choose(vec![good(Origin::Esp, "1 any"), good(Origin::State, "1 any")], 1);
         assert_eq!(selection.refusals, []);
     }
 
     #[test]
     fn nothing_found_is_nothing_chosen() {
-        assert_eq!(
-            choose(vec![], 0),
-            Selection {
-                chosen: None,
-                refusals: vec![]
-            }
-        );
+        assert_eq!(choose(vec![], 0), Selection { chosen: None, refusals: vec![] });
     }
 }

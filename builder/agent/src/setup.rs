@@ -19,16 +19,10 @@ const START: Duration = Duration::from_secs(900);
 pub fn run(host: Host<'_>, steps: &[Step]) -> Result<(), String> {
     for step in steps {
         for unit in &step.after {
-            let start = Tool::new("systemctl")
-                .args(["start", "--", unit])
-                .timeout(START);
-            host.runner
-                .run(&start)
-                .map_err(|error| reason(&format!("start of `{unit}`"), &error))?;
+            let start = Tool::new("systemctl").args(["start", "--", unit]).timeout(START);
+            host.runner.run(&start).map_err(|error| reason(&format!("start of `{unit}`"), &error))?;
         }
-        host.runner
-            .run(&tool(step))
-            .map_err(|error| reason(&format!("setup step `{}`", step.name), &error))?;
+        host.runner.run(&tool(step)).map_err(|error| reason(&format!("setup step `{}`", step.name), &error))?;
     }
     Ok(())
 }
@@ -42,16 +36,10 @@ fn tool(step: &Step) -> Tool {
     } else {
         let user = [format!("--reuid={uid}"), format!("--regid={gid}")];
         let rights = ["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--"];
-        Tool::new("setpriv")
-            .args(user)
-            .args(rights)
-            .arg(plain.program())
-            .args(plain.arguments())
+        Tool::new("setpriv").args(user).args(rights).arg(plain.program()).args(plain.arguments())
     };
     let environment = step.environment.iter();
-    environment
-        .fold(tool, |tool, (name, value)| tool.env(name, value))
-        .timeout(step.timeout)
+    environment.fold(tool, |tool, (name, value)| tool.env(name, value)).timeout(step.timeout)
 }
 
 #[cfg(test)]
@@ -74,17 +62,7 @@ mod tests {
     #[test]
     fn starts_units_and_gives_up_root() {
         let tree = Tree::new();
-        run(
-            tree.host(),
-            &[step(
-                "install",
-                Owner {
-                    uid: 20001,
-                    gid: 20001,
-                },
-            )],
-        )
-        .unwrap();
+        run(tree.host(), &[step("install", Owner { uid: 20001, gid: 20001 })]).unwrap();
         assert_eq!(
             tree.programs.commands(),
             [
@@ -98,21 +76,8 @@ mod tests {
     fn stops_at_the_first_failure_and_names_it() {
         let tree = Tree::new();
         tree.programs.fail("one.php", "no database");
-        let reason = run(
-            tree.host(),
-            &[step("one", Owner::ROOT), step("two", Owner::ROOT)],
-        )
-        .unwrap_err();
-        assert!(
-            reason.contains("setup step `one` failed") && reason.contains("no database"),
-            "{reason}"
-        );
-        assert!(
-            !tree
-                .programs
-                .commands()
-                .iter()
-                .any(|command| command.contains("two.php"))
-        );
+        let reason = run(tree.host(), &[step("one", Owner::ROOT), step("two", Owner::ROOT)]).unwrap_err();
+        assert!(reason.contains("setup step `one` failed") && reason.contains("no database"), "{reason}");
+        assert!(!tree.programs.commands().iter().any(|command| command.contains("two.php")));
     }
 }

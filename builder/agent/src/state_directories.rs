@@ -9,14 +9,10 @@ use crate::work::Directory;
 pub fn make(host: Host<'_>, directories: &[Directory]) -> Result<(), String> {
     for directory in directories {
         let is_new = !directory.path.is_dir();
-        host.files
-            .make_directory(&directory.path, directory.access)
-            .map_err(|error| error.to_string())?;
+        host.files.make_directory(&directory.path, directory.access).map_err(|error| error.to_string())?;
         if is_new && directory.nocow {
             // Only files that are made later are concerned; a file system without the flag works as well, only slower.
-            let _ = host
-                .runner
-                .run(&Tool::new("chattr").arg("+C").arg(&directory.path));
+            let _ = host.runner.run(&Tool::new("chattr").arg("+C").arg(&directory.path));
         }
     }
     Ok(())

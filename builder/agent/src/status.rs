@@ -92,17 +92,10 @@ impl Status {
     /// Lines that tests and log readers wait for. Each can only be printed by the state it names.
     pub fn tokens(&self) -> Vec<String> {
         match self.phase {
-            Phase::Waiting => self
-                .problems
-                .iter()
-                .map(|problem| format!("casemate: waiting: {problem}"))
-                .collect(),
+            Phase::Waiting => self.problems.iter().map(|problem| format!("casemate: waiting: {problem}")).collect(),
             Phase::Personalised => self.identity(),
             Phase::Healthy => vec!["casemate: healthy".to_owned()],
-            Phase::Unhealthy => self
-                .failing()
-                .map(|line| format!("casemate: unhealthy: {line}"))
-                .collect(),
+            Phase::Unhealthy => self.failing().map(|line| format!("casemate: unhealthy: {line}")).collect(),
         }
     }
 
@@ -112,23 +105,16 @@ impl Status {
     }
 
     fn identity(&self) -> Vec<String> {
-        let keys = self
-            .ssh_keys
-            .iter()
-            .map(|key| format!("casemate: ssh-key {key}"));
+        let keys = self.ssh_keys.iter().map(|key| format!("casemate: ssh-key {key}"));
         let certificates = self
             .certificates
             .iter()
-            .map(|Certificate { name, fingerprint }| {
-                format!("casemate: certificate {name} {fingerprint}")
-            });
+            .map(|Certificate { name, fingerprint }| format!("casemate: certificate {name} {fingerprint}"));
         let personalised = format!(
             "casemate: personalised as {} serial {} certificate {}",
             self.hostname.as_deref().unwrap_or("?"),
             self.serial.unwrap_or_default(),
-            self.certificates
-                .first()
-                .map_or("none", |certificate| &certificate.fingerprint),
+            self.certificates.first().map_or("none", |certificate| &certificate.fingerprint),
         );
         keys.chain(certificates).chain([personalised]).collect()
     }
@@ -148,14 +134,8 @@ mod tests {
 
     #[test]
     fn waiting_gives_a_line_for_each_reason() {
-        let status = Status {
-            problems: vec!["one".into(), "two".into()],
-            ..Status::default()
-        };
-        assert_eq!(
-            status.tokens(),
-            ["casemate: waiting: one", "casemate: waiting: two"]
-        );
+        let status = Status { problems: vec!["one".into(), "two".into()], ..Status::default() };
+        assert_eq!(status.tokens(), ["casemate: waiting: one", "casemate: waiting: two"]);
     }
 
     #[test]
@@ -165,10 +145,7 @@ mod tests {
             hostname: Some("web1.example.org".into()),
             serial: Some(3),
             ssh_keys: vec!["ED25519 SHA256:x".into()],
-            certificates: vec![Certificate {
-                name: "www.example.org".into(),
-                fingerprint: "sha256:00ff".into(),
-            }],
+            certificates: vec![Certificate { name: "www.example.org".into(), fingerprint: "sha256:00ff".into() }],
             ..Status::default()
         };
         assert_eq!(
@@ -179,24 +156,14 @@ mod tests {
                 "casemate: personalised as web1.example.org serial 3 certificate sha256:00ff",
             ]
         );
-        let without_sites = Status {
-            certificates: vec![],
-            ssh_keys: vec![],
-            ..status
-        };
-        assert_eq!(
-            without_sites.tokens(),
-            ["casemate: personalised as web1.example.org serial 3 certificate none"]
-        );
+        let without_sites = Status { certificates: vec![], ssh_keys: vec![], ..status };
+        assert_eq!(without_sites.tokens(), ["casemate: personalised as web1.example.org serial 3 certificate none"]);
     }
 
     #[test]
     fn survives_a_round_trip_through_json() {
         let status = Status {
-            health: vec![CheckResult {
-                name: "ssh".into(),
-                failure: Some("no answer".into()),
-            }],
+            health: vec![CheckResult { name: "ssh".into(), failure: Some("no answer".into()) }],
             ..Status::default()
         };
         let text = serde_json::to_string(&status).unwrap();

@@ -33,26 +33,12 @@ impl Tree {
     pub(crate) fn new() -> Self {
         let folder = folder();
         let files = Arc::new(Files::new(Ownership::Leave));
-        let programs = Programs {
-            files: Arc::clone(&files),
-            seen: Mutex::default(),
-            failing: Mutex::default(),
-        };
-        Self {
-            paths: Paths::new(folder.path()),
-            folder,
-            files,
-            programs,
-        }
+        let programs = Programs { files: Arc::clone(&files), seen: Mutex::default(), failing: Mutex::default() };
+        Self { paths: Paths::new(folder.path()), folder, files, programs }
     }
 
     pub(crate) fn host(&self) -> Host<'_> {
-        Host {
-            paths: &self.paths,
-            files: &self.files,
-            runner: &self.programs,
-            random: || Ok([7; 32]),
-        }
+        Host { paths: &self.paths, files: &self.files, runner: &self.programs, random: || Ok([7; 32]) }
     }
 
     pub(crate) fn cut_after(&self, steps: u64) {
@@ -74,18 +60,13 @@ impl Tree {
         let mut found = BTreeMap::new();
         list(self.folder.path(), self.folder.path(), &mut found);
         let root = self.folder.path().display().to_string();
-        found
-            .into_iter()
-            .map(|(path, content)| (path, content.replace(&root, "")))
-            .collect()
+        found.into_iter().map(|(path, content)| (path, content.replace(&root, ""))).collect()
     }
 }
 
 /// Memory where there is some: the tests flush thousands of times.
 pub(crate) fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .unwrap()
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn list(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
@@ -120,10 +101,7 @@ impl Programs {
 
     /// Lets every command that holds this text fail with these lines.
     pub(crate) fn fail(&self, part: &str, stderr: &str) {
-        self.failing
-            .lock()
-            .unwrap()
-            .insert(part.to_owned(), stderr.to_owned());
+        self.failing.lock().unwrap().insert(part.to_owned(), stderr.to_owned());
     }
 
     /// Lets all commands succeed again.
@@ -133,10 +111,7 @@ impl Programs {
 
     /// How many commands hold this text.
     pub(crate) fn count(&self, part: &str) -> usize {
-        self.commands()
-            .iter()
-            .filter(|command| command.contains(part))
-            .count()
+        self.commands().iter().filter(|command| command.contains(part)).count()
     }
 }
 
@@ -146,9 +121,7 @@ impl Runner for Programs {
         self.seen.lock().unwrap().push(command.clone());
         for (part, stderr) in &*self.failing.lock().unwrap() {
             if command.contains(part) {
-                return RecordingRunner::new()
-                    .answer(1, "", stderr.clone())
-                    .run(tool);
+                return RecordingRunner::new().answer(1, "", stderr.clone()).run(tool);
             }
         }
         // A cut program ends like a killed one: with a status that no caller takes for success.
@@ -166,18 +139,9 @@ impl Runner for Programs {
 
 /// Writes what the real program would, as far as the agent looks at it.
 fn pretend(tool: &Tool) -> String {
-    let words: Vec<String> = tool
-        .arguments()
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let after = |flag: &str| {
-        words
-            .iter()
-            .position(|word| word == flag)
-            .and_then(|at| words.get(at + 1))
-            .map(PathBuf::from)
-    };
+    let words: Vec<String> = tool.arguments().iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let after =
+        |flag: &str| words.iter().position(|word| word == flag).and_then(|at| words.get(at + 1)).map(PathBuf::from);
     match tool.program().to_str() {
         Some("ssh-keygen") if words[0] == "-y" => {
             return include_str!("../tests/data/host_key.pub").to_owned();
@@ -189,11 +153,7 @@ fn pretend(tool: &Tool) -> String {
         Some("openssl") if words[0] == "req" => {
             let names = fs::read_to_string(after("-config").unwrap()).unwrap();
             assert!(after("-key").unwrap().exists());
-            let names = names
-                .lines()
-                .filter(|line| line.starts_with("DNS."))
-                .collect::<Vec<_>>()
-                .join(",");
+            let names = names.lines().filter(|line| line.starts_with("DNS.")).collect::<Vec<_>>().join(",");
             let certificate = include_str!("../tests/data/certificate.pem");
             fs::write(after("-out").unwrap(), format!("{names}\n{certificate}")).unwrap();
         }

@@ -54,9 +54,7 @@ pub enum ArchiveError {
         expected: String,
     },
     /// The manifest or its signature is larger than allowed.
-    #[error(
-        "`{member}` claims {size} bytes, at most {largest} are allowed: this is no bundle of casemate"
-    )]
+    #[error("`{member}` claims {size} bytes, at most {largest} are allowed: this is no bundle of casemate")]
     TooLarge {
         /// Which member.
         member: &'static str,
@@ -84,9 +82,7 @@ pub enum ArchiveError {
         found: Sha256Digest,
     },
     /// A source has more bytes than the manifest says (writer only).
-    #[error(
-        "part `{part}` has more than the {size} bytes of the manifest: make the manifest again"
-    )]
+    #[error("part `{part}` has more than the {size} bytes of the manifest: make the manifest again")]
     PartTooLong {
         /// The part.
         part: PartName,
@@ -120,10 +116,7 @@ pub fn write_bundle<R: Read>(
         write_bytes(out, file, &header(file, part.size))?;
         copy_part(&mut source, out, name, part)?;
         if read_up_to(&mut source, &mut [0], file)? != 0 {
-            return Err(ArchiveError::PartTooLong {
-                part: name,
-                size: part.size,
-            });
+            return Err(ArchiveError::PartTooLong { part: name, size: part.size });
         }
         write_bytes(out, file, &END[..padding(part.size)])?;
     }
@@ -139,30 +132,12 @@ pub struct BundleReader<R> {
 
 impl<R: Read> BundleReader<R> {
     /// Reads and verifies the manifest; no part is touched.
-    pub fn open(
-        mut source: R,
-        trusted: &TrustedKeys,
-        threshold: NonZeroUsize,
-    ) -> Result<Self, ArchiveError> {
-        let manifest = read_small(
-            &mut source,
-            MANIFEST_FILE,
-            Context::Manifest.largest_document(),
-        )?;
+    pub fn open(mut source: R, trusted: &TrustedKeys, threshold: NonZeroUsize) -> Result<Self, ArchiveError> {
+        let manifest = read_small(&mut source, MANIFEST_FILE, Context::Manifest.largest_document())?;
         let signature = read_small(&mut source, SIGNATURE_FILE, LARGEST_ENVELOPE)?;
-        let manifest = Manifest::parse(&verify(
-            &manifest,
-            &signature,
-            Context::Manifest,
-            trusted,
-            threshold,
-        )?)?;
+        let manifest = Manifest::parse(&verify(&manifest, &signature, Context::Manifest, trusted, threshold)?)?;
         let left = manifest.parts.clone();
-        Ok(Self {
-            source,
-            manifest,
-            left,
-        })
+        Ok(Self { source, manifest, left })
     }
 
     /// The verified manifest.
@@ -172,9 +147,7 @@ impl<R: Read> BundleReader<R> {
 
     /// The part that [`Self::read_part`] will read next.
     pub fn next_part(&self) -> Option<(PartName, &Part)> {
-        self.left
-            .first_key_value()
-            .map(|(&name, part)| (name, part))
+        self.left.first_key_value().map(|(&name, part)| (name, part))
     }
 
     /// Reads the next part into `sink` and checks header, size, digest and padding.
@@ -184,9 +157,7 @@ impl<R: Read> BundleReader<R> {
         };
         let file = part.file.as_str();
         if read_block(&mut self.source, file)? != header(file, part.size) {
-            return Err(ArchiveError::UnexpectedMember {
-                expected: file.to_owned(),
-            });
+            return Err(ArchiveError::UnexpectedMember { expected: file.to_owned() });
         }
         copy_part(&mut self.source, sink, name, &part)?;
         read_padding(&mut self.source, file, part.size)?;
@@ -196,9 +167,7 @@ impl<R: Read> BundleReader<R> {
     /// Checks that all parts were read and that nothing follows them.
     pub fn finish(mut self) -> Result<Verified<Manifest>, ArchiveError> {
         if !self.left.is_empty() {
-            return Err(ArchiveError::Order {
-                left: self.left.len(),
-            });
+            return Err(ArchiveError::Order { left: self.left.len() });
         }
         for _ in 0..2 {
             if read_block(&mut self.source, "end of archive")? != [0; BLOCK] {
@@ -213,12 +182,7 @@ impl<R: Read> BundleReader<R> {
 }
 
 /// Copies exactly `part.size` bytes and compares the digest.
-fn copy_part(
-    source: &mut dyn Read,
-    sink: &mut dyn Write,
-    name: PartName,
-    part: &Part,
-) -> Result<(), ArchiveError> {
+fn copy_part(source: &mut dyn Read, sink: &mut dyn Write, name: PartName, part: &Part) -> Result<(), ArchiveError> {
     let file = part.file.as_str();
     let mut hasher = Sha256::new();
     let mut left = part.size;
@@ -226,60 +190,32 @@ fn copy_part(
     while left > 0 {
         chunk.clear();
         let wanted = left.min(CHUNK);
-        (&mut *source)
-            .take(wanted)
-            .read_to_end(&mut chunk)
-            .map_err(|error| failed("read", file, error))?;
+        (&mut *source).take(wanted).read_to_end(&mut chunk).map_err(|error| failed("read", file, error))?;
         if chunk.len() as u64 != wanted {
-            return Err(ArchiveError::Truncated {
-                member: file.to_owned(),
-            });
+            return Err(ArchiveError::Truncated { member: file.to_owned() });
         }
         hasher.update(&chunk);
         write_bytes(sink, file, &chunk)?;
         left -= wanted;
     }
     let found = Sha256Digest::from(<[u8; 32]>::from(hasher.finalize()));
-    if found == part.sha256 {
-        Ok(())
-    } else {
-        Err(ArchiveError::Digest {
-            part: name,
-            expected: part.sha256,
-            found,
-        })
-    }
+    if found == part.sha256 { Ok(()) } else { Err(ArchiveError::Digest { part: name, expected: part.sha256, found }) }
 }
 
 /// Reads a member whose size only its header says, into memory.
-fn read_small(
-    source: &mut dyn Read,
-    member: &'static str,
-    largest: usize,
-) -> Result<Vec<u8>, ArchiveError> {
+fn read_small(source: &mut dyn Read, member: &'static str, largest: usize) -> Result<Vec<u8>, ArchiveError> {
     let block = read_block(source, member)?;
     let size = claimed_size(&block).unwrap_or_default();
     if block != header(member, size) {
-        return Err(ArchiveError::UnexpectedMember {
-            expected: member.to_owned(),
-        });
+        return Err(ArchiveError::UnexpectedMember { expected: member.to_owned() });
     }
     if size > largest as u64 {
-        return Err(ArchiveError::TooLarge {
-            member,
-            size,
-            largest,
-        });
+        return Err(ArchiveError::TooLarge { member, size, largest });
     }
     let mut bytes = Vec::new();
-    (&mut *source)
-        .take(size)
-        .read_to_end(&mut bytes)
-        .map_err(|error| failed("read", member, error))?;
+    (&mut *source).take(size).read_to_end(&mut bytes).map_err(|error| failed("read", member, error))?;
     if bytes.len() as u64 != size {
-        return Err(ArchiveError::Truncated {
-            member: member.to_owned(),
-        });
+        return Err(ArchiveError::Truncated { member: member.to_owned() });
     }
     read_padding(source, member, size)?;
     Ok(bytes)
@@ -297,31 +233,19 @@ fn read_block(source: &mut dyn Read, member: &str) -> Result<[u8; BLOCK], Archiv
     if read_up_to(source, &mut block, member)? == BLOCK {
         return Ok(block);
     }
-    Err(ArchiveError::Truncated {
-        member: member.to_owned(),
-    })
+    Err(ArchiveError::Truncated { member: member.to_owned() })
 }
 
 fn read_padding(source: &mut dyn Read, member: &str, size: u64) -> Result<(), ArchiveError> {
     let mut bytes = vec![0; padding(size)];
     if read_up_to(source, &mut bytes, member)? != bytes.len() {
-        return Err(ArchiveError::Truncated {
-            member: member.to_owned(),
-        });
+        return Err(ArchiveError::Truncated { member: member.to_owned() });
     }
     // Anything but zeros there would be bytes that no signature covers.
-    if bytes.iter().all(|&byte| byte == 0) {
-        Ok(())
-    } else {
-        Err(ArchiveError::TrailingData)
-    }
+    if bytes.iter().all(|&byte| byte == 0) { Ok(()) } else { Err(ArchiveError::TrailingData) }
 }
 
-fn read_up_to(
-    source: &mut dyn Read,
-    bytes: &mut [u8],
-    member: &str,
-) -> Result<usize, ArchiveError> {
+fn read_up_to(source: &mut dyn Read, bytes: &mut [u8], member: &str) -> Result<usize, ArchiveError> {
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match source.read(rest) {
@@ -335,14 +259,9 @@ fn read_up_to(
 }
 
 fn write_bytes(out: &mut dyn Write, member: &str, bytes: &[u8]) -> Result<(), ArchiveError> {
-    out.write_all(bytes)
-        .map_err(|error| failed("write", member, error))
+    out.write_all(bytes).map_err(|error| failed("write", member, error))
 }
 
 fn failed(action: &'static str, member: &str, source: io::Error) -> ArchiveError {
-    ArchiveError::Io {
-        action,
-        member: member.to_owned(),
-        source,
-    }
+    ArchiveError::Io { action, member: member.to_owned(), source }
 }

@@ -57,9 +57,7 @@ impl From<[u8; 32]> for RootHash {
 
 /// Reads exactly 64 lower-case hex digits; upper case is refused so that each value has one spelling.
 pub(crate) fn parse_hex32(text: &str) -> Result<[u8; 32], DigestError> {
-    let refused = || DigestError {
-        found: text.chars().take(80).collect(),
-    };
+    let refused = || DigestError { found: text.chars().take(80).collect() };
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Err(refused());
     }
@@ -104,23 +102,14 @@ mod tests {
     #[test]
     fn digests_as_the_standard_says() {
         let abc = Sha256Digest::of(b"abc").to_string();
-        assert_eq!(
-            abc,
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(abc, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]
     fn refuses_every_second_spelling() {
         let good = Sha256Digest::of(b"abc").to_string();
         assert!(good.parse::<Sha256Digest>().is_ok());
-        for bad in [
-            good.to_uppercase(),
-            good[1..].to_owned(),
-            format!("{good}0"),
-            format!(" {good}"),
-            String::new(),
-        ] {
+        for bad in [good.to_uppercase(), good[1..].to_owned(), format!("{good}0"), format!(" {good}"), String::new()] {
             assert!(bad.parse::<Sha256Digest>().is_err(), "{bad}");
         }
     }

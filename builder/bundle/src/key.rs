@@ -89,10 +89,7 @@ impl PublicKey {
         if comment.len() > LONGEST_LINE || comment.chars().any(char::is_control) {
             return Err(KeyError::Comment);
         }
-        Ok(Self {
-            key,
-            comment: comment.trim().to_owned(),
-        })
+        Ok(Self { key, comment: comment.trim().to_owned() })
     }
 
     /// The key id.
@@ -128,9 +125,7 @@ impl FromStr for PublicKey {
             return Err(KeyError::Shape);
         };
         if kind != KEY_TYPE {
-            return Err(KeyError::Type {
-                found: kind.chars().take(40).collect(),
-            });
+            return Err(KeyError::Type { found: kind.chars().take(40).collect() });
         }
         let bytes = STANDARD.decode(encoded).map_err(|_| KeyError::Length)?;
         let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError::Length)?;
@@ -141,11 +136,7 @@ impl FromStr for PublicKey {
 impl fmt::Display for PublicKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{KEY_TYPE} {}", STANDARD.encode(self.key.as_bytes()))?;
-        if self.comment.is_empty() {
-            Ok(())
-        } else {
-            write!(out, " {}", self.comment)
-        }
+        if self.comment.is_empty() { Ok(()) } else { write!(out, " {}", self.comment) }
     }
 }
 

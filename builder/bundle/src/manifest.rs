@@ -22,17 +22,13 @@ pub(crate) const LARGEST_PART: u64 = 0o777_7777_7777;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ManifestError {
     /// The bytes were signed as something else.
-    #[error(
-        "the document was signed as `{found}`, not as `casemate/manifest`: take the right file"
-    )]
+    #[error("the document was signed as `{found}`, not as `casemate/manifest`: take the right file")]
     Context {
         /// The signed context.
         found: Context,
     },
     /// Not the JSON of a manifest.
-    #[error(
-        "the manifest is malformed ({reason}): build the image again with this version of casemate"
-    )]
+    #[error("the manifest is malformed ({reason}): build the image again with this version of casemate")]
     Json {
         /// What the JSON parser says, with line and column.
         reason: String,
@@ -47,17 +43,13 @@ pub enum ManifestError {
         part: PartName,
     },
     /// Two parts in one file, or a part in a file that holds something else.
-    #[error(
-        "the manifest uses the file name `{file}` twice or for a part where it is reserved: build the image again"
-    )]
+    #[error("the manifest uses the file name `{file}` twice or for a part where it is reserved: build the image again")]
     FileName {
         /// The name.
         file: FileName,
     },
     /// A part that is empty or larger than a bundle can hold.
-    #[error(
-        "part `{part}` has {size} bytes; 1 to {LARGEST_PART} are possible: build the image again"
-    )]
+    #[error("part `{part}` has {size} bytes; 1 to {LARGEST_PART} are possible: build the image again")]
     Size {
         /// The part.
         part: PartName,
@@ -86,14 +78,7 @@ pub enum PartName {
 
 impl PartName {
     /// All parts in their order.
-    pub const ALL: [Self; 6] = [
-        Self::Root,
-        Self::Verity,
-        Self::Uki,
-        Self::Linux,
-        Self::Initrd,
-        Self::Cmdline,
-    ];
+    pub const ALL: [Self; 6] = [Self::Root, Self::Verity, Self::Uki, Self::Linux, Self::Initrd, Self::Cmdline];
 
     /// The name as it stands in the manifest.
     pub fn as_str(self) -> &'static str {
@@ -160,9 +145,7 @@ impl Manifest {
     /// Parses signed bytes.
     pub fn parse(document: &Verified<Vec<u8>>) -> Result<Verified<Self>, ManifestError> {
         if document.context() != Context::Manifest {
-            return Err(ManifestError::Context {
-                found: document.context(),
-            });
+            return Err(ManifestError::Context { found: document.context() });
         }
         document.parse_with(|bytes| Self::parse_unverified(bytes))
     }
@@ -171,9 +154,7 @@ impl Manifest {
     pub fn parse_unverified(bytes: &[u8]) -> Result<Self, ManifestError> {
         check_schema::<1>(bytes, "the manifest")?;
         let manifest: Self =
-            serde_json::from_slice(bytes).map_err(|error| ManifestError::Json {
-                reason: error.to_string(),
-            })?;
+            serde_json::from_slice(bytes).map_err(|error| ManifestError::Json { reason: error.to_string() })?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -193,9 +174,7 @@ impl Manifest {
         let mut files: BTreeSet<&str> = BTreeSet::from([MANIFEST_FILE, SIGNATURE_FILE]);
         for part in self.parts.values().chain(&self.disk) {
             if !files.insert(part.file.as_str()) {
-                return Err(ManifestError::FileName {
-                    file: part.file.clone(),
-                });
+                return Err(ManifestError::FileName { file: part.file.clone() });
             }
         }
         for (&part, Part { size, .. }) in &self.parts {
@@ -209,8 +188,7 @@ impl Manifest {
 
 /// Indented JSON with a line end. Our documents hold text keys, numbers and lists only, which always serialise.
 pub(crate) fn to_json(value: &impl Serialize) -> String {
-    let mut text =
-        serde_json::to_string_pretty(value).expect("text keys, numbers and lists serialise");
+    let mut text = serde_json::to_string_pretty(value).expect("text keys, numbers and lists serialise");
     text.push('\n');
     text
 }

@@ -15,9 +15,7 @@ use crate::verify::Verified;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ReportError {
     /// The bytes were signed as something else.
-    #[error(
-        "the document was signed as `{found}`, not as `casemate/test-report`: take the right file"
-    )]
+    #[error("the document was signed as `{found}`, not as `casemate/test-report`: take the right file")]
     Context {
         /// The signed context.
         found: Context,
@@ -32,9 +30,7 @@ pub enum ReportError {
         reason: String,
     },
     /// A report of another image.
-    #[error(
-        "the test report is about the manifest {found}, not about {expected}: run `casemate test` on this image"
-    )]
+    #[error("the test report is about the manifest {found}, not about {expected}: run `casemate test` on this image")]
     OtherImage {
         /// Digest of the manifest at hand.
         expected: Sha256Digest,
@@ -42,10 +38,7 @@ pub enum ReportError {
         found: Sha256Digest,
     },
     /// Not all scenarios passed, or there were none.
-    #[error(
-        "the image did not pass its tests ({}): repair it and run `casemate test` again",
-        failed_text(failed)
-    )]
+    #[error("the image did not pass its tests ({}): repair it and run `casemate test` again", failed_text(failed))]
     NotPassed {
         /// Names of the scenarios that failed; empty when none was run.
         failed: Vec<String>,
@@ -86,15 +79,11 @@ impl TestReport {
     /// Parses signed bytes.
     pub fn parse(document: &Verified<Vec<u8>>) -> Result<Verified<Self>, ReportError> {
         if document.context() != Context::TestReport {
-            return Err(ReportError::Context {
-                found: document.context(),
-            });
+            return Err(ReportError::Context { found: document.context() });
         }
         document.parse_with(|bytes| {
             check_schema::<1>(bytes, "the test report")?;
-            serde_json::from_slice(bytes).map_err(|error| ReportError::Json {
-                reason: error.to_string(),
-            })
+            serde_json::from_slice(bytes).map_err(|error| ReportError::Json { reason: error.to_string() })
         })
     }
 
@@ -106,29 +95,14 @@ impl TestReport {
     /// Checks that this is the report of the image with this manifest and that all scenarios passed.
     pub fn check_passed(&self, manifest: Sha256Digest) -> Result<(), ReportError> {
         if self.manifest != manifest {
-            return Err(ReportError::OtherImage {
-                expected: manifest,
-                found: self.manifest,
-            });
+            return Err(ReportError::OtherImage { expected: manifest, found: self.manifest });
         }
-        let failed: Vec<String> = self
-            .scenarios
-            .iter()
-            .filter(|result| !result.passed)
-            .map(|result| result.name.clone())
-            .collect();
-        if failed.is_empty() && !self.scenarios.is_empty() {
-            Ok(())
-        } else {
-            Err(ReportError::NotPassed { failed })
-        }
+        let failed: Vec<String> =
+            self.scenarios.iter().filter(|result| !result.passed).map(|result| result.name.clone()).collect();
+        if failed.is_empty() && !self.scenarios.is_empty() { Ok(()) } else { Err(ReportError::NotPassed { failed }) }
     }
 }
 
 fn failed_text(failed: &[String]) -> String {
-    if failed.is_empty() {
-        "no scenario was run".to_owned()
-    } else {
-        format!("failed: {}", failed.join(", "))
-    }
+    if failed.is_empty() { "no scenario was run".to_owned() } else { format!("failed: {}", failed.join(", ")) }
 }

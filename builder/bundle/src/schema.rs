@@ -45,9 +45,7 @@ impl<'de, const N: u32> Deserialize<'de> for SchemaVersion<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u32::deserialize(deserializer)? {
             found if found == N => Ok(Self),
-            found => Err(serde::de::Error::custom(format!(
-                "schema {found} instead of {N}"
-            ))),
+            found => Err(serde::de::Error::custom(format!("schema {found} instead of {N}"))),
         }
     }
 }
@@ -58,21 +56,11 @@ struct SchemaOnly {
 }
 
 /// Looks at the `schema` number alone.
-pub(crate) fn check_schema<const N: u32>(
-    bytes: &[u8],
-    document: &'static str,
-) -> Result<(), SchemaError> {
+pub(crate) fn check_schema<const N: u32>(bytes: &[u8], document: &'static str) -> Result<(), SchemaError> {
     let read: Result<SchemaOnly, _> = serde_json::from_slice(bytes);
     match read {
         Ok(SchemaOnly { schema }) if schema == u64::from(N) => Ok(()),
-        Ok(SchemaOnly { schema: found }) => Err(SchemaError::Unknown {
-            document,
-            found,
-            known: N,
-        }),
-        Err(error) => Err(SchemaError::Missing {
-            document,
-            reason: error.to_string(),
-        }),
+        Ok(SchemaOnly { schema: found }) => Err(SchemaError::Unknown { document, found, known: N }),
+        Err(error) => Err(SchemaError::Missing { document, reason: error.to_string() }),
     }
 }

@@ -64,9 +64,7 @@ impl FromStr for Context {
         [Self::Host, Self::Manifest, Self::TestReport]
             .into_iter()
             .find(|context| context.as_str() == text)
-            .ok_or_else(|| EnvelopeError::Context {
-                found: text.chars().take(80).collect(),
-            })
+            .ok_or_else(|| EnvelopeError::Context { found: text.chars().take(80).collect() })
     }
 }
 
@@ -151,18 +149,12 @@ impl Envelope {
             return Err(EnvelopeError::TooLarge { size: bytes.len() });
         }
         let raw: RawEnvelope =
-            serde_json::from_slice(bytes).map_err(|error| EnvelopeError::Json {
-                reason: error.to_string(),
-            })?;
+            serde_json::from_slice(bytes).map_err(|error| EnvelopeError::Json { reason: error.to_string() })?;
         if raw.schema != SCHEMA {
             return Err(EnvelopeError::Schema { found: raw.schema });
         }
         let context = raw.context.parse()?;
-        let entries = raw
-            .signatures
-            .iter()
-            .map(parse_entry)
-            .collect::<Result<_, _>>()?;
+        let entries = raw.signatures.iter().map(parse_entry).collect::<Result<_, _>>()?;
         Ok(Self { context, entries })
     }
 
@@ -171,16 +163,9 @@ impl Envelope {
         let signatures = self
             .entries
             .iter()
-            .map(|entry| RawEntry {
-                key: entry.key,
-                signature: STANDARD.encode(entry.signature),
-            })
+            .map(|entry| RawEntry { key: entry.key, signature: STANDARD.encode(entry.signature) })
             .collect();
-        let raw = RawEnvelope {
-            schema: SCHEMA,
-            context: self.context.to_string(),
-            signatures,
-        };
+        let raw = RawEnvelope { schema: SCHEMA, context: self.context.to_string(), signatures };
         crate::manifest::to_json(&raw)
     }
 }
@@ -189,10 +174,7 @@ fn parse_entry(raw: &RawEntry) -> Result<Entry, EnvelopeError> {
     let refused = || EnvelopeError::Signature { key: raw.key };
     let bytes = STANDARD.decode(&raw.signature).map_err(|_| refused())?;
     let signature = bytes.try_into().map_err(|_| refused())?;
-    Ok(Entry {
-        key: raw.key,
-        signature,
-    })
+    Ok(Entry { key: raw.key, signature })
 }
 
 /// The message that is signed: prefix, context, length and the document.

@@ -16,9 +16,7 @@ use crate::signature::{Context, Entry, Envelope, signed_message};
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SigningKeyError {
     /// Not a PKCS#8 PEM with an ed25519 key.
-    #[error(
-        "not an ed25519 private key in PKCS#8 PEM (RFC 8410): {reason}; make keys with `casemate keys init`"
-    )]
+    #[error("not an ed25519 private key in PKCS#8 PEM (RFC 8410): {reason}; make keys with `casemate keys init`")]
     Pem {
         /// What the decoder says; it never holds key bytes.
         reason: String,
@@ -42,11 +40,8 @@ impl SigningKey {
 
     /// Reads a PKCS#8 PEM text. The file holds no comment, so the caller gives one.
     pub fn from_pem(text: &str, comment: &str) -> Result<Self, SigningKeyError> {
-        let key = ed25519_dalek::SigningKey::from_pkcs8_pem(text).map_err(|error| {
-            SigningKeyError::Pem {
-                reason: error.to_string(),
-            }
-        })?;
+        let key = ed25519_dalek::SigningKey::from_pkcs8_pem(text)
+            .map_err(|error| SigningKeyError::Pem { reason: error.to_string() })?;
         Self::new(key, comment)
     }
 
@@ -55,9 +50,7 @@ impl SigningKey {
         let text = self
             .key
             .to_pkcs8_pem(LineEnding::LF)
-            .map_err(|error| SigningKeyError::Pem {
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| SigningKeyError::Pem { reason: error.to_string() })?;
         Ok(text.to_string())
     }
 
@@ -81,12 +74,7 @@ impl fmt::Debug for SigningKey {
 /// Signs `document` as a `context` with each of `keys`.
 pub fn sign(document: &[u8], context: Context, keys: &[&SigningKey]) -> Envelope {
     let message = signed_message(context, document);
-    let entries = keys
-        .iter()
-        .map(|key| Entry {
-            key: key.public.id(),
-            signature: key.key.sign(&message).to_bytes(),
-        })
-        .collect();
+    let entries =
+        keys.iter().map(|key| Entry { key: key.public.id(), signature: key.key.sign(&message).to_bytes() }).collect();
     Envelope { context, entries }
 }

@@ -35,10 +35,7 @@ pub(crate) fn header(name: &str, size: u64) -> [u8; BLOCK] {
 /// The size that a header claims, when the field holds octal digits.
 pub(crate) fn claimed_size(block: &[u8; BLOCK]) -> Option<u64> {
     let digits = std::str::from_utf8(block.get(SIZE_FIELD)?).ok()?;
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| u64::from_str_radix(digits, 8).ok())?
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| u64::from_str_radix(digits, 8).ok())?
 }
 
 /// Zero bytes between a member of `size` bytes and the next header.
@@ -60,18 +57,11 @@ mod tests {
     #[test]
     fn header_holds_its_own_checksum() {
         let block = header("root.erofs", 4096);
-        let written =
-            u32::from_str_radix(std::str::from_utf8(&block[148..154]).unwrap(), 8).unwrap();
+        let written = u32::from_str_radix(std::str::from_utf8(&block[148..154]).unwrap(), 8).unwrap();
         let sum: u32 = block
             .iter()
             .enumerate()
-            .map(|(at, &byte)| {
-                if (148..156).contains(&at) {
-                    32
-                } else {
-                    u32::from(byte)
-                }
-            })
+            .map(|(at, &byte)| if (148..156).contains(&at) { 32 } else { u32::from(byte) })
             .sum();
         assert_eq!(written, sum);
         assert_eq!(claimed_size(&block), Some(4096));

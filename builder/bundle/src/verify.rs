@@ -116,16 +116,9 @@ impl<T> Verified<T> {
     }
 
     /// Parses the value further; only this crate may, so that the result is a function of the signed bytes alone.
-    pub(crate) fn parse_with<U, E>(
-        &self,
-        parse: impl FnOnce(&T) -> Result<U, E>,
-    ) -> Result<Verified<U>, E> {
+    pub(crate) fn parse_with<U, E>(&self, parse: impl FnOnce(&T) -> Result<U, E>) -> Result<Verified<U>, E> {
         let value = parse(&self.value)?;
-        Ok(Verified {
-            value,
-            context: self.context,
-            signed_by: self.signed_by.clone(),
-        })
+        Ok(Verified { value, context: self.context, signed_by: self.signed_by.clone() })
     }
 }
 
@@ -150,18 +143,11 @@ pub fn verify(
 ) -> Result<Verified<Vec<u8>>, VerifyError> {
     let largest = context.largest_document();
     if document.len() > largest {
-        return Err(VerifyError::DocumentTooLarge {
-            size: document.len(),
-            largest,
-            context,
-        });
+        return Err(VerifyError::DocumentTooLarge { size: document.len(), largest, context });
     }
     let envelope = Envelope::parse(envelope)?;
     if envelope.context != context {
-        return Err(VerifyError::WrongContext {
-            expected: context,
-            found: envelope.context,
-        });
+        return Err(VerifyError::WrongContext { expected: context, found: envelope.context });
     }
     let signed_by = good_signers(&envelope, &signed_message(context, document), trusted)?;
     if signed_by.len() < threshold.get() {
@@ -172,18 +158,10 @@ pub fn verify(
             trusted: trusted.0.keys().copied().collect(),
         });
     }
-    Ok(Verified {
-        value: document.to_vec(),
-        context,
-        signed_by,
-    })
+    Ok(Verified { value: document.to_vec(), context, signed_by })
 }
 
-fn good_signers(
-    envelope: &Envelope,
-    message: &[u8],
-    trusted: &TrustedKeys,
-) -> Result<BTreeSet<KeyId>, VerifyError> {
+fn good_signers(envelope: &Envelope, message: &[u8], trusted: &TrustedKeys) -> Result<BTreeSet<KeyId>, VerifyError> {
     let mut signers = BTreeSet::new();
     for entry in &envelope.entries {
         let Some(key) = trusted.0.get(&entry.key) else {
@@ -202,8 +180,5 @@ fn list(keys: &BTreeSet<KeyId>) -> String {
     if keys.is_empty() {
         return "nobody".to_owned();
     }
-    keys.iter()
-        .map(KeyId::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ")
 }

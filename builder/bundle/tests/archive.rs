@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use bundle::{
-    ArchiveError, BundleReader, Context, Manifest, ManifestError, Part, PartName, ReportError,
-    ScenarioResult, SchemaVersion, Sha256Digest, SigningKey, TestReport, TrustedKeys, sign, verify,
-    write_bundle,
+    ArchiveError, BundleReader, Context, Manifest, ManifestError, Part, PartName, ReportError, ScenarioResult,
+    SchemaVersion, Sha256Digest, SigningKey, TestReport, TrustedKeys, sign, verify, write_bundle,
 };
 use proptest::prelude::*;
 
@@ -25,9 +24,7 @@ fn trusted() -> TrustedKeys {
 /// Sizes below, at and above a block, so that padding is tried too.
 fn content(part: PartName) -> Vec<u8> {
     match part {
-        PartName::Root => (0..1500_u32)
-            .map(|number| number.to_le_bytes()[0])
-            .collect(),
+        PartName::Root => (0..1500_u32).map(|number| number.to_le_bytes()[0]).collect(),
         PartName::Verity => vec![2; 512],
         _ => b"uki".to_vec(),
     }
@@ -35,17 +32,11 @@ fn content(part: PartName) -> Vec<u8> {
 
 fn part(name: PartName) -> Part {
     let bytes = content(name);
-    Part {
-        file: format!("{name}.bin").parse().unwrap(),
-        size: bytes.len() as u64,
-        sha256: Sha256Digest::of(&bytes),
-    }
+    Part { file: format!("{name}.bin").parse().unwrap(), size: bytes.len() as u64, sha256: Sha256Digest::of(&bytes) }
 }
 
 fn manifest() -> Manifest {
-    let parts: BTreeMap<_, _> = [PartName::Root, PartName::Verity, PartName::Uki]
-        .map(|name| (name, part(name)))
-        .into();
+    let parts: BTreeMap<_, _> = [PartName::Root, PartName::Verity, PartName::Uki].map(|name| (name, part(name))).into();
     Manifest {
         schema: SchemaVersion,
         image: "webhost".parse().unwrap(),
@@ -62,18 +53,13 @@ fn manifest() -> Manifest {
 }
 
 fn signed(manifest: &str) -> Vec<u8> {
-    sign(manifest.as_bytes(), Context::Manifest, &[&key()])
-        .to_json()
-        .into_bytes()
+    sign(manifest.as_bytes(), Context::Manifest, &[&key()]).to_json().into_bytes()
 }
 
 fn bundle_of(manifest: &Manifest) -> Vec<u8> {
     let text = manifest.to_json().unwrap();
     let mut out = Vec::new();
-    write_bundle(&mut out, text.as_bytes(), &signed(&text), |name, _| {
-        Ok(std::io::Cursor::new(content(name)))
-    })
-    .unwrap();
+    write_bundle(&mut out, text.as_bytes(), &signed(&text), |name, _| Ok(std::io::Cursor::new(content(name)))).unwrap();
     out
 }
 
@@ -97,19 +83,14 @@ fn read_bundle(bytes: &[u8]) -> Result<BTreeMap<PartName, Vec<u8>>, ArchiveError
 fn header_of(bytes: &[u8], file: &str) -> usize {
     (0..bytes.len())
         .step_by(512)
-        .find(|&at| {
-            bytes[at..].starts_with(file.as_bytes()) && bytes[at + 257..].starts_with(b"ustar")
-        })
+        .find(|&at| bytes[at..].starts_with(file.as_bytes()) && bytes[at + 257..].starts_with(b"ustar"))
         .unwrap()
 }
 
 #[test]
 fn reads_what_it_wrote() {
     let parts = read_bundle(&good_bundle()).unwrap();
-    assert_eq!(
-        parts.keys().copied().collect::<Vec<_>>(),
-        [PartName::Root, PartName::Verity, PartName::Uki]
-    );
+    assert_eq!(parts.keys().copied().collect::<Vec<_>>(), [PartName::Root, PartName::Verity, PartName::Uki]);
     assert!(parts.iter().all(|(&name, bytes)| *bytes == content(name)));
 }
 
@@ -127,10 +108,7 @@ fn refuses_every_changed_byte() {
         // The one place without meaning is white space and key comments inside a file; a bundle has none outside the signed parts
         // except the JSON of the envelope, where a change either breaks it or leaves the same signature.
         if let Ok(parts) = read_bundle(&changed) {
-            assert!(
-                parts.iter().all(|(&name, bytes)| *bytes == content(name)),
-                "byte {at}"
-            );
+            assert!(parts.iter().all(|(&name, bytes)| *bytes == content(name)), "byte {at}");
             let end = header_of(&good, "root.bin");
             assert!(
                 (header_of(&good, "manifest.json.sig") + 512..end).contains(&at),
@@ -143,58 +121,31 @@ fn refuses_every_changed_byte() {
 #[test]
 fn refuses_a_bundle_cut_off_anywhere() {
     let good = good_bundle();
-    for length in (0..good.len())
-        .step_by(97)
-        .chain([good.len() - 1, good.len() - 512])
-    {
-        assert!(
-            matches!(
-                read_bundle(&good[..length]),
-                Err(ArchiveError::Truncated { .. })
-            ),
-            "{length} bytes"
-        );
+    for length in (0..good.len()).step_by(97).chain([good.len() - 1, good.len() - 512]) {
+        assert!(matches!(read_bundle(&good[..length]), Err(ArchiveError::Truncated { .. })), "{length} bytes");
     }
 }
 
 #[test]
 fn refuses_anything_after_the_end() {
     for more in [&[0_u8][..], &[1], &[0; 512]] {
-        assert!(matches!(
-            read_bundle(&[&good_bundle(), more].concat()),
-            Err(ArchiveError::TrailingData)
-        ));
+        assert!(matches!(read_bundle(&[&good_bundle(), more].concat()), Err(ArchiveError::TrailingData)));
     }
 }
 
 #[test]
 fn refuses_members_that_are_missing_extra_or_swapped() {
     let good = good_bundle();
-    let (root, verity, uki) = (
-        header_of(&good, "root.bin"),
-        header_of(&good, "verity.bin"),
-        header_of(&good, "uki.bin"),
-    );
-    let swapped = [
-        &good[..root],
-        &good[verity..uki],
-        &good[root..verity],
-        &good[uki..],
-    ]
-    .concat();
+    let (root, verity, uki) =
+        (header_of(&good, "root.bin"), header_of(&good, "verity.bin"), header_of(&good, "uki.bin"));
+    let swapped = [&good[..root], &good[verity..uki], &good[root..verity], &good[uki..]].concat();
     let missing = [&good[..verity], &good[uki..]].concat();
     let twice = [&good[..verity], &good[root..]].concat();
     for bad in [swapped, missing, twice] {
-        assert!(matches!(
-            read_bundle(&bad),
-            Err(ArchiveError::UnexpectedMember { .. })
-        ));
+        assert!(matches!(read_bundle(&bad), Err(ArchiveError::UnexpectedMember { .. })));
     }
     let extra = [&good[..good.len() - 1024], &good[uki..]].concat();
-    assert!(matches!(
-        read_bundle(&extra),
-        Err(ArchiveError::TrailingData)
-    ));
+    assert!(matches!(read_bundle(&extra), Err(ArchiveError::TrailingData)));
 }
 
 #[test]
@@ -202,71 +153,40 @@ fn refuses_swapped_contents_under_right_headers() {
     let good = good_bundle();
     let verity = header_of(&good, "verity.bin") + 512;
     let mut changed = good.clone();
-    changed[verity..verity + 512]
-        .copy_from_slice(&good[header_of(&good, "root.bin") + 512..][..512]);
-    assert!(matches!(
-        read_bundle(&changed),
-        Err(ArchiveError::Digest {
-            part: PartName::Verity,
-            ..
-        })
-    ));
+    changed[verity..verity + 512].copy_from_slice(&good[header_of(&good, "root.bin") + 512..][..512]);
+    assert!(matches!(read_bundle(&changed), Err(ArchiveError::Digest { part: PartName::Verity, .. })));
 }
 
 #[test]
 fn refuses_a_manifest_that_nobody_trusted_signed() {
-    let stranger = TrustedKeys::new([SigningKey::from_random(&[2; 32], "")
-        .unwrap()
-        .public()
-        .clone()]);
-    assert!(matches!(
-        BundleReader::open(good_bundle().as_slice(), &stranger, ONE),
-        Err(ArchiveError::Verify(_))
-    ));
+    let stranger = TrustedKeys::new([SigningKey::from_random(&[2; 32], "").unwrap().public().clone()]);
+    assert!(matches!(BundleReader::open(good_bundle().as_slice(), &stranger, ONE), Err(ArchiveError::Verify(_))));
 }
 
 #[test]
 fn refuses_to_finish_before_all_parts_were_read() {
     let bytes = good_bundle();
     let reader = BundleReader::open(bytes.as_slice(), &trusted(), ONE).unwrap();
-    assert!(matches!(
-        reader.finish(),
-        Err(ArchiveError::Order { left: 3 })
-    ));
+    assert!(matches!(reader.finish(), Err(ArchiveError::Order { left: 3 })));
 }
 
 #[test]
 fn refuses_to_write_parts_that_are_not_those_of_the_manifest() {
     let text = manifest().to_json().unwrap();
     let write = |change: fn(Vec<u8>) -> Vec<u8>| {
-        write_bundle(
-            &mut Vec::new(),
-            text.as_bytes(),
-            &signed(&text),
-            |name, _| Ok(std::io::Cursor::new(change(content(name)))),
-        )
+        write_bundle(&mut Vec::new(), text.as_bytes(), &signed(&text), |name, _| {
+            Ok(std::io::Cursor::new(change(content(name))))
+        })
     };
-    assert!(matches!(
-        write(|bytes| [bytes, vec![0]].concat()),
-        Err(ArchiveError::PartTooLong { .. })
-    ));
-    assert!(matches!(
-        write(|bytes| bytes[1..].to_vec()),
-        Err(ArchiveError::Truncated { .. })
-    ));
-    assert!(matches!(
-        write(|bytes| bytes.into_iter().rev().collect()),
-        Err(ArchiveError::Digest { .. })
-    ));
+    assert!(matches!(write(|bytes| [bytes, vec![0]].concat()), Err(ArchiveError::PartTooLong { .. })));
+    assert!(matches!(write(|bytes| bytes[1..].to_vec()), Err(ArchiveError::Truncated { .. })));
+    assert!(matches!(write(|bytes| bytes.into_iter().rev().collect()), Err(ArchiveError::Digest { .. })));
 }
 
 #[test]
 fn refuses_malformed_manifests() {
     let good = manifest().to_json().unwrap();
-    assert_eq!(
-        Manifest::parse_unverified(good.as_bytes()).unwrap(),
-        manifest()
-    );
+    assert_eq!(Manifest::parse_unverified(good.as_bytes()).unwrap(), manifest());
     let cases = [
         good.replace("root.bin", "../root.bin"),
         good.replace("root.bin", "/etc/passwd"),
@@ -279,10 +199,7 @@ fn refuses_malformed_manifests() {
         good.replace("\"uki\": {", "\"kernel\": {"),
         good.replace("\"development\": true", "\"development\": \"true\""),
         good.replace("\"development\": true,", ""),
-        good.replace(
-            "\"development\": true",
-            "\"develop\": 1, \"development\": true",
-        ),
+        good.replace("\"development\": true", "\"develop\": 1, \"development\": true"),
         good.replace("0.1.0", "0.1.0/../../x"),
         good.replace(&"07".repeat(32), &"07".repeat(31)),
         good[..good.len() - 3].to_owned(),
@@ -291,9 +208,7 @@ fn refuses_malformed_manifests() {
         assert!(Manifest::parse_unverified(bad.as_bytes()).is_err(), "{bad}");
     }
     let later = good.replace("\"schema\": 1", "\"schema\": 2, \"new\": []");
-    let message = Manifest::parse_unverified(later.as_bytes())
-        .unwrap_err()
-        .to_string();
+    let message = Manifest::parse_unverified(later.as_bytes()).unwrap_err().to_string();
     assert!(message.contains("schema 2"), "{message}");
 }
 
@@ -302,10 +217,7 @@ fn a_manifest_needs_root_verity_and_kernel() {
     for name in [PartName::Root, PartName::Verity, PartName::Uki] {
         let mut manifest = manifest();
         manifest.parts.remove(&name);
-        assert_eq!(
-            manifest.to_json(),
-            Err(ManifestError::MissingPart { part: name })
-        );
+        assert_eq!(manifest.to_json(), Err(ManifestError::MissingPart { part: name }));
     }
 }
 
@@ -313,28 +225,14 @@ fn a_manifest_needs_root_verity_and_kernel() {
 fn bytes_signed_as_another_kind_are_not_parsed() {
     let text = manifest().to_json().unwrap();
     let envelope = sign(text.as_bytes(), Context::TestReport, &[&key()]).to_json();
-    let verified = verify(
-        text.as_bytes(),
-        envelope.as_bytes(),
-        Context::TestReport,
-        &trusted(),
-        ONE,
-    )
-    .unwrap();
-    assert!(matches!(
-        Manifest::parse(&verified),
-        Err(ManifestError::Context { .. })
-    ));
+    let verified = verify(text.as_bytes(), envelope.as_bytes(), Context::TestReport, &trusted(), ONE).unwrap();
+    assert!(matches!(Manifest::parse(&verified), Err(ManifestError::Context { .. })));
 }
 
 #[test]
 fn a_report_stands_for_one_image_that_passed_everything() {
     let manifest_digest = Sha256Digest::of(b"manifest");
-    let result = |passed| ScenarioResult {
-        name: "boots".to_owned(),
-        passed,
-        milliseconds: 1200,
-    };
+    let result = |passed| ScenarioResult { name: "boots".to_owned(), passed, milliseconds: 1200 };
     let report = |scenarios| TestReport {
         schema: SchemaVersion,
         image: "webhost".parse().unwrap(),
@@ -346,31 +244,16 @@ fn a_report_stands_for_one_image_that_passed_everything() {
     let parse = |report: &TestReport| {
         let text = report.to_json();
         let envelope = sign(text.as_bytes(), Context::TestReport, &[&key()]).to_json();
-        TestReport::parse(
-            &verify(
-                text.as_bytes(),
-                envelope.as_bytes(),
-                Context::TestReport,
-                &trusted(),
-                ONE,
-            )
-            .unwrap(),
-        )
-        .unwrap()
+        TestReport::parse(&verify(text.as_bytes(), envelope.as_bytes(), Context::TestReport, &trusted(), ONE).unwrap())
+            .unwrap()
     };
-    assert_eq!(
-        parse(&report(vec![result(true)])).check_passed(manifest_digest),
-        Ok(())
-    );
+    assert_eq!(parse(&report(vec![result(true)])).check_passed(manifest_digest), Ok(()));
     assert!(matches!(
         parse(&report(vec![result(true)])).check_passed(Sha256Digest::of(b"other")),
         Err(ReportError::OtherImage { .. })
     ));
     for scenarios in [vec![], vec![result(true), result(false)]] {
-        assert!(matches!(
-            parse(&report(scenarios)).check_passed(manifest_digest),
-            Err(ReportError::NotPassed { .. })
-        ));
+        assert!(matches!(parse(&report(scenarios)).check_passed(manifest_digest), Err(ReportError::NotPassed { .. })));
     }
 }
 

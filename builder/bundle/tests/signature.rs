@@ -6,9 +6,7 @@ use std::num::NonZeroUsize;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bundle::{
-    Context, Envelope, PublicKey, SigningKey, TrustedKeys, Verified, VerifyError, sign, verify,
-};
+use bundle::{Context, Envelope, PublicKey, SigningKey, TrustedKeys, Verified, VerifyError, sign, verify};
 use proptest::prelude::*;
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
@@ -17,8 +15,8 @@ const DOCUMENT: &[u8] = b"schema = 1\nserial = 7\n";
 
 /// Order of the base point, little endian (RFC 8032 5.1).
 const L: [u8; 32] = [
-    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
 fn key(seed: u8) -> SigningKey {
@@ -35,25 +33,13 @@ fn check(
     keys: &[&SigningKey],
     threshold: NonZeroUsize,
 ) -> Result<Verified<Vec<u8>>, VerifyError> {
-    verify(
-        document,
-        envelope.to_json().as_bytes(),
-        Context::Host,
-        &trusted(keys),
-        threshold,
-    )
+    verify(document, envelope.to_json().as_bytes(), Context::Host, &trusted(keys), threshold)
 }
 
 #[test]
 fn accepts_what_a_trusted_key_signed_and_names_it() {
     let key = key(1);
-    let verified = check(
-        DOCUMENT,
-        &sign(DOCUMENT, Context::Host, &[&key]),
-        &[&key],
-        ONE,
-    )
-    .unwrap();
+    let verified = check(DOCUMENT, &sign(DOCUMENT, Context::Host, &[&key]), &[&key], ONE).unwrap();
     assert_eq!(verified.as_slice(), DOCUMENT);
     assert!(verified.signed_by().iter().eq([&key.public().id()]));
 }
@@ -65,18 +51,12 @@ fn refuses_every_flipped_bit_of_document_and_signature() {
     for bit in 0..DOCUMENT.len() * 8 {
         let mut changed = DOCUMENT.to_vec();
         changed[bit / 8] ^= 1 << (bit % 8);
-        assert!(
-            check(&changed, &envelope, &[&key], ONE).is_err(),
-            "bit {bit} of the document"
-        );
+        assert!(check(&changed, &envelope, &[&key], ONE).is_err(), "bit {bit} of the document");
     }
     for bit in 0..64 * 8 {
         let mut changed = envelope.clone();
         changed.entries[0].signature[bit / 8] ^= 1 << (bit % 8);
-        assert!(
-            check(DOCUMENT, &changed, &[&key], ONE).is_err(),
-            "bit {bit} of the signature"
-        );
+        assert!(check(DOCUMENT, &changed, &[&key], ONE).is_err(), "bit {bit} of the signature");
     }
 }
 
@@ -84,16 +64,8 @@ fn refuses_every_flipped_bit_of_document_and_signature() {
 fn refuses_shortened_and_lengthened_documents() {
     let key = key(1);
     let envelope = sign(DOCUMENT, Context::Host, &[&key]);
-    for bad in [
-        &DOCUMENT[1..],
-        &DOCUMENT[..DOCUMENT.len() - 1],
-        b"",
-        &[DOCUMENT, b"\0"].concat(),
-    ] {
-        assert!(matches!(
-            check(bad, &envelope, &[&key], ONE),
-            Err(VerifyError::BadSignature { .. })
-        ));
+    for bad in [&DOCUMENT[1..], &DOCUMENT[..DOCUMENT.len() - 1], b"", &[DOCUMENT, b"\0"].concat()] {
+        assert!(matches!(check(bad, &envelope, &[&key], ONE), Err(VerifyError::BadSignature { .. })));
     }
 }
 
@@ -102,38 +74,19 @@ fn refuses_a_signature_made_for_another_kind_of_document() {
     let key = key(1);
     let envelope = sign(DOCUMENT, Context::Manifest, &[&key]);
     let error = check(DOCUMENT, &envelope, &[&key], ONE).unwrap_err();
-    assert_eq!(
-        error,
-        VerifyError::WrongContext {
-            expected: Context::Host,
-            found: Context::Manifest
-        }
-    );
+    assert_eq!(error, VerifyError::WrongContext { expected: Context::Host, found: Context::Manifest });
     // Changing the word in the envelope does not help: the context is signed.
-    let relabelled = Envelope {
-        context: Context::Host,
-        ..envelope
-    };
-    assert!(matches!(
-        check(DOCUMENT, &relabelled, &[&key], ONE),
-        Err(VerifyError::BadSignature { .. })
-    ));
+    let relabelled = Envelope { context: Context::Host, ..envelope };
+    assert!(matches!(check(DOCUMENT, &relabelled, &[&key], ONE), Err(VerifyError::BadSignature { .. })));
 }
 
 #[test]
 fn refuses_documents_signed_by_an_unknown_key_and_names_both_sides() {
     let (stranger, known) = (key(1), key(2));
-    let message = check(
-        DOCUMENT,
-        &sign(DOCUMENT, Context::Host, &[&stranger]),
-        &[&known],
-        ONE,
-    )
-    .unwrap_err()
-    .to_string();
+    let message =
+        check(DOCUMENT, &sign(DOCUMENT, Context::Host, &[&stranger]), &[&known], ONE).unwrap_err().to_string();
     assert!(
-        message.contains(&stranger.public().id().to_string())
-            && message.contains(&known.public().id().to_string()),
+        message.contains(&stranger.public().id().to_string()) && message.contains(&known.public().id().to_string()),
         "{message}"
     );
 }
@@ -143,10 +96,7 @@ fn refuses_a_stranger_s_signature_under_the_id_of_a_trusted_key() {
     let (stranger, known) = (key(1), key(2));
     let mut envelope = sign(DOCUMENT, Context::Host, &[&stranger]);
     envelope.entries[0].key = known.public().id();
-    assert!(matches!(
-        check(DOCUMENT, &envelope, &[&known], ONE),
-        Err(VerifyError::BadSignature { .. })
-    ));
+    assert!(matches!(check(DOCUMENT, &envelope, &[&known], ONE), Err(VerifyError::BadSignature { .. })));
 }
 
 #[test]
@@ -162,21 +112,9 @@ fn one_key_counts_once_however_often_it_appears() {
     let twice = sign(DOCUMENT, Context::Host, &[&first, &first]);
     assert!(matches!(
         check(DOCUMENT, &twice, &[&first, &second], TWO),
-        Err(VerifyError::NotTrusted {
-            good: 1,
-            needed: 2,
-            ..
-        })
+        Err(VerifyError::NotTrusted { good: 1, needed: 2, .. })
     ));
-    assert!(
-        check(
-            DOCUMENT,
-            &sign(DOCUMENT, Context::Host, &[&first, &second]),
-            &[&first, &second],
-            TWO
-        )
-        .is_ok()
-    );
+    assert!(check(DOCUMENT, &sign(DOCUMENT, Context::Host, &[&first, &second]), &[&first, &second], TWO).is_ok());
 }
 
 #[test]
@@ -209,10 +147,7 @@ fn refuses_the_second_form_of_a_signature() {
         carry >>= 8;
     }
     assert_eq!(carry, 0, "S + L fits in 32 bytes");
-    assert!(matches!(
-        check(DOCUMENT, &envelope, &[&key], ONE),
-        Err(VerifyError::BadSignature { .. })
-    ));
+    assert!(matches!(check(DOCUMENT, &envelope, &[&key], ONE), Err(VerifyError::BadSignature { .. })));
 }
 
 #[test]
@@ -230,11 +165,7 @@ fn refuses_keys_of_small_order() {
     };
     for bytes in [identity, order_two, [0; 32]] {
         assert!(PublicKey::new(&bytes, "").is_err());
-        assert!(
-            format!("casemate-ed25519 {} x", STANDARD.encode(bytes))
-                .parse::<PublicKey>()
-                .is_err()
-        );
+        assert!(format!("casemate-ed25519 {} x", STANDARD.encode(bytes)).parse::<PublicKey>().is_err());
     }
 }
 
@@ -278,10 +209,7 @@ fn the_signed_message_is_the_one_of_the_specification() {
     message.extend((DOCUMENT.len() as u64).to_be_bytes());
     message.extend(DOCUMENT);
     let raw = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
-    assert_eq!(
-        sign(DOCUMENT, Context::Host, &[&key(1)]).entries[0].signature,
-        raw.sign(&message).to_bytes()
-    );
+    assert_eq!(sign(DOCUMENT, Context::Host, &[&key(1)]).entries[0].signature, raw.sign(&message).to_bytes());
 }
 
 #[test]
@@ -289,10 +217,7 @@ fn keys_survive_their_files() {
     let key = key(9);
     let read = SigningKey::from_pem(&key.to_pem().unwrap(), "test").unwrap();
     assert_eq!(read.public(), key.public());
-    assert_eq!(
-        format!("{}\n", key.public()).parse::<PublicKey>().unwrap(),
-        *key.public()
-    );
+    assert_eq!(format!("{}\n", key.public()).parse::<PublicKey>().unwrap(), *key.public());
     assert!(!format!("{key:?}").contains("09090909"));
     for bad in [
         "",

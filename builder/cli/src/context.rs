@@ -54,7 +54,9 @@ fn default_cache() -> Result<PathBuf> {
     let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
     match base {
         Some(base) => Ok(base.join("casemate")),
-        None => Err(Failure::refused("there is no home directory to keep a cache in").hint("name a directory with `--cache DIR`").into()),
+        None => Err(Failure::refused("there is no home directory to keep a cache in")
+            .hint("name a directory with `--cache DIR`")
+            .into()),
     }
 }
 
@@ -77,7 +79,8 @@ fn toolchain() -> Toolchain {
 
 /// `cargo run` describes the builder's own crate to it; the agent's build must not see that.
 fn belongs_to_outer_cargo(name: &str) -> bool {
-    ["CARGO_PKG_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix)) || name == "CARGO_PRIMARY_PACKAGE"
+    ["CARGO_PKG_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix))
+        || name == "CARGO_PRIMARY_PACKAGE"
 }
 
 /// The machine's own name, which must not get into an image. Short names are words that stand in many files.

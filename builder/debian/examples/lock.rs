@@ -41,11 +41,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn E
         wanted: Vec::new(),
     };
     while let Some(word) = words.next() {
-        let mut value = || {
-            words
-                .next()
-                .ok_or_else(|| format!("`{word}` needs a value"))
-        };
+        let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
         match word.as_str() {
             "--mirror" => arguments.mirrors = Some(value()?.parse()?),
             "--cache" => arguments.cache = value()?.into(),
@@ -64,11 +60,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn E
     Ok(arguments)
 }
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a try-out speaks to its user"
-)]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a try-out speaks to its user")]
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = parse(std::env::args().skip(1))?;
     let http = Http::default();
@@ -77,46 +69,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => Network::Offline,
     };
     let keyring = Keyring::debian()?;
-    let now = UnixTime(
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)?
-            .as_secs(),
-    );
-    let access = Access {
-        cache: &arguments.cache,
-        network,
-        keyring: &keyring,
-        freshness: Freshness::default(),
-        now,
-    };
+    let now = UnixTime(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs());
+    let access = Access { cache: &arguments.cache, network, keyring: &keyring, freshness: Freshness::default(), now };
     let begin = Instant::now();
     let suites = Suite::of_release(&"trixie".parse()?, &[Component::main()]);
     let archive = Archive::open(&access, &suites, &"amd64".parse()?)?;
-    eprintln!(
-        "{} packages in the archive after {:.1} s",
-        archive.index.len(),
-        begin.elapsed().as_secs_f32()
-    );
+    eprintln!("{} packages in the archive after {:.1} s", archive.index.len(), begin.elapsed().as_secs_f32());
     let lock = archive.lock(&arguments.wanted, arguments.base)?;
     let bytes: u64 = lock.packages.iter().map(|package| package.size).sum();
-    eprintln!(
-        "{} packages, {bytes} bytes, after {:.1} s",
-        lock.packages.len(),
-        begin.elapsed().as_secs_f32()
-    );
+    eprintln!("{} packages, {bytes} bytes, after {:.1} s", lock.packages.len(), begin.elapsed().as_secs_f32());
     print!("{}", lock.render()?);
     if let Some(directory) = arguments.fetch {
-        let paths = fetch_all(
-            &Store::open(&directory)?,
-            &lock.downloads()?,
-            network,
-            &Silent,
-        )?;
-        eprintln!(
-            "{} files in the store after {:.1} s",
-            paths.len(),
-            begin.elapsed().as_secs_f32()
-        );
+        let paths = fetch_all(&Store::open(&directory)?, &lock.downloads()?, network, &Silent)?;
+        eprintln!("{} files in the store after {:.1} s", paths.len(), begin.elapsed().as_secs_f32());
     }
     Ok(())
 }

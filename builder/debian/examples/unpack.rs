@@ -39,22 +39,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => files.push(PathBuf::from(argument)),
         }
     }
-    let (root, debs) = files
-        .split_first()
-        .ok_or("usage: unpack [--only] [--run] [--trim] [--placeholder NAME] ROOT DEB...")?;
-    let inputs = debs
-        .iter()
-        .cloned()
-        .map(input)
-        .collect::<Result<Vec<_>, _>>()?;
+    let (root, debs) =
+        files.split_first().ok_or("usage: unpack [--only] [--run] [--trim] [--placeholder NAME] ROOT DEB...")?;
+    let inputs = debs.iter().cloned().map(input).collect::<Result<Vec<_>, _>>()?;
     let options = options(trim, placeholders, users);
     let start = Instant::now();
     if only {
-        println!(
-            "{:?} in {:?}",
-            unpack_only(&inputs, root, &options)?,
-            start.elapsed()
-        );
+        println!("{:?} in {:?}", unpack_only(&inputs, root, &options)?, start.elapsed());
         return Ok(());
     }
     let mut unpacked = unpack_all(&inputs, root, &options)?;
@@ -67,11 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn options(
-    trim: TrimRules,
-    placeholders: Vec<Placeholder>,
-    users: Vec<FixedUser>,
-) -> UnpackOptions {
+fn options(trim: TrimRules, placeholders: Vec<Placeholder>, users: Vec<FixedUser>) -> UnpackOptions {
     UnpackOptions {
         jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         ownership: Ownership::Numeric,
@@ -80,21 +67,13 @@ fn options(
         users,
         groups: Vec::new(),
         placeholders,
-        plan: PlanOptions {
-            architecture: "amd64".into(),
-            ..PlanOptions::default()
-        },
+        plan: PlanOptions { architecture: "amd64".into(), ..PlanOptions::default() },
     }
 }
 
 fn placeholder(name: &str) -> Result<Placeholder, Box<dyn Error>> {
     let name = name.parse().map_err(|error| format!("{error}"))?;
-    let (own, provides) = (
-        "casemate-placeholder"
-            .parse()
-            .map_err(|error| format!("{error}"))?,
-        vec![name],
-    );
+    let (own, provides) = ("casemate-placeholder".parse().map_err(|error| format!("{error}"))?, vec![name]);
     Ok(Placeholder {
         name: own,
         version: "1".parse().map_err(|error| format!("{error}"))?,
@@ -120,10 +99,7 @@ fn user(text: &str) -> Result<FixedUser, Box<dyn Error>> {
 /// There is no lock here, so the file is its own witness.
 fn input(path: PathBuf) -> Result<UnpackInput, Box<dyn Error>> {
     let bytes = std::fs::read(&path)?;
-    let facts: PackageFacts = Deb::open(bytes.as_slice())?
-        .control()
-        .text("control")?
-        .parse()?;
+    let facts: PackageFacts = Deb::open(bytes.as_slice())?.control().text("control")?.parse()?;
     Ok(UnpackInput {
         name: facts.name.as_str().to_owned(),
         path,
@@ -134,13 +110,9 @@ fn input(path: PathBuf) -> Result<UnpackInput, Box<dyn Error>> {
 
 fn print_step(step: &Step) {
     match step {
-        Step::Script(script) => println!(
-            "{} of {}: {} {}",
-            script.script,
-            script.package,
-            script.program,
-            script.args.join(" ")
-        ),
+        Step::Script(script) => {
+            println!("{} of {}: {} {}", script.script, script.package, script.program, script.args.join(" "));
+        }
         other => println!("{other:?}"),
     }
 }
@@ -155,21 +127,8 @@ fn run_in(root: &PathBuf, step: &ScriptStep) -> Result<(), Box<dyn Error>> {
         .envs(&step.env)
         .stdin(Stdio::piped())
         .spawn()?;
-    child
-        .stdin
-        .take()
-        .ok_or("no stdin")?
-        .write_all(step.input.as_bytes())?;
+    child.stdin.take().ok_or("no stdin")?.write_all(step.input.as_bytes())?;
     let status = child.wait()?;
-    println!(
-        "== {} of {}: {status} in {:?}",
-        step.script,
-        step.package,
-        start.elapsed()
-    );
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{} of {} failed", step.script, step.package).into())
-    }
+    println!("== {} of {}: {status} in {:?}", step.script, step.package, start.elapsed());
+    if status.success() { Ok(()) } else { Err(format!("{} of {} failed", step.script, step.package).into()) }
 }

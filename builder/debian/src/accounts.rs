@@ -45,14 +45,10 @@ pub enum AccountError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// The base accounts are not there.
-    #[error(
-        "`/{0}` is not in the tree: add the package `base-passwd`, which holds the base accounts"
-    )]
+    #[error("`/{0}` is not in the tree: add the package `base-passwd`, which holds the base accounts")]
     NoMaster(&'static str),
     /// A field holds something that would break the file.
-    #[error(
-        "account `{account}`: `{value}` cannot stand in `/etc/passwd` or `/etc/group`; use plain names and no `:`"
-    )]
+    #[error("account `{account}`: `{value}` cannot stand in `/etc/passwd` or `/etc/group`; use plain names and no `:`")]
     Value {
         /// The account or group.
         account: String,
@@ -82,11 +78,7 @@ pub enum AccountError {
 }
 
 /// Makes `/etc/passwd` and `/etc/group` of the base accounts and the fixed ones; call it when `base-passwd` is unpacked.
-pub fn write_accounts(
-    root: &RootDir,
-    users: &[FixedUser],
-    groups: &[FixedGroup],
-) -> Result<(), AccountError> {
+pub fn write_accounts(root: &RootDir, users: &[FixedUser], groups: &[FixedGroup]) -> Result<(), AccountError> {
     let passwd = read_master(root, "usr/share/base-passwd/passwd.master")?;
     let group = read_master(root, "usr/share/base-passwd/group.master")?;
     let (passwd, group) = render_accounts(&passwd, &group, users, groups)?;
@@ -102,10 +94,7 @@ pub fn render_accounts(
     groups: &[FixedGroup],
 ) -> Result<(String, String), AccountError> {
     let mut members = Table::parse(group);
-    let own = users.iter().map(|user| FixedGroup {
-        name: user.name.clone(),
-        gid: user.gid,
-    });
+    let own = users.iter().map(|user| FixedGroup { name: user.name.clone(), gid: user.gid });
     for FixedGroup { name, gid } in groups.iter().cloned().chain(own) {
         members.add(&name, gid, "")?;
     }
@@ -120,10 +109,7 @@ pub fn render_accounts(
             let entry = members
                 .0
                 .get_mut(name)
-                .ok_or_else(|| AccountError::UnknownGroup {
-                    account: user.name.clone(),
-                    group: name.clone(),
-                })?;
+                .ok_or_else(|| AccountError::UnknownGroup { account: user.name.clone(), group: name.clone() })?;
             let comma = if entry.rest.is_empty() { "" } else { "," };
             let _ = write!(entry.rest, "{comma}{}", user.name);
         }
@@ -144,19 +130,8 @@ impl Table {
     fn parse(text: &str) -> Self {
         let line = |line: &str| {
             let mut fields = line.splitn(4, ':');
-            let (name, _, id, rest) = (
-                fields.next()?,
-                fields.next()?,
-                fields.next()?,
-                fields.next()?,
-            );
-            Some((
-                name.to_owned(),
-                Line {
-                    id: id.parse().ok()?,
-                    rest: rest.to_owned(),
-                },
-            ))
+            let (name, _, id, rest) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+            Some((name.to_owned(), Line { id: id.parse().ok()?, rest: rest.to_owned() }))
         };
         Self(text.lines().filter_map(line).collect())
     }
@@ -164,21 +139,11 @@ impl Table {
     /// The same name with the same number is one account said twice, anything else a clash.
     fn add(&mut self, name: &str, id: u32, rest: &str) -> Result<(), AccountError> {
         check_name(name)?;
-        let clash = self
-            .0
-            .iter()
-            .find(|(other, line)| (*other == name) != (line.id == id));
+        let clash = self.0.iter().find(|(other, line)| (*other == name) != (line.id == id));
         if let Some((other, _)) = clash {
-            return Err(AccountError::Taken {
-                account: name.to_owned(),
-                id,
-                other: other.clone(),
-            });
+            return Err(AccountError::Taken { account: name.to_owned(), id, other: other.clone() });
         }
-        self.0.entry(name.to_owned()).or_insert_with(|| Line {
-            id,
-            rest: rest.to_owned(),
-        });
+        self.0.entry(name.to_owned()).or_insert_with(|| Line { id, rest: rest.to_owned() });
         Ok(())
     }
 
@@ -195,9 +160,7 @@ impl Table {
 }
 
 fn read_master(root: &RootDir, path: &'static str) -> Result<String, AccountError> {
-    let bytes = root
-        .read(&tree_path(path))?
-        .ok_or(AccountError::NoMaster(path))?;
+    let bytes = root.read(&tree_path(path))?.ok_or(AccountError::NoMaster(path))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -208,19 +171,13 @@ fn check_name(name: &str) -> Result<(), AccountError> {
     if first && name.len() <= 32 && name.chars().all(plain) {
         Ok(())
     } else {
-        Err(AccountError::Value {
-            account: name.to_owned(),
-            value: name.to_owned(),
-        })
+        Err(AccountError::Value { account: name.to_owned(), value: name.to_owned() })
     }
 }
 
 fn check_value(account: &str, value: &str) -> Result<(), AccountError> {
     if value.chars().any(|c| c == ':' || c.is_control()) {
-        return Err(AccountError::Value {
-            account: account.to_owned(),
-            value: value.to_owned(),
-        });
+        return Err(AccountError::Value { account: account.to_owned(), value: value.to_owned() });
     }
     Ok(())
 }
@@ -234,8 +191,7 @@ fn tree_path(text: &'static str) -> TreePath {
 mod tests {
     use super::*;
 
-    const PASSWD: &str =
-        "root:*:0:0:root:/root:/bin/bash\nmail:*:8:8:mail:/var/mail:/usr/sbin/nologin\n";
+    const PASSWD: &str = "root:*:0:0:root:/root:/bin/bash\nmail:*:8:8:mail:/var/mail:/usr/sbin/nologin\n";
     const GROUP: &str = "root:*:0:\nmail:*:8:\nadm:*:4:\n";
 
     fn user(name: &str, uid: u32, groups: &[&str]) -> FixedUser {
@@ -257,20 +213,11 @@ mod tests {
             PASSWD,
             GROUP,
             &[user("postfix", 507, &["mail", "sasl"])],
-            &[FixedGroup {
-                name: "sasl".into(),
-                gid: 645,
-            }],
+            &[FixedGroup { name: "sasl".into(), gid: 645 }],
         )
         .unwrap();
-        assert_eq!(
-            passwd,
-            format!("{PASSWD}postfix:*:507:507::/nonexistent:/usr/sbin/nologin\n")
-        );
-        assert_eq!(
-            group,
-            "root:*:0:\nadm:*:4:\nmail:*:8:postfix\npostfix:*:507:\nsasl:*:645:postfix\n"
-        );
+        assert_eq!(passwd, format!("{PASSWD}postfix:*:507:507::/nonexistent:/usr/sbin/nologin\n"));
+        assert_eq!(group, "root:*:0:\nadm:*:4:\nmail:*:8:postfix\npostfix:*:507:\nsasl:*:645:postfix\n");
     }
 
     #[test]
@@ -280,36 +227,18 @@ mod tests {
             (vec![user("mail", 500, &[])], vec![]),
             (vec![user("a", 500, &[]), user("b", 500, &[])], vec![]),
             (vec![user("a", 500, &["nosuch"])], vec![]),
-            (
-                vec![],
-                vec![FixedGroup {
-                    name: "adm".into(),
-                    gid: 400,
-                }],
-            ),
+            (vec![], vec![FixedGroup { name: "adm".into(), gid: 400 }]),
             (vec![user("a:b", 500, &[])], vec![]),
             (vec![user("a\nb", 500, &[])], vec![]),
-            (
-                vec![FixedUser {
-                    home: "/x:y".into(),
-                    ..user("a", 500, &[])
-                }],
-                vec![],
-            ),
+            (vec![FixedUser { home: "/x:y".into(), ..user("a", 500, &[]) }], vec![]),
         ] {
-            assert!(
-                render_accounts(PASSWD, GROUP, &users, &groups).is_err(),
-                "{users:?} {groups:?} was accepted"
-            );
+            assert!(render_accounts(PASSWD, GROUP, &users, &groups).is_err(), "{users:?} {groups:?} was accepted");
         }
     }
 
     #[test]
     fn takes_the_same_group_named_twice() {
-        let groups = [FixedGroup {
-            name: "a".into(),
-            gid: 500,
-        }];
+        let groups = [FixedGroup { name: "a".into(), gid: 500 }];
         assert!(render_accounts(PASSWD, GROUP, &[user("a", 500, &[])], &groups).is_ok());
     }
 }

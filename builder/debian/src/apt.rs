@@ -10,11 +10,7 @@ use crate::{digest::Sha256Digest, package::PackageName, suite::Origin};
 /// The files of a private apt root by their paths below its directory.
 ///
 /// `directory` is where apt will see the root. Each of `indexes` is the text of one Packages file.
-pub fn render_root(
-    directory: &str,
-    architecture: &str,
-    indexes: &[(Origin, String)],
-) -> BTreeMap<String, String> {
+pub fn render_root(directory: &str, architecture: &str, indexes: &[(Origin, String)]) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let mut sources = String::new();
     for (number, (origin, text)) in indexes.iter().enumerate() {
@@ -29,14 +25,8 @@ pub fn render_root(
         );
         let base = format!("archive{number}");
         files.insert(format!("{base}/dists/{}/Release", origin.suite), release);
-        files.insert(
-            format!("{base}/dists/{}/{packages}", origin.suite),
-            text.clone(),
-        );
-        let line = format!(
-            "deb [trusted=yes] file:{directory}/{base} {} {}\n",
-            origin.suite, origin.component
-        );
+        files.insert(format!("{base}/dists/{}/{packages}", origin.suite), text.clone());
+        let line = format!("deb [trusted=yes] file:{directory}/{base} {} {}\n", origin.suite, origin.component);
         sources.push_str(&line);
     }
     files.insert("etc/apt/sources.list".into(), sources);
@@ -49,10 +39,7 @@ pub fn render_root(
     ] {
         files.insert(format!("{empty}/.keep"), String::new());
     }
-    files.insert(
-        "apt.conf".into(),
-        render_configuration(directory, architecture),
-    );
+    files.insert("apt.conf".into(), render_configuration(directory, architecture));
     files
 }
 
@@ -95,39 +82,21 @@ mod tests {
     #[test]
     fn reads_what_apt_simulates() {
         let output = "Reading package lists...\nInst libc6 (2.41-12 Debian:13.7/stable [amd64]) []\nInst aa (1 x [all])\nConf aa (1 x [all])\n";
-        let expected = [("aa", "1"), ("libc6", "2.41-12")]
-            .map(|(name, version)| (name.to_owned(), version.to_owned()));
+        let expected = [("aa", "1"), ("libc6", "2.41-12")].map(|(name, version)| (name.to_owned(), version.to_owned()));
         assert_eq!(parse_simulation(output), BTreeSet::from(expected));
     }
 
     #[test]
     fn the_root_names_every_index_with_its_digest() {
-        let files = render_root(
-            "/r",
-            "amd64",
-            &[("trixie/main".parse().unwrap(), "Package: aa\n".into())],
-        );
+        let files = render_root("/r", "amd64", &[("trixie/main".parse().unwrap(), "Package: aa\n".into())]);
         let digest = Sha256Digest::of(b"Package: aa\n").to_string();
-        assert!(
-            files["archive0/dists/trixie/Release"]
-                .contains(&format!(" {digest} 12 main/binary-amd64/Packages\n"))
-        );
-        assert_eq!(
-            files["etc/apt/sources.list"],
-            "deb [trusted=yes] file:/r/archive0 trixie main\n"
-        );
+        assert!(files["archive0/dists/trixie/Release"].contains(&format!(" {digest} 12 main/binary-amd64/Packages\n")));
+        assert_eq!(files["etc/apt/sources.list"], "deb [trusted=yes] file:/r/archive0 trixie main\n");
     }
 
     #[test]
     fn a_wanted_package_of_the_base_is_asked_for_once() {
-        let names = |text: &str| {
-            text.split(' ')
-                .map(|name| name.parse().unwrap())
-                .collect::<Vec<PackageName>>()
-        };
-        assert_eq!(
-            install_arguments(&names("bb aa"), &names("cc bb"))[3..],
-            ["bb", "aa", "cc"]
-        );
+        let names = |text: &str| text.split(' ').map(|name| name.parse().unwrap()).collect::<Vec<PackageName>>();
+        assert_eq!(install_arguments(&names("bb aa"), &names("cc bb"))[3..], ["bb", "aa", "cc"]);
     }
 }

@@ -58,11 +58,7 @@ impl<R: Read> ArReader<R> {
     pub fn new(mut input: R) -> Result<Self, ArError> {
         let mut magic = [0_u8; 8];
         match read_up_to(&mut input, &mut magic)? {
-            8 if &magic == MAGIC => Ok(Self {
-                input,
-                left_in_member: 0,
-                padding: false,
-            }),
+            8 if &magic == MAGIC => Ok(Self { input, left_in_member: 0, padding: false }),
             _ => Err(ArError::NoMagic),
         }
     }
@@ -75,9 +71,7 @@ impl<R: Read> ArReader<R> {
             0 => return Ok(None),
             HEADER_BYTES => {}
             _ => {
-                return Err(ArError::Truncated {
-                    place: "a member header".into(),
-                });
+                return Err(ArError::Truncated { place: "a member header".into() });
             }
         }
         let member = parse_header(&header)?;
@@ -93,13 +87,11 @@ impl<R: Read> ArReader<R> {
 
     fn skip_rest(&mut self) -> Result<(), ArError> {
         let wanted = self.left_in_member + u64::from(self.padding);
-        let skipped = std::io::copy(&mut self.input.by_ref().take(wanted), &mut std::io::sink())
-            .map_err(ArError::Io)?;
+        let skipped =
+            std::io::copy(&mut self.input.by_ref().take(wanted), &mut std::io::sink()).map_err(ArError::Io)?;
         // dpkg-deb writes the padding byte, but a last member without it is whole all the same.
         if skipped < self.left_in_member {
-            return Err(ArError::Truncated {
-                place: "a member".into(),
-            });
+            return Err(ArError::Truncated { place: "a member".into() });
         }
         self.left_in_member = 0;
         self.padding = false;
@@ -121,10 +113,7 @@ impl<R: Read> Read for Content<'_, R> {
         }
         let count = self.archive.input.by_ref().take(left).read(buffer)?;
         if count == 0 {
-            return Err(std::io::Error::new(
-                std::io::ErrorKind::UnexpectedEof,
-                "the archive is cut short in a member",
-            ));
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the archive is cut short in a member"));
         }
         self.archive.left_in_member = left.saturating_sub(count as u64);
         Ok(count)
@@ -143,9 +132,8 @@ fn parse_header(header: &[u8; HEADER_BYTES]) -> Result<Member, ArError> {
 }
 
 fn parse_name(field: Option<&[u8]>) -> Result<String, ArError> {
-    let text = field
-        .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        .ok_or_else(|| bad_field("member name", field))?;
+    let text =
+        field.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or_else(|| bad_field("member name", field))?;
     let name = text.trim_end_matches(' ');
     let name = name.strip_suffix('/').unwrap_or(name);
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+');
@@ -165,12 +153,7 @@ fn parse_decimal(field: Option<&[u8]>) -> Option<u64> {
 }
 
 fn bad_field(field: &'static str, value: Option<&[u8]>) -> ArError {
-    ArError::BadField {
-        field,
-        value: String::from_utf8_lossy(value.unwrap_or_default())
-            .escape_debug()
-            .to_string(),
-    }
+    ArError::BadField { field, value: String::from_utf8_lossy(value.unwrap_or_default()).escape_debug().to_string() }
 }
 
 /// Fills as much of the buffer as the stream gives and says how much that was.
@@ -193,11 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn header(name: &str, size: &str) -> Vec<u8> {
-        format!(
-            "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n",
-            0, 0, 0, "100644"
-        )
-        .into_bytes()
+        format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, "100644").into_bytes()
     }
 
     fn archive(parts: &[&[u8]]) -> Vec<u8> {
@@ -218,13 +197,7 @@ mod tests {
             &header("x", "0"),
         ]);
         let mut reader = ArReader::new(bytes.as_slice()).unwrap();
-        assert_eq!(
-            reader.next_member().unwrap().unwrap(),
-            Member {
-                name: "debian-binary".into(),
-                size: 4
-            }
-        );
+        assert_eq!(reader.next_member().unwrap().unwrap(), Member { name: "debian-binary".into(), size: 4 });
         assert_eq!(reader.next_member().unwrap().unwrap().name, "control.tar");
         let mut text = String::new();
         reader.content().read_to_string(&mut text).unwrap();
@@ -241,10 +214,7 @@ mod tests {
             ("short header", archive(&[b"debian-binary   0"])),
             (
                 "no end mark",
-                archive(&[&header("a", "0")
-                    .iter()
-                    .map(|b| if *b == b'`' { b'x' } else { *b })
-                    .collect::<Vec<_>>()]),
+                archive(&[&header("a", "0").iter().map(|b| if *b == b'`' { b'x' } else { *b }).collect::<Vec<_>>()]),
             ),
             ("negative size", archive(&[&header("a", "-1")])),
             ("hex size", archive(&[&header("a", "0x10")])),
@@ -254,10 +224,7 @@ mod tests {
             ("empty name", archive(&[&header("", "0")])),
             ("path name", archive(&[&header("../a", "0")])),
             ("long name table", archive(&[&header("//", "0")])),
-            (
-                "size beyond the file",
-                archive(&[&header("a", "9999999999"), b"abc"]),
-            ),
+            ("size beyond the file", archive(&[&header("a", "9999999999"), b"abc"])),
         ];
         for (what, bytes) in zoo {
             let outcome = ArReader::new(bytes.as_slice()).and_then(|mut reader| {

@@ -96,11 +96,7 @@ pub enum ArchiveError {
 
 impl Archive {
     /// Gets, verifies and reads the Releases and Packages of `suites`.
-    pub fn open(
-        access: &Access<'_>,
-        suites: &[Suite],
-        architecture: &Architecture,
-    ) -> Result<Self, ArchiveError> {
+    pub fn open(access: &Access<'_>, suites: &[Suite], architecture: &Architecture) -> Result<Self, ArchiveError> {
         let lists = Lists::open(&access.cache.join("lists"))?;
         let mut releases = Vec::new();
         for suite in suites {
@@ -109,29 +105,13 @@ impl Archive {
         let mut texts = Vec::new();
         for (suite, release) in &releases {
             for component in &suite.components {
-                let origin = Origin {
-                    suite: suite.name.clone(),
-                    component: component.clone(),
-                };
-                texts.push((
-                    origin,
-                    fetch_packages(access, suite, release, component, architecture)?,
-                ));
+                let origin = Origin { suite: suite.name.clone(), component: component.clone() };
+                texts.push((origin, fetch_packages(access, suite, release, component, architecture)?));
             }
         }
-        let sources: Vec<_> = texts
-            .iter()
-            .map(|(origin, text)| Source {
-                origin: origin.clone(),
-                text,
-            })
-            .collect();
+        let sources: Vec<_> = texts.iter().map(|(origin, text)| Source { origin: origin.clone(), text }).collect();
         let index = PackageIndex::parse(&sources, architecture)?;
-        Ok(Self {
-            releases,
-            index,
-            architecture: architecture.clone(),
-        })
+        Ok(Self { releases, index, architecture: architecture.clone() })
     }
 
     /// Chooses the packages for `wanted` and locks them.
@@ -144,13 +124,7 @@ impl Archive {
             date: release.date,
             release: release.digest,
         });
-        Ok(Lock::new(
-            self.architecture.clone(),
-            base,
-            wanted.to_vec(),
-            suites.collect(),
-            &packages,
-        )?)
+        Ok(Lock::new(self.architecture.clone(), base, wanted.to_vec(), suites.collect(), &packages)?)
     }
 }
 
@@ -164,17 +138,11 @@ pub fn fetch_packages(
 ) -> Result<String, ArchiveError> {
     let directory = format!("{component}/binary-{architecture}");
     let listed = format!("{directory}/Packages.xz");
-    let missing = || ArchiveError::NoIndex {
-        suite: suite.name.to_string(),
-        path: listed.clone(),
-    };
+    let missing = || ArchiveError::NoIndex { suite: suite.name.to_string(), path: listed.clone() };
     let file = release.file(&listed).ok_or_else(missing)?;
     let name = if release.acquire_by_hash {
         // The name by digest stays when the mirror is updated between the Release and this request.
-        format!(
-            "dists/{}/{directory}/by-hash/SHA256/{}",
-            suite.name, file.sha256
-        )
+        format!("dists/{}/{directory}/by-hash/SHA256/{}", suite.name, file.sha256)
     } else {
         format!("dists/{}/{listed}", suite.name)
     };
@@ -186,18 +154,12 @@ pub fn fetch_packages(
         sha256: file.sha256,
     };
     let store = Store::open(&access.cache.join("lists"))?;
-    let path = fetch_all(&store, &[download], access.network, &Silent)?
-        .into_iter()
-        .next()
-        .ok_or_else(missing)?;
+    let path = fetch_all(&store, &[download], access.network, &Silent)?.into_iter().next().ok_or_else(missing)?;
     decompress(&path, file.sha256)
 }
 
 fn decompress(path: &Path, expected: crate::digest::Sha256Digest) -> Result<String, ArchiveError> {
-    let fail = |reason: String| ArchiveError::Decompress {
-        path: path.to_owned(),
-        reason,
-    };
+    let fail = |reason: String| ArchiveError::Decompress { path: path.to_owned(), reason };
     let packed = fs::read(path).map_err(|error| fail(error.to_string()))?;
     // A file can rot in the cache after its digest was checked on the way in.
     if crate::digest::Sha256Digest::of(&packed) != expected {
@@ -205,9 +167,7 @@ fn decompress(path: &Path, expected: crate::digest::Sha256Digest) -> Result<Stri
     }
     let mut bytes = Vec::new();
     let mut reader = XzDecoder::new(packed.as_slice()).take(INDEX_LIMIT + 1);
-    reader
-        .read_to_end(&mut bytes)
-        .map_err(|error| fail(error.to_string()))?;
+    reader.read_to_end(&mut bytes).map_err(|error| fail(error.to_string()))?;
     if bytes.len() as u64 > INDEX_LIMIT {
         return Err(fail(format!("it is larger than {INDEX_LIMIT} bytes")));
     }

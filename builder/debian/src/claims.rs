@@ -81,19 +81,11 @@ pub struct Claims {
 impl Claims {
     /// An empty table for packages in configure order.
     pub fn new(names: Vec<String>) -> Self {
-        Self {
-            names,
-            state: Mutex::default(),
-        }
+        Self { names, state: Mutex::default() }
     }
 
     /// Claims a directory.
-    pub fn claim_directory(
-        &self,
-        path: &TreePath,
-        package: Rank,
-        metadata: Metadata,
-    ) -> Result<(), KindConflict> {
+    pub fn claim_directory(&self, path: &TreePath, package: Rank, metadata: Metadata) -> Result<(), KindConflict> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.owners.get(&path.merged()).copied() {
             Some(Owner::Leaf(_)) if MERGED_DIRECTORIES.contains(&path.as_str()) => {}
@@ -118,11 +110,7 @@ impl Claims {
             Some(Owner::Directory(other, _)) => Err(self.conflict(path, other, package)),
             Some(Owner::Leaf(holder)) if holder == package => Ok(LeafVerdict::Twice),
             Some(Owner::Leaf(holder)) => {
-                state.contests.push(Contest {
-                    path: path.clone(),
-                    holder,
-                    challenger: package,
-                });
+                state.contests.push(Contest { path: path.clone(), holder, challenger: package });
                 Ok(LeafVerdict::Contested)
             }
             None => {
@@ -134,13 +122,7 @@ impl Claims {
 
     /// Ends the claiming.
     pub fn into_outcome(self) -> Outcome {
-        let State {
-            owners,
-            mut contests,
-        } = self
-            .state
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let State { owners, mut contests } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         contests.sort();
         let directory = |(path, owner)| match owner {
             Owner::Directory(_, metadata) => Some((path, metadata)),
@@ -148,19 +130,12 @@ impl Claims {
         };
         let mut directories: Vec<_> = owners.into_iter().filter_map(directory).collect();
         directories.sort_by(|left, right| right.0.cmp(&left.0));
-        Outcome {
-            contests,
-            directories,
-        }
+        Outcome { contests, directories }
     }
 
     fn conflict(&self, path: &TreePath, directory_in: Rank, other_in: Rank) -> KindConflict {
         let name = |rank: Rank| self.names.get(rank).cloned().unwrap_or_default();
-        KindConflict {
-            path: path.clone(),
-            directory_in: name(directory_in),
-            other_in: name(other_in),
-        }
+        KindConflict { path: path.clone(), directory_in: name(directory_in), other_in: name(other_in) }
     }
 }
 
@@ -173,55 +148,27 @@ mod tests {
     }
 
     fn metadata(mode: u32) -> Metadata {
-        Metadata {
-            mode,
-            uid: 0,
-            gid: 0,
-            mtime: 0,
-        }
+        Metadata { mode, uid: 0, gid: 0, mtime: 0 }
     }
 
     #[test]
     fn metadata_of_a_directory_comes_from_the_earliest_package_whoever_is_first() {
         let claims = Claims::new(vec!["a".into(), "b".into(), "c".into()]);
         for (package, mode) in [(1, 0o700), (0, 0o711), (2, 0o777)] {
-            claims
-                .claim_directory(&path("d"), package, metadata(mode))
-                .unwrap();
+            claims.claim_directory(&path("d"), package, metadata(mode)).unwrap();
         }
-        claims
-            .claim_directory(&path("d/e"), 2, metadata(0o755))
-            .unwrap();
+        claims.claim_directory(&path("d/e"), 2, metadata(0o755)).unwrap();
         let directories = claims.into_outcome().directories;
-        assert_eq!(
-            directories,
-            [(path("d/e"), metadata(0o755)), (path("d"), metadata(0o711))]
-        );
+        assert_eq!(directories, [(path("d/e"), metadata(0o755)), (path("d"), metadata(0o711))]);
     }
 
     #[test]
     fn notes_a_contest_over_both_spellings_of_a_merged_path() {
         let claims = Claims::new(vec!["a".into(), "b".into()]);
-        assert_eq!(
-            claims.claim_leaf(&path("bin/sh"), 1).unwrap(),
-            LeafVerdict::Write
-        );
-        assert_eq!(
-            claims.claim_leaf(&path("usr/bin/sh"), 0).unwrap(),
-            LeafVerdict::Contested
-        );
-        assert_eq!(
-            claims.claim_leaf(&path("usr/bin/sh"), 1).unwrap(),
-            LeafVerdict::Twice
-        );
-        assert_eq!(
-            claims.into_outcome().contests,
-            [Contest {
-                path: path("usr/bin/sh"),
-                holder: 1,
-                challenger: 0
-            }]
-        );
+        assert_eq!(claims.claim_leaf(&path("bin/sh"), 1).unwrap(), LeafVerdict::Write);
+        assert_eq!(claims.claim_leaf(&path("usr/bin/sh"), 0).unwrap(), LeafVerdict::Contested);
+        assert_eq!(claims.claim_leaf(&path("usr/bin/sh"), 1).unwrap(), LeafVerdict::Twice);
+        assert_eq!(claims.into_outcome().contests, [Contest { path: path("usr/bin/sh"), holder: 1, challenger: 0 }]);
     }
 
     #[test]
@@ -230,12 +177,7 @@ mod tests {
         claims.claim_directory(&path("d"), 0, metadata(0)).unwrap();
         claims.claim_leaf(&path("f"), 0).unwrap();
         assert!(claims.claim_leaf(&path("d"), 1).is_err());
-        let error = claims
-            .claim_directory(&path("f"), 1, metadata(0))
-            .unwrap_err();
-        assert_eq!(
-            (error.directory_in.as_str(), error.other_in.as_str()),
-            ("b", "a")
-        );
+        let error = claims.claim_directory(&path("f"), 1, metadata(0)).unwrap_err();
+        assert_eq!((error.directory_in.as_str(), error.other_in.as_str()), ("b", "a"));
     }
 }

@@ -49,11 +49,7 @@ impl ClearSigned {
     /// Takes the frame apart.
     pub fn parse(bytes: &[u8]) -> Result<Self, ClearSignError> {
         let message = str::from_utf8(bytes).map_err(|_| ClearSignError::NotText)?;
-        let mut lines = (1..).zip(
-            message
-                .split('\n')
-                .map(|line| line.trim_end_matches([' ', '\t', '\r'])),
-        );
+        let mut lines = (1..).zip(message.split('\n').map(|line| line.trim_end_matches([' ', '\t', '\r'])));
         if lines.next().is_none_or(|(_, line)| line != BEGIN_MESSAGE) {
             return Err(ClearSignError::NoBegin);
         }
@@ -107,9 +103,7 @@ fn take_text<'a>(lines: &mut impl Iterator<Item = Line<'a>>) -> Result<String, C
     Err(ClearSignError::Cut(BEGIN_SIGNATURE))
 }
 
-fn take_signature<'a>(
-    lines: &mut impl Iterator<Item = Line<'a>>,
-) -> Result<String, ClearSignError> {
+fn take_signature<'a>(lines: &mut impl Iterator<Item = Line<'a>>) -> Result<String, ClearSignError> {
     let mut signature = format!("{BEGIN_SIGNATURE}\n");
     for (_, line) in lines {
         signature.push_str(line);
@@ -134,10 +128,7 @@ mod tests {
     fn takes_the_frame_apart() {
         let parts = ClearSigned::parse(GOOD.as_bytes()).unwrap();
         assert_eq!(parts.text, "A: 1\n-x\n\n b");
-        assert_eq!(
-            parts.signature,
-            "-----BEGIN PGP SIGNATURE-----\n\nabcd\n-----END PGP SIGNATURE-----\n"
-        );
+        assert_eq!(parts.signature, "-----BEGIN PGP SIGNATURE-----\n\nabcd\n-----END PGP SIGNATURE-----\n");
     }
 
     #[test]
@@ -145,35 +136,14 @@ mod tests {
         let refuse = |text: String| ClearSigned::parse(text.as_bytes()).unwrap_err();
         assert_eq!(refuse(format!("\n{GOOD}")), ClearSignError::NoBegin);
         assert_eq!(refuse("A: 1\n".into()), ClearSignError::NoBegin);
-        assert_eq!(
-            refuse(format!("{GOOD}\nA: 2\n")),
-            ClearSignError::Appended(13)
-        );
-        assert_eq!(
-            refuse(format!("{GOOD}{GOOD}")),
-            ClearSignError::Appended(12)
-        );
-        assert_eq!(
-            refuse(GOOD.replace("Hash: SHA256", "Comment: x")),
-            ClearSignError::Header(2)
-        );
+        assert_eq!(refuse(format!("{GOOD}\nA: 2\n")), ClearSignError::Appended(13));
+        assert_eq!(refuse(format!("{GOOD}{GOOD}")), ClearSignError::Appended(12));
+        assert_eq!(refuse(GOOD.replace("Hash: SHA256", "Comment: x")), ClearSignError::Header(2));
         assert_eq!(refuse(GOOD.replace("- -x", "-x")), ClearSignError::Dash(5));
-        assert_eq!(
-            refuse(GOOD.replace(" b", " \rb")),
-            ClearSignError::CarriageReturn(7)
-        );
-        assert_eq!(
-            refuse(GOOD[..60].into()),
-            ClearSignError::Cut(BEGIN_SIGNATURE)
-        );
-        assert_eq!(
-            refuse(GOOD.replace("-----END", "-----DNE")),
-            ClearSignError::Cut(END_SIGNATURE)
-        );
-        assert_eq!(
-            ClearSigned::parse(b"-----BEGIN\xff"),
-            Err(ClearSignError::NotText)
-        );
+        assert_eq!(refuse(GOOD.replace(" b", " \rb")), ClearSignError::CarriageReturn(7));
+        assert_eq!(refuse(GOOD[..60].into()), ClearSignError::Cut(BEGIN_SIGNATURE));
+        assert_eq!(refuse(GOOD.replace("-----END", "-----DNE")), ClearSignError::Cut(END_SIGNATURE));
+        assert_eq!(ClearSigned::parse(b"-----BEGIN\xff"), Err(ClearSignError::NotText));
     }
 
     proptest! {

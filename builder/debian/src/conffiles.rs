@@ -13,11 +13,7 @@ pub struct Conffile {
 
 /// Parses the member: absolute paths, one a line, perhaps with a flag before them.
 pub fn parse_conffiles(text: &str) -> Result<Vec<Conffile>, TreePathError> {
-    text.lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .map(parse_line)
-        .collect()
+    text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(parse_line).collect()
 }
 
 fn parse_line(line: &str) -> Result<Conffile, TreePathError> {
@@ -29,10 +25,7 @@ fn parse_line(line: &str) -> Result<Conffile, TreePathError> {
         path: line.escape_debug().to_string(),
         reason: "a configuration file must be named by an absolute path",
     })?;
-    Ok(Conffile {
-        path: relative.parse()?,
-        remove_on_upgrade,
-    })
+    Ok(Conffile { path: relative.parse()?, remove_on_upgrade })
 }
 
 #[cfg(test)]
@@ -43,10 +36,7 @@ mod tests {
     fn reads_paths_and_flags() {
         let found = parse_conffiles("/etc/a\nremove-on-upgrade /etc/b\n\n").unwrap();
         assert_eq!(
-            found
-                .iter()
-                .map(|conffile| (conffile.path.as_str(), conffile.remove_on_upgrade))
-                .collect::<Vec<_>>(),
+            found.iter().map(|conffile| (conffile.path.as_str(), conffile.remove_on_upgrade)).collect::<Vec<_>>(),
             [("etc/a", false), ("etc/b", true)]
         );
     }

@@ -10,15 +10,7 @@ use crate::package_facts::PackageFacts;
 
 /// Packages that others use without naming them, in the order in which they become usable: accounts, the directory tree, the C
 /// library, dpkg, Perl and debconf. All other scripts may count on these.
-pub const FIRST_PACKAGES: [&str; 7] = [
-    "base-passwd",
-    "base-files",
-    "libc6",
-    "dpkg",
-    "perl-base",
-    "mawk",
-    "debconf",
-];
+pub const FIRST_PACKAGES: [&str; 7] = ["base-passwd", "base-files", "libc6", "dpkg", "perl-base", "mawk", "debconf"];
 
 /// The packages of a tree as a graph.
 #[derive(Debug)]
@@ -32,28 +24,16 @@ impl DependencyGraph {
     pub fn new(packages: &[PackageFacts]) -> Self {
         let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, facts) in packages.iter().enumerate() {
-            by_name
-                .entry(facts.name.as_str())
-                .or_default()
-                .insert(0, at);
-            facts
-                .provides
-                .iter()
-                .for_each(|name| by_name.entry(name.as_str()).or_default().push(at));
+            by_name.entry(facts.name.as_str()).or_default().insert(0, at);
+            facts.provides.iter().for_each(|name| by_name.entry(name.as_str()).or_default().push(at));
         }
         let resolve = |dependencies: &Dependencies| -> Vec<usize> {
             let first = |group: &crate::dependency::Alternatives| {
-                group
-                    .0
-                    .iter()
-                    .find_map(|relation| by_name.get(relation.name.as_str())?.first().copied())
+                group.0.iter().find_map(|relation| by_name.get(relation.name.as_str())?.first().copied())
             };
             dependencies.0.iter().filter_map(first).collect()
         };
-        let pre_depends: Vec<Vec<usize>> = packages
-            .iter()
-            .map(|facts| resolve(&facts.pre_depends))
-            .collect();
+        let pre_depends: Vec<Vec<usize>> = packages.iter().map(|facts| resolve(&facts.pre_depends)).collect();
         let all = packages
             .iter()
             .zip(&pre_depends)
@@ -95,10 +75,7 @@ pub fn configure_order(packages: &[PackageFacts]) -> Vec<usize> {
 /// Where a package would stand if nothing depended on anything.
 fn start_key(facts: &PackageFacts) -> (usize, bool, &str) {
     let name = facts.name.as_str();
-    let first = FIRST_PACKAGES
-        .iter()
-        .position(|wanted| *wanted == name)
-        .unwrap_or(FIRST_PACKAGES.len());
+    let first = FIRST_PACKAGES.iter().position(|wanted| *wanted == name).unwrap_or(FIRST_PACKAGES.len());
     (first, !facts.essential, name)
 }
 
@@ -107,18 +84,9 @@ fn order_within(component: &[usize], pre_depends: &[Vec<usize>]) -> Vec<usize> {
     let inside: BTreeSet<usize> = component.iter().copied().collect();
     let edges: Vec<Vec<usize>> = pre_depends
         .iter()
-        .map(|targets| {
-            targets
-                .iter()
-                .copied()
-                .filter(|target| inside.contains(target))
-                .collect()
-        })
+        .map(|targets| targets.iter().copied().filter(|target| inside.contains(target)).collect())
         .collect();
-    components(&edges, component)
-        .into_iter()
-        .flatten()
-        .collect()
+    components(&edges, component).into_iter().flatten().collect()
 }
 
 /// Strongly connected components, each after those it leads to (Tarjan 1972, without recursion).
@@ -186,11 +154,7 @@ impl Search {
         if Some(self.low[at]) != self.index[at] {
             return;
         }
-        let start = self
-            .stack
-            .iter()
-            .rposition(|member| *member == at)
-            .unwrap_or_default();
+        let start = self.stack.iter().rposition(|member| *member == at).unwrap_or_default();
         let component = self.stack.split_off(start);
         for member in &component {
             self.on_stack[*member] = false;
@@ -206,30 +170,18 @@ mod tests {
 
     fn packages(list: &[(&str, &str)]) -> Vec<PackageFacts> {
         list.iter()
-            .map(|(name, fields)| {
-                format!("Package: {name}\nVersion: 1\nArchitecture: all\n{fields}")
-                    .parse()
-                    .unwrap()
-            })
+            .map(|(name, fields)| format!("Package: {name}\nVersion: 1\nArchitecture: all\n{fields}").parse().unwrap())
             .collect()
     }
 
     fn order(list: &[(&str, &str)]) -> Vec<String> {
         let facts = packages(list);
-        configure_order(&facts)
-            .into_iter()
-            .map(|at| facts[at].name.as_str().to_owned())
-            .collect()
+        configure_order(&facts).into_iter().map(|at| facts[at].name.as_str().to_owned()).collect()
     }
 
     #[test]
     fn puts_dependencies_first_and_essential_before_others() {
-        let list = [
-            ("pa", "Depends: pc\n"),
-            ("pb", "Essential: yes\nPre-Depends: pd\n"),
-            ("pc", ""),
-            ("pd", ""),
-        ];
+        let list = [("pa", "Depends: pc\n"), ("pb", "Essential: yes\nPre-Depends: pd\n"), ("pc", ""), ("pd", "")];
         assert_eq!(order(&list), ["pd", "pb", "pc", "pa"]);
     }
 
@@ -256,19 +208,9 @@ mod tests {
 
     #[test]
     fn closure_follows_provides_and_the_first_alternative_that_is_there() {
-        let facts = packages(&[
-            ("pa", "Depends: gone | pb, virtual\n"),
-            ("pb", ""),
-            ("pc", "Provides: virtual\n"),
-            ("pd", ""),
-        ]);
-        assert_eq!(
-            DependencyGraph::new(&facts)
-                .closure([0])
-                .into_iter()
-                .collect::<Vec<_>>(),
-            [0, 1, 2]
-        );
+        let facts =
+            packages(&[("pa", "Depends: gone | pb, virtual\n"), ("pb", ""), ("pc", "Provides: virtual\n"), ("pd", "")]);
+        assert_eq!(DependencyGraph::new(&facts).closure([0]).into_iter().collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     proptest! {

@@ -60,10 +60,7 @@ pub enum ControlProblem {
 impl<'a> Paragraphs<'a> {
     /// Begins at the first line of `text`.
     pub fn new(text: &'a str) -> Self {
-        Self {
-            rest: text,
-            line: 1,
-        }
+        Self { rest: text, line: 1 }
     }
 
     /// Fills `paragraph` with the next one; false at the end of the text.
@@ -87,10 +84,7 @@ impl<'a> Paragraphs<'a> {
             }
             let field = self.take_field(text)?;
             if paragraph.get(field.name).is_some() {
-                return Err(ControlError {
-                    line: here,
-                    problem: ControlProblem::Duplicate(field.name.to_owned()),
-                });
+                return Err(ControlError { line: here, problem: ControlProblem::Duplicate(field.name.to_owned()) });
             }
             paragraph.fields.push(field);
         }
@@ -111,10 +105,7 @@ impl<'a> Paragraphs<'a> {
         while let Some((text, rest)) = self.peek_line() {
             let continues = text.starts_with([' ', '\t']) && !is_blank(text);
             // A comment inside a value belongs to it until the value ends; `Field::lines` passes over it.
-            if length > 0
-                && !continues
-                && !(text.starts_with('#') && continues_after_comments(rest))
-            {
+            if length > 0 && !continues && !(text.starts_with('#') && continues_after_comments(rest)) {
                 break;
             }
             length += self.rest.len() - rest.len();
@@ -125,12 +116,7 @@ impl<'a> Paragraphs<'a> {
         let lead = raw.len() - raw.trim_ascii_start().len();
         let skipped = raw.bytes().take(lead).filter(|b| *b == b'\n').count();
         let value_line = line.saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX));
-        Ok(Field {
-            name,
-            value,
-            line,
-            value_line,
-        })
+        Ok(Field { name, value, line, value_line })
     }
 
     fn peek_line(&self) -> Option<(&'a str, &'a str)> {
@@ -180,17 +166,12 @@ impl<'a> Paragraph<'a> {
 
     /// A field with its line.
     pub fn field(&self, name: &str) -> Option<&Field<'a>> {
-        self.fields
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(name))
+        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))
     }
 
     /// A field that must be there.
     pub fn require(&self, name: &'static str) -> Result<Field<'a>, ControlError> {
-        self.field(name).copied().ok_or(ControlError {
-            line: self.line,
-            problem: ControlProblem::Missing(name),
-        })
+        self.field(name).copied().ok_or(ControlError { line: self.line, problem: ControlProblem::Missing(name) })
     }
 }
 
@@ -198,9 +179,7 @@ impl<'a> Field<'a> {
     /// The lines of the value without the white space around them and without comments, each with its number.
     pub fn lines(&self) -> impl Iterator<Item = (u32, &'a str)> + use<'a> {
         let lines = (self.value_line..).zip(self.value.lines());
-        let texts = lines
-            .filter(|(_, text)| !text.starts_with('#'))
-            .map(|(line, text)| (line, text.trim_ascii()));
+        let texts = lines.filter(|(_, text)| !text.starts_with('#')).map(|(line, text)| (line, text.trim_ascii()));
         texts.filter(|(_, text)| !text.is_empty())
     }
 }
@@ -234,10 +213,7 @@ mod tests {
         let paragraphs = parse(text).unwrap();
         assert_eq!(paragraphs.len(), 2);
         assert_eq!(paragraphs[0].line(), 3);
-        assert_eq!(
-            paragraphs[0].get("description"),
-            Some("one\n two\n .\n\tthree")
-        );
+        assert_eq!(paragraphs[0].get("description"), Some("one\n two\n .\n\tthree"));
         assert_eq!(paragraphs[0].get("EMPTY"), Some(""));
         assert_eq!(paragraphs[1].field("Package").unwrap().line, 11);
         let list: Vec<_> = paragraphs[1].field("List").unwrap().lines().collect();
@@ -254,22 +230,14 @@ mod tests {
 
     #[test]
     fn names_the_line_of_each_mistake() {
-        let cases = [
-            ("A: 1\n\n x\n", 3),
-            ("A: 1\nnonsense\n", 2),
-            ("A: 1\nb: 2\na: 3\n", 3),
-            (": x\n", 1),
-            ("-A: x\n", 1),
-        ];
+        let cases =
+            [("A: 1\n\n x\n", 3), ("A: 1\nnonsense\n", 2), ("A: 1\nb: 2\na: 3\n", 3), (": x\n", 1), ("-A: x\n", 1)];
         for (text, line) in cases {
             assert_eq!(parse(text).unwrap_err().line, line, "{text}");
         }
         let paragraph = parse("\nA: 1\n").unwrap().remove(0);
         let missing = paragraph.require("B").unwrap_err();
-        assert_eq!(
-            missing.to_string(),
-            "line 2: the paragraph has no field `B`"
-        );
+        assert_eq!(missing.to_string(), "line 2: the paragraph has no field `B`");
     }
 
     proptest! {

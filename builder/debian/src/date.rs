@@ -18,9 +18,7 @@ pub struct DateError(String, &'static str);
 /// Seconds in a day.
 pub const DAY: u64 = 86_400;
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 impl UnixTime {
     /// Reads a date of a Release file: `Sat, 12 Sep 2026 07:55:41 UTC`.
@@ -37,12 +35,7 @@ impl UnixTime {
             (["UTC", "GMT", "+0000"].contains(&zone) && words.next().is_none()).then_some(())?;
             Self::from_parts(year, u64::try_from(month).ok()?, day, clock)
         };
-        parse().ok_or_else(|| {
-            DateError(
-                text.chars().take(60).collect(),
-                "`Sat, 12 Sep 2026 07:55:41 UTC`",
-            )
-        })
+        parse().ok_or_else(|| DateError(text.chars().take(60).collect(), "`Sat, 12 Sep 2026 07:55:41 UTC`"))
     }
 
     /// The time `seconds` later.
@@ -55,19 +48,12 @@ impl UnixTime {
         let mut clock = clock.split(':');
         let mut part = |limit| digits(clock.next()?, 2, 2).filter(|value| *value < limit);
         let (hour, minute, second) = (part(24)?, part(60)?, part(60)?);
-        if clock.next().is_some()
-            || !(1970..=9999).contains(&year)
-            || !(1..=days_in(year, month)?).contains(&day)
-        {
+        if clock.next().is_some() || !(1970..=9999).contains(&year) || !(1..=days_in(year, month)?).contains(&day) {
             return None;
         }
-        let years: u64 = (1970..year)
-            .map(|y| if is_leap(y) { 366 } else { 365 })
-            .sum();
+        let years: u64 = (1970..year).map(|y| if is_leap(y) { 366 } else { 365 }).sum();
         let months: u64 = (1..month).filter_map(|m| days_in(year, m)).sum();
-        Some(Self(
-            (years + months + day - 1) * DAY + hour * 3600 + minute * 60 + second,
-        ))
+        Some(Self((years + months + day - 1) * DAY + hour * 3600 + minute * 60 + second))
     }
 }
 
@@ -105,12 +91,7 @@ impl fmt::Display for UnixTime {
             month += 1;
         }
         let (hour, minute) = (second / 3600, second / 60 % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{:02}Z",
-            days + 1,
-            second % 60
-        )
+        write!(f, "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{:02}Z", days + 1, second % 60)
     }
 }
 
@@ -122,9 +103,7 @@ impl Serialize for UnixTime {
 
 impl<'de> Deserialize<'de> for UnixTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -157,15 +136,9 @@ mod tests {
     fn reads_release_dates() {
         let read = |text| UnixTime::parse_release_date(text);
         assert_eq!(read("Thu, 01 Jan 1970 00:00:00 UTC"), Ok(UnixTime(0)));
-        assert_eq!(
-            read("Sat, 12 Sep 2026 07:55:41 UTC"),
-            Ok(UnixTime(1_789_199_741))
-        );
+        assert_eq!(read("Sat, 12 Sep 2026 07:55:41 UTC"), Ok(UnixTime(1_789_199_741)));
         assert_eq!(read("Thu, 29 Feb 2024  1:00:00 UTC").ok(), None);
-        assert_eq!(
-            read("Thu, 29 Feb 2024 23:59:59 +0000").unwrap().to_string(),
-            "2024-02-29T23:59:59Z"
-        );
+        assert_eq!(read("Thu, 29 Feb 2024 23:59:59 +0000").unwrap().to_string(), "2024-02-29T23:59:59Z");
         for bad in [
             "",
             "Sat, 12 Sep 2026 07:55:41",

@@ -48,9 +48,7 @@ pub enum DebError {
     #[error(transparent)]
     Tar(#[from] TarError),
     /// The members are not those of deb(5) or not in its order.
-    #[error(
-        "found member `{found}` where `{wanted}` must stand; the package is malformed, do not install it"
-    )]
+    #[error("found member `{found}` where `{wanted}` must stand; the package is malformed, do not install it")]
     Member {
         /// What stands there.
         found: String,
@@ -58,9 +56,7 @@ pub enum DebError {
         wanted: &'static str,
     },
     /// The format version is not 2.x.
-    #[error(
-        "unknown package format `{0}`, only 2.0 is known; the package is malformed or newer than this builder"
-    )]
+    #[error("unknown package format `{0}`, only 2.0 is known; the package is malformed or newer than this builder")]
     Version(String),
     /// A control member is not allowed.
     #[error("control member `{name}`: {reason}; the package is malformed, do not install it")]
@@ -94,10 +90,7 @@ impl ControlMembers {
     /// A member as text; empty if the package has none.
     pub fn text(&self, name: &str) -> Result<&str, DebError> {
         let bytes = self.0.get(name).map_or(&[][..], |file| &file.bytes);
-        std::str::from_utf8(bytes).map_err(|_| DebError::Control {
-            name: name.to_owned(),
-            reason: "it is not UTF-8",
-        })
+        std::str::from_utf8(bytes).map_err(|_| DebError::Control { name: name.to_owned(), reason: "it is not UTF-8" })
     }
 }
 
@@ -121,13 +114,7 @@ pub fn verify<F: Read + Seek>(
     }
     let found = Sha256Digest::from_hasher(hasher);
     if found != wanted || found_size != wanted_size {
-        return Err(DebError::Digest {
-            package: package.to_owned(),
-            found,
-            found_size,
-            wanted,
-            wanted_size,
-        });
+        return Err(DebError::Digest { package: package.to_owned(), found, found_size, wanted, wanted_size });
     }
     file.seek(SeekFrom::Start(0)).map_err(DebError::Io)?;
     Ok(())
@@ -152,11 +139,7 @@ impl<R: Read> Deb<R> {
         let member = expect_member(&mut archive, "control.tar")?;
         let control = read_control(&mut archive, &member)?;
         let data = expect_member(&mut archive, "data.tar")?;
-        Ok(Self {
-            archive,
-            control,
-            data,
-        })
+        Ok(Self { archive, control, data })
     }
 
     /// The control members.
@@ -179,11 +162,7 @@ impl<R: Read> Deb<R> {
 fn check_format<R: Read>(archive: &mut ArReader<R>) -> Result<(), DebError> {
     expect_member(archive, "debian-binary")?;
     let mut text = String::new();
-    archive
-        .content()
-        .take(64)
-        .read_to_string(&mut text)
-        .map_err(DebError::Io)?;
+    archive.content().take(64).read_to_string(&mut text).map_err(DebError::Io)?;
     match text.lines().next() {
         Some(line) if line.starts_with("2.") => Ok(()),
         _ => Err(DebError::Version(text.escape_debug().to_string())),
@@ -191,35 +170,23 @@ fn check_format<R: Read>(archive: &mut ArReader<R>) -> Result<(), DebError> {
 }
 
 /// The next member whose name does not start with `_` (deb(5): those may be passed over); its name must fit.
-fn expect_member<R: Read>(
-    archive: &mut ArReader<R>,
-    wanted: &'static str,
-) -> Result<Member, DebError> {
+fn expect_member<R: Read>(archive: &mut ArReader<R>, wanted: &'static str) -> Result<Member, DebError> {
     let is_version = wanted == "debian-binary";
     loop {
         let Some(member) = archive.next_member()? else {
-            return Err(DebError::Member {
-                found: "end of file".into(),
-                wanted,
-            });
+            return Err(DebError::Member { found: "end of file".into(), wanted });
         };
         let rest = member.name.strip_prefix(wanted);
         if rest.is_some_and(|rest| rest.is_empty() || (!is_version && rest.starts_with('.'))) {
             return Ok(member);
         }
         if is_version || !member.name.starts_with('_') {
-            return Err(DebError::Member {
-                found: member.name,
-                wanted,
-            });
+            return Err(DebError::Member { found: member.name, wanted });
         }
     }
 }
 
-fn read_control<R: Read>(
-    archive: &mut ArReader<R>,
-    member: &Member,
-) -> Result<ControlMembers, DebError> {
+fn read_control<R: Read>(archive: &mut ArReader<R>, member: &Member) -> Result<ControlMembers, DebError> {
     let mut tar = TarReader::new(decode::open(&member.name, member.size, archive.content())?);
     let mut members = ControlMembers::default();
     let mut total = 0_u64;
@@ -227,10 +194,7 @@ fn read_control<R: Read>(
         if entry.path.is_root() {
             continue;
         }
-        let refuse = |reason| DebError::Control {
-            name: entry.path.as_str().to_owned(),
-            reason,
-        };
+        let refuse = |reason| DebError::Control { name: entry.path.as_str().to_owned(), reason };
         check_control_name(entry.path.as_str()).map_err(refuse)?;
         total = total.saturating_add(entry.size);
         match entry.kind {
@@ -239,28 +203,13 @@ fn read_control<R: Read>(
             _ => return Err(refuse("it is not a regular file")),
         }
         let mut bytes = Vec::new();
-        tar.content()
-            .read_to_end(&mut bytes)
-            .map_err(DebError::Io)?;
-        if members
-            .0
-            .insert(
-                entry.path.as_str().to_owned(),
-                ControlFile {
-                    bytes,
-                    mode: entry.mode & 0o777,
-                },
-            )
-            .is_some()
-        {
+        tar.content().read_to_end(&mut bytes).map_err(DebError::Io)?;
+        if members.0.insert(entry.path.as_str().to_owned(), ControlFile { bytes, mode: entry.mode & 0o777 }).is_some() {
             return Err(refuse("it is there twice"));
         }
     }
     if !members.has("control") {
-        return Err(DebError::Control {
-            name: "control".into(),
-            reason: "it is missing",
-        });
+        return Err(DebError::Control { name: "control".into(), reason: "it is missing" });
     }
     Ok(members)
 }

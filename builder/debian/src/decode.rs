@@ -51,24 +51,17 @@ enum Inner<R: Read> {
 
 impl<R: Read> std::fmt::Debug for Decoder<R> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Decoder")
-            .field("left", &self.left)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Decoder").field("left", &self.left).finish_non_exhaustive()
     }
 }
 
 /// Opens a decoder for a member of `size` encoded bytes.
 pub fn open<R: Read>(member: &str, size: u64, input: R) -> Result<Decoder<R>, DecodeError> {
-    let start = |source| DecodeError::Start {
-        member: member.to_owned(),
-        source,
-    };
+    let start = |source| DecodeError::Start { member: member.to_owned(), source };
     let inner = match member.rsplit_once('.') {
         Some((_, "tar")) => Inner::Plain(input),
         Some((_, "xz")) => {
-            let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES, 0)
-                .map_err(|error| start(error.into()))?;
+            let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES, 0).map_err(|error| start(error.into()))?;
             Inner::Xz(liblzma::read::XzDecoder::new_stream(input, stream))
         }
         Some((_, "zst")) => {
@@ -79,9 +72,7 @@ pub fn open<R: Read>(member: &str, size: u64, input: R) -> Result<Decoder<R>, De
         Some((_, "gz")) => Inner::Gzip(flate2::read::GzDecoder::new(input)),
         _ => return Err(DecodeError::Unknown(member.to_owned())),
     };
-    let left = size
-        .saturating_mul(MAX_RATIO)
-        .clamp(RATIO_FREE_BYTES, MAX_DECODED_BYTES);
+    let left = size.saturating_mul(MAX_RATIO).clamp(RATIO_FREE_BYTES, MAX_DECODED_BYTES);
     Ok(Decoder { inner, left })
 }
 
@@ -109,13 +100,9 @@ mod tests {
     use std::io::Write;
 
     fn read_all(member: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
-        let mut decoder =
-            open(member, bytes.len() as u64, bytes).map_err(|error| error.to_string())?;
+        let mut decoder = open(member, bytes.len() as u64, bytes).map_err(|error| error.to_string())?;
         let mut out = Vec::new();
-        decoder
-            .read_to_end(&mut out)
-            .map(|_| out)
-            .map_err(|error| error.to_string())
+        decoder.read_to_end(&mut out).map(|_| out).map_err(|error| error.to_string())
     }
 
     fn xz(bytes: &[u8]) -> Vec<u8> {
@@ -130,22 +117,13 @@ mod tests {
         gzip.write_all(b"text").unwrap();
         let gzip = gzip.finish().unwrap();
         let zst = zstd::encode_all(&b"text"[..], 1).unwrap();
-        for (member, bytes) in [
-            ("data.tar", b"text".to_vec()),
-            ("data.tar.xz", xz(b"text")),
-            ("data.tar.zst", zst),
-            ("data.tar.gz", gzip),
-        ] {
+        for (member, bytes) in
+            [("data.tar", b"text".to_vec()), ("data.tar.xz", xz(b"text")), ("data.tar.zst", zst), ("data.tar.gz", gzip)]
+        {
             assert_eq!(read_all(member, &bytes).unwrap(), b"text", "{member}");
             if member != "data.tar" {
-                assert!(
-                    read_all(member, &bytes[..bytes.len() - 3]).is_err(),
-                    "{member} cut short was accepted"
-                );
-                assert!(
-                    read_all(member, b"text").is_err(),
-                    "{member} with plain text was accepted"
-                );
+                assert!(read_all(member, &bytes[..bytes.len() - 3]).is_err(), "{member} cut short was accepted");
+                assert!(read_all(member, b"text").is_err(), "{member} with plain text was accepted");
             }
         }
     }

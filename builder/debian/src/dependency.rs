@@ -92,11 +92,7 @@ impl FromStr for Dependencies {
     fn from_str(text: &str) -> Result<Self, DependencyError> {
         let groups = text.split(',').map(str::trim);
         // An empty element is left where a build removed a generated one; dpkg passes over it too.
-        groups
-            .filter(|group| !group.is_empty())
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        groups.filter(|group| !group.is_empty()).map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -104,10 +100,7 @@ impl FromStr for Alternatives {
     type Err = DependencyError;
 
     fn from_str(text: &str) -> Result<Self, DependencyError> {
-        text.split('|')
-            .map(|relation| relation.trim().parse())
-            .collect::<Result<_, _>>()
-            .map(Self)
+        text.split('|').map(|relation| relation.trim().parse()).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -115,17 +108,10 @@ impl FromStr for Relation {
     type Err = DependencyError;
 
     fn from_str(text: &str) -> Result<Self, DependencyError> {
-        let syntax = |reason| DependencyError::Syntax {
-            relation: text.chars().take(80).collect(),
-            reason,
-        };
-        let end = text
-            .find(|c: char| c == '(' || c.is_ascii_whitespace())
-            .unwrap_or(text.len());
+        let syntax = |reason| DependencyError::Syntax { relation: text.chars().take(80).collect(), reason };
+        let end = text.find(|c: char| c == '(' || c.is_ascii_whitespace()).unwrap_or(text.len());
         let (head, tail) = text.split_at(end);
-        let (name, qualifier) = head
-            .split_once(':')
-            .map_or((head, None), |(name, q)| (name, Some(q)));
+        let (name, qualifier) = head.split_once(':').map_or((head, None), |(name, q)| (name, Some(q)));
         if qualifier.is_some_and(str::is_empty) {
             return Err(syntax("nothing after the colon"));
         }
@@ -133,19 +119,13 @@ impl FromStr for Relation {
         let constraint = if tail.is_empty() {
             None
         } else {
-            let inner = tail
-                .strip_prefix('(')
-                .and_then(|rest| rest.strip_suffix(')'));
+            let inner = tail.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
             Some(parse_constraint(
                 inner.ok_or_else(|| syntax("expected `(operator version)` after the name"))?,
                 syntax,
             )?)
         };
-        Ok(Self {
-            name: name.parse()?,
-            qualifier: qualifier.map(str::to_owned),
-            constraint,
-        })
+        Ok(Self { name: name.parse()?, qualifier: qualifier.map(str::to_owned), constraint })
     }
 }
 
@@ -165,10 +145,7 @@ fn parse_constraint(
         ">>" => Operator::Later,
         _ => return Err(syntax("the operator is none of `<< <= = >= >>`")),
     };
-    Ok(Constraint {
-        operator,
-        version: version.trim().parse()?,
-    })
+    Ok(Constraint { operator, version: version.trim().parse()? })
 }
 
 impl fmt::Display for Operator {
@@ -208,11 +185,7 @@ impl fmt::Display for Dependencies {
     }
 }
 
-fn write_joined<T: fmt::Display>(
-    f: &mut fmt::Formatter<'_>,
-    items: &[T],
-    separator: &str,
-) -> fmt::Result {
+fn write_joined<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T], separator: &str) -> fmt::Result {
     for (at, item) in items.iter().enumerate() {
         write!(f, "{}{item}", if at == 0 { "" } else { separator })?;
     }
@@ -256,22 +229,12 @@ mod tests {
 
     #[test]
     fn each_operator_accepts_its_versions() {
-        for (bound, accepted) in [
-            ("<< 2", "1"),
-            ("<= 2", "12"),
-            ("= 2", "2"),
-            (">= 2", "23"),
-            (">> 2", "3"),
-            ("< 2", "12"),
-            ("> 2", "23"),
-        ] {
+        for (bound, accepted) in
+            [("<< 2", "1"), ("<= 2", "12"), ("= 2", "2"), (">= 2", "23"), (">> 2", "3"), ("< 2", "12"), ("> 2", "23")]
+        {
             let relation: Relation = format!("xx ({bound})").parse().unwrap();
             for version in ["1", "2", "3"] {
-                let accepts = relation
-                    .constraint
-                    .as_ref()
-                    .unwrap()
-                    .accepts(&version.parse().unwrap());
+                let accepts = relation.constraint.as_ref().unwrap().accepts(&version.parse().unwrap());
                 assert_eq!(accepts, accepted.contains(version), "{version} {bound}");
             }
         }

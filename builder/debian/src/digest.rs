@@ -40,9 +40,7 @@ impl FromStr for Sha256Digest {
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let mut bytes = [0; 32];
         // Upper case is refused so that one digest has one spelling: it is a file name in the store.
-        if text.bytes().any(|b| b.is_ascii_uppercase())
-            || hex::decode_to_slice(text, &mut bytes).is_err()
-        {
+        if text.bytes().any(|b| b.is_ascii_uppercase()) || hex::decode_to_slice(text, &mut bytes).is_err() {
             return Err(DigestError(text.chars().take(80).collect()));
         }
         Ok(Self(bytes))
@@ -75,9 +73,7 @@ impl Serialize for Sha256Digest {
 
 impl<'de> Deserialize<'de> for Sha256Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

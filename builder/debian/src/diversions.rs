@@ -45,13 +45,7 @@ impl Diversions {
         let mut table = BTreeMap::new();
         for chunk in lines.chunks_exact(3) {
             if let [from, to, package] = chunk {
-                table.insert(
-                    tree_path(from)?,
-                    Diversion {
-                        to: tree_path(to)?,
-                        package: (*package).to_owned(),
-                    },
-                );
+                table.insert(tree_path(from)?, Diversion { to: tree_path(to)?, package: (*package).to_owned() });
             }
         }
         Ok(Self(table))
@@ -59,10 +53,7 @@ impl Diversions {
 
     /// Where the path of the package goes.
     pub fn target<'a>(&'a self, package: &str, path: &'a TreePath) -> &'a TreePath {
-        self.0
-            .get(path)
-            .filter(|diversion| diversion.package != package)
-            .map_or(path, |diversion| &diversion.to)
+        self.0.get(path).filter(|diversion| diversion.package != package).map_or(path, |diversion| &diversion.to)
     }
 
     /// All diversions by path.
@@ -81,8 +72,7 @@ mod tests {
 
     #[test]
     fn sends_the_file_of_every_other_package_aside() {
-        let table =
-            Diversions::parse("/usr/bin/a\n/usr/bin/a.distrib\nkeeper\n/x\n/y\n:\n").unwrap();
+        let table = Diversions::parse("/usr/bin/a\n/usr/bin/a.distrib\nkeeper\n/x\n/y\n:\n").unwrap();
         let path: TreePath = "usr/bin/a".parse().unwrap();
         assert_eq!(table.target("keeper", &path), &path);
         assert_eq!(table.target("other", &path).as_str(), "usr/bin/a.distrib");
@@ -91,10 +81,7 @@ mod tests {
 
     #[test]
     fn refuses_a_damaged_table() {
-        assert_eq!(
-            Diversions::parse("/a\n/b\n"),
-            Err(DiversionsError::Lines(2))
-        );
+        assert_eq!(Diversions::parse("/a\n/b\n"), Err(DiversionsError::Lines(2)));
         assert!(Diversions::parse("/a\n/../b\nc\n").is_err());
         assert!(Diversions::parse("a\n/b\nc\n").is_err());
     }

@@ -39,9 +39,7 @@ pub enum DatabaseError {
     #[error(transparent)]
     Path(#[from] TreePathError),
     /// A line of the `triggers` member is malformed.
-    #[error(
-        "bad line `{line}` in the triggers of `{package}`; the package is malformed, do not install it"
-    )]
+    #[error("bad line `{line}` in the triggers of `{package}`; the package is malformed, do not install it")]
     Trigger {
         /// The package.
         package: String,
@@ -120,32 +118,16 @@ pub fn write_file_lists(root: &RootDir, package: &UnpackedPackage) -> Result<(),
     let mut list = String::new();
     for path in &package.paths {
         // dpkg writes the root as `/.`.
-        let _ = writeln!(
-            list,
-            "/{}",
-            if path.is_root() { "." } else { path.as_str() }
-        );
+        let _ = writeln!(list, "/{}", if path.is_root() { "." } else { path.as_str() });
     }
     write(root, &format!("info/{name}.list"), 0o644, list.as_bytes())?;
     if package.control.has("md5sums") {
         let kept: BTreeSet<&str> = package.paths.iter().map(TreePath::as_str).collect();
-        let stays = |line: &&str| {
-            line.split_once("  ")
-                .is_some_and(|(_, path)| kept.contains(path.trim_start_matches("./")))
-        };
-        let sums: String = package
-            .control
-            .text("md5sums")?
-            .lines()
-            .filter(stays)
-            .flat_map(|line| [line, "\n"])
-            .collect();
-        write(
-            root,
-            &format!("info/{name}.md5sums"),
-            0o644,
-            sums.as_bytes(),
-        )?;
+        let stays =
+            |line: &&str| line.split_once("  ").is_some_and(|(_, path)| kept.contains(path.trim_start_matches("./")));
+        let sums: String =
+            package.control.text("md5sums")?.lines().filter(stays).flat_map(|line| [line, "\n"]).collect();
+        write(root, &format!("info/{name}.md5sums"), 0o644, sums.as_bytes())?;
     }
     Ok(())
 }
@@ -166,10 +148,7 @@ fn write_info(root: &RootDir, package: &UnpackedPackage) -> Result<(), DatabaseE
 /// The control file with state and configuration files added; `newconffile` stands where dpkg will put a digest.
 fn status_paragraph(package: &UnpackedPackage) -> Result<String, DatabaseError> {
     let text = package.control.text("control")?;
-    let malformed = |source| DatabaseError::Control {
-        package: package.facts.info_name(),
-        source,
-    };
+    let malformed = |source| DatabaseError::Control { package: package.facts.info_name(), source };
     let mut out = String::new();
     for paragraph in Paragraphs::new(text) {
         for field in paragraph.map_err(malformed)?.fields() {
@@ -186,16 +165,8 @@ fn status_paragraph(package: &UnpackedPackage) -> Result<String, DatabaseError> 
     if !conffiles.is_empty() {
         out.push_str("Conffiles:\n");
     }
-    for Conffile {
-        path,
-        remove_on_upgrade,
-    } in &conffiles
-    {
-        let flag = if *remove_on_upgrade {
-            " remove-on-upgrade"
-        } else {
-            ""
-        };
+    for Conffile { path, remove_on_upgrade } in &conffiles {
+        let flag = if *remove_on_upgrade { " remove-on-upgrade" } else { "" };
         let _ = writeln!(out, " {path} newconffile{flag}");
     }
     out.push('\n');
@@ -203,12 +174,7 @@ fn status_paragraph(package: &UnpackedPackage) -> Result<String, DatabaseError> 
 }
 
 fn placeholder_paragraph(placeholder: &Placeholder) -> String {
-    let Placeholder {
-        name,
-        version,
-        provides,
-        summary,
-    } = placeholder;
+    let Placeholder { name, version, provides, summary } = placeholder;
     let (name, version) = (name.as_str(), version.as_str());
     let mut out = format!(
         "Package: {name}\nStatus: install ok installed\nPriority: optional\nSection: misc\nMaintainer: none <none@invalid>\nArchitecture: all\nVersion: {version}\n"
@@ -218,11 +184,7 @@ fn placeholder_paragraph(placeholder: &Placeholder) -> String {
         let _ = writeln!(out, "Provides: {}", names.join(", "));
     }
     // One line of the file, whatever the caller wrote.
-    let _ = writeln!(
-        out,
-        "Description: {}\n",
-        summary.replace(char::is_control, " ")
-    );
+    let _ = writeln!(out, "Description: {}\n", summary.replace(char::is_control, " "));
     out
 }
 
@@ -233,33 +195,22 @@ fn write_triggers(root: &RootDir, packages: &[UnpackedPackage]) -> Result<(), Da
     for package in packages {
         let owner = package.facts.info_name();
         for line in package.control.text("triggers")?.lines() {
-            let Some((trigger, suffix)) =
-                parse_interest(line).map_err(|()| DatabaseError::Trigger {
-                    package: owner.clone(),
-                    line: line.to_owned(),
-                })?
+            let Some((trigger, suffix)) = parse_interest(line)
+                .map_err(|()| DatabaseError::Trigger { package: owner.clone(), line: line.to_owned() })?
             else {
                 continue;
             };
             if trigger.starts_with('/') {
                 let _ = writeln!(paths, "{trigger} {owner}{suffix}");
             } else {
-                let _ = writeln!(
-                    named.entry(trigger.to_owned()).or_default(),
-                    "{owner}{suffix}"
-                );
+                let _ = writeln!(named.entry(trigger.to_owned()).or_default(), "{owner}{suffix}");
             }
         }
     }
     write(root, "triggers/File", 0o644, paths.as_bytes())?;
     write(root, "triggers/Unincorp", 0o644, b"")?;
     for (trigger, owners) in named {
-        write(
-            root,
-            &format!("triggers/{trigger}"),
-            0o644,
-            owners.as_bytes(),
-        )?;
+        write(root, &format!("triggers/{trigger}"), 0o644, owners.as_bytes())?;
     }
     Ok(())
 }
@@ -276,30 +227,11 @@ mod tests {
     use crate::root_dir::Ownership;
 
     fn package(control: &str, members: &[(&str, &str)], paths: &[&str]) -> UnpackedPackage {
-        let member = |(name, text): (&str, &str)| {
-            (
-                name.to_owned(),
-                ControlFile {
-                    bytes: text.into(),
-                    mode: 0o644,
-                },
-            )
-        };
-        let control_members = ControlMembers(
-            members
-                .iter()
-                .copied()
-                .chain([("control", control)])
-                .map(member)
-                .collect(),
-        );
+        let member = |(name, text): (&str, &str)| (name.to_owned(), ControlFile { bytes: text.into(), mode: 0o644 });
+        let control_members =
+            ControlMembers(members.iter().copied().chain([("control", control)]).map(member).collect());
         let paths = paths.iter().map(|path| path.parse().unwrap()).collect();
-        UnpackedPackage {
-            facts: control.parse().unwrap(),
-            control: control_members,
-            paths,
-            trimmed: false,
-        }
+        UnpackedPackage { facts: control.parse().unwrap(), control: control_members, paths, trimmed: false }
     }
 
     fn written(packages: &[UnpackedPackage], name: &str) -> String {
@@ -309,7 +241,8 @@ mod tests {
         std::fs::read_to_string(directory.path().join(ADMIN_DIRECTORY).join(name)).unwrap()
     }
 
-    const CONTROL: &str = "Package: libx\nVersion: 1\nArchitecture: amd64\nMulti-Arch: same\nDescription: short\n long\n .\n more\n";
+    const CONTROL: &str =
+        "Package: libx\nVersion: 1\nArchitecture: amd64\nMulti-Arch: same\nDescription: short\n long\n .\n more\n";
 
     #[test]
     fn status_says_unpacked_and_lists_new_conffiles() {
@@ -323,14 +256,8 @@ mod tests {
     fn lists_and_sums_hold_only_what_is_in_the_tree() {
         let members = [("md5sums", "aa  usr/bin/x\nbb  usr/share/man/x.1\n")];
         let package = package(CONTROL, &members, &["./", "usr", "usr/bin/x"]);
-        assert_eq!(
-            written(std::slice::from_ref(&package), "info/libx:amd64.list"),
-            "/.\n/usr\n/usr/bin/x\n"
-        );
-        assert_eq!(
-            written(&[package], "info/libx:amd64.md5sums"),
-            "aa  usr/bin/x\n"
-        );
+        assert_eq!(written(std::slice::from_ref(&package), "info/libx:amd64.list"), "/.\n/usr\n/usr/bin/x\n");
+        assert_eq!(written(&[package], "info/libx:amd64.md5sums"), "aa  usr/bin/x\n");
     }
 
     #[test]
@@ -340,10 +267,7 @@ mod tests {
             "# c\ninterest /usr/lib\ninterest-noawait /etc/x\ninterest-await named\nactivate-noawait ldconfig\n",
         )];
         let packages = [package(CONTROL, &members, &[])];
-        assert_eq!(
-            written(&packages, "triggers/File"),
-            "/usr/lib libx:amd64\n/etc/x libx:amd64/noawait\n"
-        );
+        assert_eq!(written(&packages, "triggers/File"), "/usr/lib libx:amd64\n/etc/x libx:amd64/noawait\n");
         assert_eq!(written(&packages, "triggers/named"), "libx:amd64\n");
     }
 }

@@ -122,20 +122,9 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn take<R: Read>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), ExtractError> {
-        let refuse = |reason| {
-            Err(ExtractError::Refused {
-                path: entry.path.clone(),
-                reason,
-            })
-        };
-        if entry
-            .path
-            .ancestors()
-            .any(|above| self.links.contains(above))
-        {
-            return refuse(
-                "it lies behind a symlink of the same package; the package is malformed, do not install it",
-            );
+        let refuse = |reason| Err(ExtractError::Refused { path: entry.path.clone(), reason });
+        if entry.path.ancestors().any(|above| self.links.contains(above)) {
+            return refuse("it lies behind a symlink of the same package; the package is malformed, do not install it");
         }
         if matches!(entry.kind, Kind::Symlink(_)) {
             self.links.insert(entry.path.as_str().to_owned());
@@ -152,9 +141,7 @@ impl Pass<'_> {
                 return Ok(());
             }
             LeafVerdict::Twice => {
-                return refuse(
-                    "it is in the package twice; the package is malformed, do not install it",
-                );
+                return refuse("it is in the package twice; the package is malformed, do not install it");
             }
         }
         self.done.paths.push(entry.path.clone());
@@ -178,21 +165,14 @@ impl Pass<'_> {
                 Ok(LeafVerdict::Write)
             }
             (Selection::Unclaimed(claims, package), _) => Ok(claims.claim_leaf(target, package)?),
-            (Selection::Only(paths), kind)
-                if *kind != Kind::Directory && paths.contains(&entry.path) =>
-            {
+            (Selection::Only(paths), kind) if *kind != Kind::Directory && paths.contains(&entry.path) => {
                 Ok(LeafVerdict::Write)
             }
             (Selection::Only(_), _) => Ok(LeafVerdict::Contested),
         }
     }
 
-    fn put<R: Read>(
-        &mut self,
-        entry: &Entry,
-        target: &TreePath,
-        tar: &mut TarReader<R>,
-    ) -> Result<(), ExtractError> {
+    fn put<R: Read>(&mut self, entry: &Entry, target: &TreePath, tar: &mut TarReader<R>) -> Result<(), ExtractError> {
         let root = self.job.root;
         let directory = root.open_parent(target)?;
         let name = target.split().map_or(".", |(_, name)| name);
@@ -203,20 +183,12 @@ impl Pass<'_> {
             }
             Kind::HardLink(to) => return self.put_hard_link(entry, to, target, &directory),
             Kind::Symlink(to) => put_symlink(&directory, name, to),
-            Kind::CharDevice(major, minor) => self.put_node(
-                entry,
-                &directory,
-                name,
-                FileType::CharacterDevice,
-                (*major, *minor),
-            )?,
-            Kind::BlockDevice(major, minor) => self.put_node(
-                entry,
-                &directory,
-                name,
-                FileType::BlockDevice,
-                (*major, *minor),
-            )?,
+            Kind::CharDevice(major, minor) => {
+                self.put_node(entry, &directory, name, FileType::CharacterDevice, (*major, *minor))?
+            }
+            Kind::BlockDevice(major, minor) => {
+                self.put_node(entry, &directory, name, FileType::BlockDevice, (*major, *minor))?
+            }
             Kind::Fifo => self.put_node(entry, &directory, name, FileType::Fifo, (0, 0))?,
             Kind::Directory => Ok(()),
         };
@@ -233,16 +205,12 @@ impl Pass<'_> {
     ) -> Result<(), ExtractError> {
         let root = self.job.root;
         let name = target.split().map_or(".", |(_, name)| name);
-        let mut file =
-            create_file(directory, name).map_err(|error| root.error("create", target, error))?;
+        let mut file = create_file(directory, name).map_err(|error| root.error("create", target, error))?;
         let mut content = tar.content();
         loop {
             let count = content
                 .read(&mut self.buffer)
-                .map_err(|error| TarError::Io {
-                    after: entry.path.to_string(),
-                    source: error,
-                })?;
+                .map_err(|error| TarError::Io { after: entry.path.to_string(), source: error })?;
             if count == 0 {
                 break;
             }
@@ -281,20 +249,13 @@ impl Pass<'_> {
         };
         let Some(earlier) = earlier else {
             let reason = "a hard link to something that is not an earlier file of the same package, or that was trimmed; keep its target or leave the package out";
-            return Err(ExtractError::Refused {
-                path: entry.path.clone(),
-                reason,
-            });
+            return Err(ExtractError::Refused { path: entry.path.clone(), reason });
         };
         let from = root.open_parent(earlier)?;
-        let (from_name, name) = (
-            earlier.split().map_or(".", |(_, name)| name),
-            target.split().map_or(".", |(_, name)| name),
-        );
-        replacing(directory, name, || {
-            rustix::fs::linkat(&from, from_name, directory, name, AtFlags::empty())
-        })
-        .map_err(|error| root.error("link", target, error).into())
+        let (from_name, name) =
+            (earlier.split().map_or(".", |(_, name)| name), target.split().map_or(".", |(_, name)| name));
+        replacing(directory, name, || rustix::fs::linkat(&from, from_name, directory, name, AtFlags::empty()))
+            .map_err(|error| root.error("link", target, error).into())
     }
 
     fn put_node(
@@ -313,9 +274,7 @@ impl Pass<'_> {
         }
         let device = rustix::fs::makedev(device.0, device.1);
         let mode = Mode::from_raw_mode(entry.mode);
-        let outcome = replacing(directory, name, || {
-            rustix::fs::mknodat(directory, name, kind, mode, device)
-        });
+        let outcome = replacing(directory, name, || rustix::fs::mknodat(directory, name, kind, mode, device));
         // Once more, because the mask of the process took bits away.
         Ok(outcome.and_then(|()| rustix::fs::chmodat(directory, name, mode, AtFlags::empty())))
     }
@@ -327,35 +286,21 @@ fn put_symlink(directory: &OwnedFd, name: &str, to: &str) -> rustix::io::Result<
         Err(Errno::EXIST) => {}
         other => return other,
     }
-    if rustix::fs::readlinkat(directory, name, Vec::new())
-        .is_ok_and(|found| found.as_bytes() == to.as_bytes())
-    {
+    if rustix::fs::readlinkat(directory, name, Vec::new()).is_ok_and(|found| found.as_bytes() == to.as_bytes()) {
         return Ok(());
     }
-    replacing(directory, name, || {
-        rustix::fs::symlinkat(to, directory, name)
-    })
+    replacing(directory, name, || rustix::fs::symlinkat(to, directory, name))
 }
 
 fn metadata(entry: &Entry) -> Metadata {
-    Metadata {
-        mode: entry.mode,
-        uid: entry.uid,
-        gid: entry.gid,
-        mtime: entry.mtime,
-    }
+    Metadata { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime }
 }
 
 /// Sets the metadata of directories when everything is in them; links to directories are left alone.
-pub fn set_directory_metadata(
-    root: &RootDir,
-    directories: &[(TreePath, Metadata)],
-) -> Result<(), TreeError> {
+pub fn set_directory_metadata(root: &RootDir, directories: &[(TreePath, Metadata)]) -> Result<(), TreeError> {
     for (path, metadata) in directories {
-        let is_directory = path.is_root()
-            || root
-                .stat(path)?
-                .is_some_and(|stat| file_type(&stat) == FileType::Directory);
+        let is_directory =
+            path.is_root() || root.stat(path)?.is_some_and(|stat| file_type(&stat) == FileType::Directory);
         if is_directory {
             root.open_directory(path.as_str())
                 .and_then(|directory| root.set_metadata(&directory, *metadata))

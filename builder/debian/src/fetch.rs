@@ -93,9 +93,7 @@ pub enum FetchError {
         found: Sha256Digest,
     },
     /// The body is longer than promised.
-    #[error(
-        "{label}: the mirror sends more than the {size} bytes it should have; use another mirror"
-    )]
+    #[error("{label}: the mirror sends more than the {size} bytes it should have; use another mirror")]
     TooLong {
         /// The file.
         label: String,
@@ -131,32 +129,16 @@ pub fn fetch_all(
     match network {
         _ if missing.is_empty() => {}
         Network::Offline => {
-            return Err(FetchError::Offline(
-                missing.iter().map(|d| d.label.clone()).collect(),
-            ));
+            return Err(FetchError::Offline(missing.iter().map(|d| d.label.clone()).collect()));
         }
         Network::Online(http, mirrors) => {
-            progress.begin(
-                missing.len(),
-                missing.iter().map(|download| download.size).sum(),
-            );
+            progress.begin(missing.len(), missing.iter().map(|download| download.size).sum());
             // Large files first: a large one begun last would hold up the end alone.
             missing.sort_by_key(|download| std::cmp::Reverse(download.size));
-            fetch_missing(
-                &Session {
-                    store,
-                    http,
-                    mirrors,
-                    progress,
-                },
-                &missing,
-            )?;
+            fetch_missing(&Session { store, http, mirrors, progress }, &missing)?;
         }
     }
-    Ok(downloads
-        .iter()
-        .map(|download| store.path(&download.sha256))
-        .collect())
+    Ok(downloads.iter().map(|download| store.path(&download.sha256)).collect())
 }
 
 #[derive(Clone, Copy)]
@@ -179,10 +161,7 @@ fn fetch_missing(session: &Session<'_>, missing: &[&Download]) -> Result<(), Fet
             if let Err(error) = session.fetch(download) {
                 // All files that are gone are told at once; any other failure ends the work.
                 stop.fetch_or(!matches!(error, FetchError::Gone(_)), Ordering::Relaxed);
-                errors
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(error);
+                errors.lock().unwrap_or_else(PoisonError::into_inner).push(error);
             }
         }
     };
@@ -203,11 +182,7 @@ fn summarize(errors: Vec<FetchError>) -> Result<(), FetchError> {
         }
     }
     gone.sort();
-    if gone.is_empty() {
-        Ok(())
-    } else {
-        Err(FetchError::Gone(gone))
-    }
+    if gone.is_empty() { Ok(()) } else { Err(FetchError::Gone(gone)) }
 }
 
 /// How one attempt at a body ended.
@@ -237,10 +212,7 @@ impl Session<'_> {
                     return Err(FetchError::Gone(vec![download.label.clone()]));
                 }
                 Attempt::Again(source) => {
-                    return Err(FetchError::Transfer {
-                        label: download.label.clone(),
-                        source,
-                    });
+                    return Err(FetchError::Transfer { label: download.label.clone(), source });
                 }
             }
         }
@@ -255,10 +227,7 @@ impl Session<'_> {
         }
         let held = partial.len()?;
         if held < download.size {
-            let address = self
-                .mirrors
-                .base(download.site)
-                .join(download.path.as_str());
+            let address = self.mirrors.base(download.site).join(download.path.as_str());
             let mut body = match self.http.get(&address, held) {
                 Ok(body) => body,
                 Err(error) => {
@@ -291,10 +260,7 @@ impl Session<'_> {
         loop {
             let count = match body.read(&mut buffer) {
                 Ok(0) if length < download.size => {
-                    return Ok(Some(HttpError::Cut {
-                        held: length,
-                        size: download.size,
-                    }));
+                    return Ok(Some(HttpError::Cut { held: length, size: download.size }));
                 }
                 Ok(0) => return Ok(None),
                 Ok(count) => count,
@@ -303,26 +269,16 @@ impl Session<'_> {
             length += count as u64;
             if length > download.size {
                 partial.clear()?;
-                return Err(FetchError::TooLong {
-                    label: download.label.clone(),
-                    size: download.size,
-                });
+                return Err(FetchError::TooLong { label: download.label.clone(), size: download.size });
             }
             let bytes = buffer.get(..count).unwrap_or_default();
-            partial
-                .file
-                .write_all(bytes)
-                .map_err(partial.failed("write"))?;
+            partial.file.write_all(bytes).map_err(partial.failed("write"))?;
             self.progress.advance(count as u64);
         }
     }
 }
 
-fn verify(
-    download: &Download,
-    partial: &mut Partial,
-    resumed: bool,
-) -> Result<Attempt, FetchError> {
+fn verify(download: &Download, partial: &mut Partial, resumed: bool) -> Result<Attempt, FetchError> {
     let mut hasher = Sha256::new();
     partial.file.rewind().map_err(partial.failed("read"))?;
     std::io::copy(&mut partial.file, &mut hasher).map_err(partial.failed("read"))?;
@@ -335,17 +291,9 @@ fn verify(
         // The beginning may be from another file of this name: once more from the first byte.
         return Ok(Attempt::Again(HttpError::Stale));
     }
-    Err(FetchError::Digest {
-        label: download.label.clone(),
-        expected: download.sha256,
-        found,
-    })
+    Err(FetchError::Digest { label: download.label.clone(), expected: download.sha256, found })
 }
 
 fn list(labels: &[String]) -> String {
-    labels
-        .iter()
-        .map(|label| format!("`{label}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
 }

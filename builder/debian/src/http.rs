@@ -69,11 +69,7 @@ impl Http {
             .accept_encoding("identity")
             .max_idle_connections_per_host(8)
             .build();
-        Self {
-            agent: config.new_agent(),
-            retries,
-            pause,
-        }
+        Self { agent: config.new_agent(), retries, pause }
     }
 
     pub(crate) fn retries(&self) -> u32 {
@@ -81,8 +77,7 @@ impl Http {
     }
 
     pub(crate) fn pause(&self, attempt: u32) -> Duration {
-        self.pause
-            .saturating_mul(2_u32.saturating_pow(attempt.min(8)))
+        self.pause.saturating_mul(2_u32.saturating_pow(attempt.min(8)))
     }
 
     /// Asks for a file from an offset on; the server may answer with all of it.
@@ -91,24 +86,12 @@ impl Http {
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }
-        let response = request
-            .call()
-            .map_err(|error| HttpError::Connection(Box::new(error)))?;
+        let response = request.call().map_err(|error| HttpError::Connection(Box::new(error)))?;
         let start = match response.status() {
             StatusCode::OK => 0,
             StatusCode::PARTIAL_CONTENT if from > 0 => {
-                let range = response
-                    .headers()
-                    .get("Content-Range")
-                    .and_then(|value| value.to_str().ok());
-                let start = range.and_then(|range| {
-                    range
-                        .strip_prefix("bytes ")?
-                        .split('-')
-                        .next()?
-                        .parse()
-                        .ok()
-                });
+                let range = response.headers().get("Content-Range").and_then(|value| value.to_str().ok());
+                let start = range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
                 if start != Some(from) {
                     return Err(HttpError::Stale);
                 }
@@ -116,23 +99,12 @@ impl Http {
             }
             other => return Err(HttpError::Status(other.as_u16())),
         };
-        let reader = response
-            .into_body()
-            .into_with_config()
-            .limit(u64::MAX)
-            .reader();
-        Ok(Body {
-            start,
-            reader: Box::new(reader),
-        })
+        let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
+        Ok(Body { start, reader: Box::new(reader) })
     }
 
     /// Gets a whole file of at most `limit` bytes, trying again as usual; none when the server does not have it.
-    pub(crate) fn get_small(
-        &self,
-        address: &str,
-        limit: u64,
-    ) -> Result<Option<Vec<u8>>, HttpError> {
+    pub(crate) fn get_small(&self, address: &str, limit: u64) -> Result<Option<Vec<u8>>, HttpError> {
         let mut attempt = 0;
         loop {
             match self.get_once(address, limit) {
@@ -150,15 +122,8 @@ impl Http {
     fn get_once(&self, address: &str, limit: u64) -> Result<Vec<u8>, HttpError> {
         let mut bytes = Vec::new();
         let body = self.get(address, 0)?;
-        body.reader
-            .take(limit.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(HttpError::Broken)?;
-        if bytes.len() as u64 > limit {
-            Err(HttpError::TooLong(limit))
-        } else {
-            Ok(bytes)
-        }
+        body.reader.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(HttpError::Broken)?;
+        if bytes.len() as u64 > limit { Err(HttpError::TooLong(limit)) } else { Ok(bytes) }
     }
 }
 

@@ -15,9 +15,7 @@ use pgp::{
 use crate::{
     clearsign::{ClearSignError, ClearSigned},
     date::UnixTime,
-    signature_policy::{
-        check_hash, check_primary, check_signature, check_subkey, fits, is_issuer, issuer,
-    },
+    signature_policy::{check_hash, check_primary, check_signature, check_subkey, fits, is_issuer, issuer},
 };
 
 /// Debian's archive keys: trixie, and bookworm's because a release is signed by the keys of its predecessor too.
@@ -112,14 +110,8 @@ impl<T> Verified<T> {
     }
 
     /// Reads what was signed as something else; the proof stays with it.
-    pub(crate) fn try_map<U, E>(
-        self,
-        map: impl FnOnce(T) -> Result<U, E>,
-    ) -> Result<Verified<U>, E> {
-        Ok(Verified {
-            value: map(self.value)?,
-            signer: self.signer,
-        })
+    pub(crate) fn try_map<U, E>(self, map: impl FnOnce(T) -> Result<U, E>) -> Result<Verified<U>, E> {
+        Ok(Verified { value: map(self.value)?, signer: self.signer })
     }
 }
 
@@ -141,9 +133,7 @@ impl Keyring {
     pub fn from_certificates(blobs: &[&[u8]]) -> Result<Self, KeyringError> {
         let mut certificates = Vec::new();
         for blob in blobs {
-            for certificate in
-                SignedPublicKey::from_bytes_many(*blob).map_err(|e| KeyringError(e.to_string()))?
-            {
+            for certificate in SignedPublicKey::from_bytes_many(*blob).map_err(|e| KeyringError(e.to_string()))? {
                 certificates.push(certificate.map_err(|e| KeyringError(e.to_string()))?);
             }
         }
@@ -151,22 +141,10 @@ impl Keyring {
     }
 
     /// Verifies a clear-signed message (`InRelease`) and gives the signed text.
-    pub fn verify_clearsigned(
-        &self,
-        message: &[u8],
-        now: UnixTime,
-    ) -> Result<Verified<String>, SignatureError> {
+    pub fn verify_clearsigned(&self, message: &[u8], now: UnixTime) -> Result<Verified<String>, SignatureError> {
         let ClearSigned { text, signature } = ClearSigned::parse(message)?;
-        let signer = self.find_good(
-            &parse_signatures(&signature)?,
-            &[SignatureType::Text],
-            text.as_bytes(),
-            now,
-        )?;
-        Ok(Verified {
-            value: text,
-            signer,
-        })
+        let signer = self.find_good(&parse_signatures(&signature)?, &[SignatureType::Text], text.as_bytes(), now)?;
+        Ok(Verified { value: text, signer })
     }
 
     /// Verifies `bytes` (Release) by an armored detached signature (Release.gpg).
@@ -176,19 +154,10 @@ impl Keyring {
         signature: &[u8],
         now: UnixTime,
     ) -> Result<Verified<String>, SignatureError> {
-        let signature = str::from_utf8(signature)
-            .map_err(|_| SignatureError::Malformed("not armored".into()))?;
-        let signer = self.find_good(
-            &parse_signatures(signature)?,
-            &[SignatureType::Binary],
-            bytes,
-            now,
-        )?;
+        let signature = str::from_utf8(signature).map_err(|_| SignatureError::Malformed("not armored".into()))?;
+        let signer = self.find_good(&parse_signatures(signature)?, &[SignatureType::Binary], bytes, now)?;
         let text = str::from_utf8(bytes).map_err(|_| SignatureError::NotText)?;
-        Ok(Verified {
-            value: text.to_owned(),
-            signer,
-        })
+        Ok(Verified { value: text.to_owned(), signer })
     }
 
     fn find_good(
@@ -216,14 +185,10 @@ impl Keyring {
         now: UnixTime,
     ) -> Result<String, Refusal> {
         let key = issuer(signature);
-        let (certificate, subkey) = self
-            .find_key(signature)
-            .ok_or_else(|| Refusal::UnknownKey(key.clone()))?;
+        let (certificate, subkey) = self.find_key(signature).ok_or_else(|| Refusal::UnknownKey(key.clone()))?;
         check_hash(signature, &key)?;
-        let made = check_signature(signature, kinds, now).map_err(|reason| Refusal::Signature {
-            key: key.clone(),
-            reason,
-        })?;
+        let made =
+            check_signature(signature, kinds, now).map_err(|reason| Refusal::Signature { key: key.clone(), reason })?;
         let fits = match subkey {
             Some(subkey) => fits(signature, &subkey.key, bytes),
             None => fits(signature, &certificate.primary_key, bytes),
@@ -237,18 +202,12 @@ impl Keyring {
         Ok(certificate.primary_key.fingerprint().to_string())
     }
 
-    fn find_key(
-        &self,
-        signature: &Signature,
-    ) -> Option<(&SignedPublicKey, Option<&SignedPublicSubKey>)> {
+    fn find_key(&self, signature: &Signature) -> Option<(&SignedPublicKey, Option<&SignedPublicSubKey>)> {
         self.certificates.iter().find_map(|certificate| {
             if is_issuer(signature, &certificate.primary_key) {
                 return Some((certificate, None));
             }
-            let subkey = certificate
-                .public_subkeys
-                .iter()
-                .find(|subkey| is_issuer(signature, &subkey.key));
+            let subkey = certificate.public_subkeys.iter().find(|subkey| is_issuer(signature, &subkey.key));
             subkey.map(|subkey| (certificate, Some(subkey)))
         })
     }
@@ -256,36 +215,22 @@ impl Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(
-                self.certificates
-                    .iter()
-                    .map(|c| c.primary_key.fingerprint().to_string()),
-            )
-            .finish()
+        f.debug_list().entries(self.certificates.iter().map(|c| c.primary_key.fingerprint().to_string())).finish()
     }
 }
 
 fn parse_signatures(armored: &str) -> Result<Vec<Signature>, SignatureError> {
     let malformed = |error: pgp::errors::Error| SignatureError::Malformed(error.to_string());
     if armored.len() > SIGNATURE_LIMIT {
-        return Err(SignatureError::Malformed(format!(
-            "it is longer than {SIGNATURE_LIMIT} bytes"
-        )));
+        return Err(SignatureError::Malformed(format!("it is longer than {SIGNATURE_LIMIT} bytes")));
     }
     let (signatures, _) = DetachedSignature::from_string_many(armored).map_err(malformed)?;
-    signatures
-        .map(|found| found.map(|detached| detached.signature).map_err(malformed))
-        .collect()
+    signatures.map(|found| found.map(|detached| detached.signature).map_err(malformed)).collect()
 }
 
 fn join(refusals: &[Refusal]) -> String {
     if refusals.is_empty() {
         return "the file has no signature".to_owned();
     }
-    refusals
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

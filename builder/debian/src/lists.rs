@@ -46,9 +46,7 @@ pub enum ListsError {
         path: PathBuf,
     },
     /// Nothing cached and no network.
-    #[error(
-        "no Release of `{0}` in the cache; run again without `--offline` while the network is there"
-    )]
+    #[error("no Release of `{0}` in the cache; run again without `--offline` while the network is there")]
     Offline(String),
     /// The download failed.
     #[error("cannot get the Release of `{suite}`")]
@@ -90,27 +88,18 @@ pub enum ListsError {
 /// The bytes of a Release with its signature.
 enum Signed {
     Inline(Vec<u8>),
-    Detached {
-        release: Vec<u8>,
-        signature: Vec<u8>,
-    },
+    Detached { release: Vec<u8>, signature: Vec<u8> },
 }
 
 impl Lists {
     /// Opens the cache at `directory` and makes it if it is not there.
     pub fn open(directory: &Path) -> Result<Self, ListsError> {
         fs::create_dir_all(directory).map_err(cache_error(directory))?;
-        Ok(Self {
-            directory: directory.to_owned(),
-        })
+        Ok(Self { directory: directory.to_owned() })
     }
 
     /// Gets the Release of a suite and puts it through every check.
-    pub fn fetch_release(
-        &self,
-        access: &Access<'_>,
-        suite: &Suite,
-    ) -> Result<Verified<Release>, ListsError> {
+    pub fn fetch_release(&self, access: &Access<'_>, suite: &Suite) -> Result<Verified<Release>, ListsError> {
         let signed = match access.network {
             Network::Offline => self.load(suite)?,
             Network::Online(..) => download(access, suite)?,
@@ -118,29 +107,13 @@ impl Lists {
         let name = || suite.name.to_string();
         let text = match &signed {
             Signed::Inline(message) => access.keyring.verify_clearsigned(message, access.now),
-            Signed::Detached { release, signature } => access
-                .keyring
-                .verify_detached(release, signature, access.now),
+            Signed::Detached { release, signature } => access.keyring.verify_detached(release, signature, access.now),
         };
-        let text = text.map_err(|source| ListsError::Signature {
-            suite: name(),
-            source,
-        })?;
-        let release = Verified::parse(text).map_err(|source| ListsError::Malformed {
-            suite: name(),
-            source,
-        })?;
+        let text = text.map_err(|source| ListsError::Signature { suite: name(), source })?;
+        let release = Verified::parse(text).map_err(|source| ListsError::Malformed { suite: name(), source })?;
         release
-            .check_fresh(
-                &suite.name,
-                access.freshness,
-                access.now,
-                self.load_seen(suite)?,
-            )
-            .map_err(|source| ListsError::Stale {
-                suite: name(),
-                source,
-            })?;
+            .check_fresh(&suite.name, access.freshness, access.now, self.load_seen(suite)?)
+            .map_err(|source| ListsError::Stale { suite: name(), source })?;
         self.keep(suite, &signed, release.date)?;
         Ok(release)
     }
@@ -166,9 +139,7 @@ impl Lists {
         let Some(bytes) = read_if_there(&path)? else {
             return Ok(None);
         };
-        let date = str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.trim_end().parse().ok());
+        let date = str::from_utf8(&bytes).ok().and_then(|text| text.trim_end().parse().ok());
         date.map(Some).ok_or(ListsError::Seen { path })
     }
 
@@ -190,13 +161,8 @@ fn download(access: &Access<'_>, suite: &Suite) -> Result<Signed, ListsError> {
         return Err(ListsError::Offline(suite.name.to_string()));
     };
     let get = |name: &str| {
-        let address = mirrors
-            .base(suite.site)
-            .join(&format!("dists/{}/{name}", suite.name));
-        let failed = |source| ListsError::Http {
-            suite: suite.name.to_string(),
-            source,
-        };
+        let address = mirrors.base(suite.site).join(&format!("dists/{}/{name}", suite.name));
+        let failed = |source| ListsError::Http { suite: suite.name.to_string(), source };
         http.get_small(&address, RELEASE_LIMIT).map_err(failed)
     };
     if let Some(message) = get("InRelease")? {

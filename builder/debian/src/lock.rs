@@ -21,7 +21,8 @@ use crate::{
 /// The version of the lock's format that this program reads and writes.
 pub const SCHEMA: u32 = 1;
 
-const HEADING: &str = "# The exact packages of an image; written by `casemate lock`, taken by `casemate build --locked FILE`.\n";
+const HEADING: &str =
+    "# The exact packages of an image; written by `casemate lock`, taken by `casemate build --locked FILE`.\n";
 
 /// The packages of an image and where they were chosen from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,25 +90,10 @@ impl Lock {
         suites: Vec<LockedSuite>,
         packages: &[Package<'_>],
     ) -> Result<Self, LockError> {
-        let mut locked = packages
-            .iter()
-            .map(LockedPackage::of)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut locked = packages.iter().map(LockedPackage::of).collect::<Result<Vec<_>, _>>()?;
         locked.sort_by(|left, right| left.name.cmp(&right.name));
-        let source_date_epoch = suites
-            .iter()
-            .map(|suite| suite.date.0)
-            .max()
-            .unwrap_or_default();
-        let lock = Self {
-            schema: SCHEMA,
-            source_date_epoch,
-            architecture,
-            base,
-            wanted,
-            suites,
-            packages: locked,
-        };
+        let source_date_epoch = suites.iter().map(|suite| suite.date.0).max().unwrap_or_default();
+        let lock = Self { schema: SCHEMA, source_date_epoch, architecture, base, wanted, suites, packages: locked };
         lock.check().map(|()| lock)
     }
 
@@ -129,10 +115,7 @@ impl Lock {
         }
         for (before, after) in self.packages.iter().zip(self.packages.iter().skip(1)) {
             if before.name >= after.name {
-                return Err(LockError::Order {
-                    before: before.name.clone(),
-                    after: after.name.clone(),
-                });
+                return Err(LockError::Order { before: before.name.clone(), after: after.name.clone() });
             }
         }
         for package in &self.packages {
@@ -149,18 +132,10 @@ impl Lock {
 
     fn site_of(&self, package: &LockedPackage) -> Result<Site, LockError> {
         let of_origin = |suite: &&LockedSuite| {
-            suite.name == package.origin.suite
-                && suite.components.contains(&package.origin.component)
+            suite.name == package.origin.suite && suite.components.contains(&package.origin.component)
         };
-        let unknown = || LockError::Origin {
-            package: package.name.clone(),
-            origin: package.origin.clone(),
-        };
-        self.suites
-            .iter()
-            .find(of_origin)
-            .map(|suite| suite.site)
-            .ok_or_else(unknown)
+        let unknown = || LockError::Origin { package: package.name.clone(), origin: package.origin.clone() };
+        self.suites.iter().find(of_origin).map(|suite| suite.site).ok_or_else(unknown)
     }
 
     /// What to fetch for a build.
@@ -180,21 +155,10 @@ impl Lock {
     /// Checks that the archive still carries every package of the lock, and names all that it does not.
     pub fn check_against(&self, index: &PackageIndex) -> Result<(), LockError> {
         let carried = |package: &&LockedPackage| {
-            !index
-                .versions(package.name.as_str())
-                .any(|found| found.sha256() == package.sha256)
+            !index.versions(package.name.as_str()).any(|found| found.sha256() == package.sha256)
         };
-        let gone: Vec<_> = self
-            .packages
-            .iter()
-            .filter(carried)
-            .map(|p| format!("{} {}", p.name, p.version))
-            .collect();
-        if gone.is_empty() {
-            Ok(())
-        } else {
-            Err(LockError::Gone(gone))
-        }
+        let gone: Vec<_> = self.packages.iter().filter(carried).map(|p| format!("{} {}", p.name, p.version)).collect();
+        if gone.is_empty() { Ok(()) } else { Err(LockError::Gone(gone)) }
     }
 }
 
@@ -202,23 +166,10 @@ impl LockedPackage {
     fn of(package: &Package<'_>) -> Result<Self, LockError> {
         let lost = || LockError::Render(format!("`{}` has no origin", package.name()));
         let make = || -> Result<_, PackagesError> {
-            Ok((
-                package.package_name()?,
-                package.version()?,
-                package.architecture()?,
-                package.file()?,
-            ))
+            Ok((package.package_name()?, package.version()?, package.architecture()?, package.file()?))
         };
         let (name, version, architecture, file) = make()?;
         let origin = package.origin().cloned().ok_or_else(lost)?;
-        Ok(Self {
-            name,
-            version,
-            architecture,
-            size: package.size(),
-            sha256: package.sha256(),
-            origin,
-            file,
-        })
+        Ok(Self { name, version, architecture, size: package.size(), sha256: package.sha256(), origin, file })
     }
 }

@@ -10,9 +10,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LockError {
     /// Not a lock file.
-    #[error(
-        "lock: line {line}: {message}; repair the line, or make the file anew with `casemate lock IMAGE`"
-    )]
+    #[error("lock: line {line}: {message}; repair the line, or make the file anew with `casemate lock IMAGE`")]
     Syntax {
         /// The line, from 1.
         line: usize,
@@ -25,9 +23,7 @@ pub enum LockError {
     )]
     Schema(u32),
     /// Packages are not sorted, or one occurs twice.
-    #[error(
-        "lock: package `{after}` stands after `{before}`; packages are sorted by name and none occurs twice"
-    )]
+    #[error("lock: package `{after}` stands after `{before}`; packages are sorted by name and none occurs twice")]
     Order {
         /// The package before.
         before: PackageName,
@@ -35,9 +31,7 @@ pub enum LockError {
         after: PackageName,
     },
     /// A package of another architecture.
-    #[error(
-        "lock: package `{package}` is for `{architecture}`, which is not the architecture of the lock"
-    )]
+    #[error("lock: package `{package}` is for `{architecture}`, which is not the architecture of the lock")]
     Architecture {
         /// The package.
         package: PackageName,
@@ -45,9 +39,7 @@ pub enum LockError {
         architecture: Architecture,
     },
     /// A package from a suite or component that the lock does not list.
-    #[error(
-        "lock: package `{package}` comes from `{origin}`, which no `[[suite]]` of the lock lists"
-    )]
+    #[error("lock: package `{package}` comes from `{origin}`, which no `[[suite]]` of the lock lists")]
     Origin {
         /// The package.
         package: PackageName,
@@ -67,21 +59,11 @@ pub enum LockError {
 
 impl LockError {
     pub(crate) fn syntax(text: &str, error: &toml::de::Error) -> Self {
-        let before = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .unwrap_or_default();
-        Self::Syntax {
-            line: before.matches('\n').count() + 1,
-            message: error.message().to_owned(),
-        }
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        Self::Syntax { line: before.matches('\n').count() + 1, message: error.message().to_owned() }
     }
 }
 
 fn list(labels: &[String]) -> String {
-    labels
-        .iter()
-        .map(|label| format!("`{label}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
 }

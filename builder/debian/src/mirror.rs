@@ -53,10 +53,7 @@ impl FromStr for BaseUrl {
 
     fn from_str(text: &str) -> Result<Self, MirrorError> {
         let refuse = || MirrorError(text.chars().take(200).collect());
-        let rest = text
-            .strip_prefix("http://")
-            .or_else(|| text.strip_prefix("https://"))
-            .ok_or_else(refuse)?;
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).ok_or_else(refuse)?;
         let good = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/@%+[]!$&'()*;=".contains(&b);
         if rest.starts_with('/') || rest.is_empty() || !rest.bytes().all(good) {
             return Err(refuse());
@@ -91,12 +88,9 @@ impl FromStr for Mirrors {
     type Err = MirrorError;
 
     fn from_str(text: &str) -> Result<Self, MirrorError> {
-        let (archive, security) = text
-            .split_once(',')
-            .map_or((text, None), |(a, s)| (a, Some(s)));
+        let (archive, security) = text.split_once(',').map_or((text, None), |(a, s)| (a, Some(s)));
         let archive: BaseUrl = archive.trim().parse()?;
-        let security =
-            security.map_or_else(|| Ok(sibling(&archive)), |text| text.trim().parse())?;
+        let security = security.map_or_else(|| Ok(sibling(&archive)), |text| text.trim().parse())?;
         Ok(Self { archive, security })
     }
 }
@@ -122,21 +116,19 @@ pub fn load_apt_sources(directory: &Path) -> Result<Option<Mirrors>, SourcesErro
     }
     let parts = directory.join("sources.list.d");
     let mut paths = match fs::read_dir(&parts) {
-        Ok(entries) => entries
-            .map(|entry| entry.map(|e| e.path()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(fail(&parts))?,
+        Ok(entries) => {
+            entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(fail(&parts))?
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(fail(&parts)(error)),
     };
     paths.sort();
     for path in paths {
-        let parse: fn(&str) -> Vec<BaseUrl> =
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("list") => parse_sources_list,
-                Some("sources") => parse_sources_deb822,
-                _ => continue,
-            };
+        let parse: fn(&str) -> Vec<BaseUrl> = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("list") => parse_sources_list,
+            Some("sources") => parse_sources_deb822,
+            _ => continue,
+        };
         addresses.extend(parse(&fs::read_to_string(&path).map_err(fail(&path))?));
     }
     Ok(pick_mirrors(&addresses))
@@ -146,16 +138,9 @@ pub fn load_apt_sources(directory: &Path) -> Result<Option<Mirrors>, SourcesErro
 pub fn parse_sources_list(text: &str) -> Vec<BaseUrl> {
     let parse = |line: &str| {
         let line = line.split('#').next()?.trim();
-        let rest = line
-            .strip_prefix("deb")?
-            .strip_prefix([' ', '\t'])?
-            .trim_start();
+        let rest = line.strip_prefix("deb")?.strip_prefix([' ', '\t'])?.trim_start();
         // Options stand in brackets between the type and the address.
-        let rest = if rest.starts_with('[') {
-            rest.split_once(']')?.1.trim_start()
-        } else {
-            rest
-        };
+        let rest = if rest.starts_with('[') { rest.split_once(']')?.1.trim_start() } else { rest };
         rest.split_ascii_whitespace().next()?.parse().ok()
     };
     text.lines().filter_map(parse).collect()
@@ -165,24 +150,13 @@ pub fn parse_sources_list(text: &str) -> Vec<BaseUrl> {
 pub fn parse_sources_deb822(text: &str) -> Vec<BaseUrl> {
     let mut found = Vec::new();
     for paragraph in Paragraphs::new(text).filter_map(Result::ok) {
-        let disabled = paragraph
-            .get("Enabled")
-            .is_some_and(|value| ["no", "false", "0", "off"].contains(&value));
-        let binary = paragraph
-            .get("Types")
-            .is_some_and(|types| types.split_ascii_whitespace().any(|t| t == "deb"));
+        let disabled = paragraph.get("Enabled").is_some_and(|value| ["no", "false", "0", "off"].contains(&value));
+        let binary = paragraph.get("Types").is_some_and(|types| types.split_ascii_whitespace().any(|t| t == "deb"));
         if disabled || !binary {
             continue;
         }
-        for (_, line) in paragraph
-            .field("URIs")
-            .into_iter()
-            .flat_map(crate::control::Field::lines)
-        {
-            found.extend(
-                line.split_ascii_whitespace()
-                    .filter_map(|address| address.parse::<BaseUrl>().ok()),
-            );
+        for (_, line) in paragraph.field("URIs").into_iter().flat_map(crate::control::Field::lines) {
+            found.extend(line.split_ascii_whitespace().filter_map(|address| address.parse::<BaseUrl>().ok()));
         }
     }
     found
@@ -190,12 +164,7 @@ pub fn parse_sources_deb822(text: &str) -> Vec<BaseUrl> {
 
 /// The first archive and the first security archive among `addresses`; foreign ones are passed over.
 pub fn pick_mirrors(addresses: &[BaseUrl]) -> Option<Mirrors> {
-    let first = |end| {
-        addresses
-            .iter()
-            .find(|address| address.as_str().ends_with(end))
-            .cloned()
-    };
+    let first = |end| addresses.iter().find(|address| address.as_str().ends_with(end)).cloned();
     Mirrors::from_found(first("/debian"), first("/debian-security"))
 }
 
@@ -214,10 +183,7 @@ mod tests {
         let text = "Types: deb deb-src\n# note\nURIs: http://m.example/debian/\nSuites: trixie\n\n\
                     Types: deb\nURIs:\n https://m.example/debian-security\nSuites: trixie-security\n";
         let mirrors = pick_mirrors(&parse_sources_deb822(text)).unwrap();
-        assert_eq!(
-            mirrors.to_string(),
-            "http://m.example/debian,https://m.example/debian-security"
-        );
+        assert_eq!(mirrors.to_string(), "http://m.example/debian,https://m.example/debian-security");
     }
 
     #[test]
@@ -226,10 +192,7 @@ mod tests {
                     deb [arch=amd64 signed-by=/k] http://m.example/debian trixie main # c\ndeb\thttp://m.example/debian-security x main\n";
         let mirrors = pick_mirrors(&parse_sources_list(text)).unwrap();
         assert_eq!(mirrors.archive.as_str(), "http://m.example/debian");
-        assert_eq!(
-            mirrors.security.as_str(),
-            "http://m.example/debian-security"
-        );
+        assert_eq!(mirrors.security.as_str(), "http://m.example/debian-security");
     }
 
     #[test]
@@ -237,9 +200,7 @@ mod tests {
         let deb822 = "Types: deb\nURIs: https://f.example/node\n\nEnabled: no\nTypes: deb\nURIs: http://m.example/debian\n\nTypes: deb-src\nURIs: http://m.example/debian\n";
         assert_eq!(pick_mirrors(&parse_sources_deb822(deb822)), None);
         assert_eq!(
-            pick_mirrors(&parse_sources_list(
-                "deb cdrom:[x]/ y z\ndeb file:/srv/debian x main\nnonsense\n"
-            )),
+            pick_mirrors(&parse_sources_list("deb cdrom:[x]/ y z\ndeb file:/srv/debian x main\nnonsense\n")),
             None
         );
     }
@@ -255,41 +216,17 @@ mod tests {
         part("b.list", "deb http://b.example/debian x main\n");
         part("a.sources", "Types: deb\nURIs: http://a.example/debian\n");
         part("a.save", "deb http://0.example/debian x main\n");
-        assert_eq!(
-            load_apt_sources(apt.path())
-                .unwrap()
-                .unwrap()
-                .archive
-                .as_str(),
-            "http://a.example/debian"
-        );
-        fs::write(
-            apt.path().join("sources.list"),
-            "deb http://c.example/debian x main\n",
-        )
-        .unwrap();
-        assert_eq!(
-            load_apt_sources(apt.path())
-                .unwrap()
-                .unwrap()
-                .archive
-                .as_str(),
-            "http://c.example/debian"
-        );
+        assert_eq!(load_apt_sources(apt.path()).unwrap().unwrap().archive.as_str(), "http://a.example/debian");
+        fs::write(apt.path().join("sources.list"), "deb http://c.example/debian x main\n").unwrap();
+        assert_eq!(load_apt_sources(apt.path()).unwrap().unwrap().archive.as_str(), "http://c.example/debian");
     }
 
     #[test]
     fn one_address_implies_its_security_sibling() {
         let mirrors: Mirrors = "https://m.example/debian/".parse().unwrap();
-        assert_eq!(
-            mirrors.base(Site::Security).as_str(),
-            "https://m.example/debian-security"
-        );
+        assert_eq!(mirrors.base(Site::Security).as_str(), "https://m.example/debian-security");
         let both: Mirrors = "http://a.example/x, http://b.example/y".parse().unwrap();
-        assert_eq!(
-            both.security.join("pool/a_1%3a2.deb"),
-            "http://b.example/y/pool/a_1%253a2.deb"
-        );
+        assert_eq!(both.security.join("pool/a_1%3a2.deb"), "http://b.example/y/pool/a_1%253a2.deb");
     }
 
     #[test]

@@ -24,9 +24,7 @@ pub enum NameError {
     )]
     Package(String),
     /// Not an architecture.
-    #[error(
-        "`{0}` is not an architecture: lower-case letters, digits and `-`, beginning with a letter or digit"
-    )]
+    #[error("`{0}` is not an architecture: lower-case letters, digits and `-`, beginning with a letter or digit")]
     Architecture(String),
 }
 
@@ -53,11 +51,7 @@ impl FromStr for PackageName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if is_package_name(text) {
-            Ok(Self(text.into()))
-        } else {
-            Err(NameError::Package(shorten(text)))
-        }
+        if is_package_name(text) { Ok(Self(text.into())) } else { Err(NameError::Package(shorten(text))) }
     }
 }
 
@@ -65,15 +59,8 @@ impl FromStr for Architecture {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let good = starts_well(text)
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if good {
-            Ok(Self(text.into()))
-        } else {
-            Err(NameError::Architecture(shorten(text)))
-        }
+        let good = starts_well(text) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if good { Ok(Self(text.into())) } else { Err(NameError::Architecture(shorten(text))) }
     }
 }
 
@@ -81,15 +68,11 @@ impl FromStr for Architecture {
 pub(crate) fn is_package_name(text: &str) -> bool {
     text.len() >= 2
         && starts_well(text)
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
 }
 
 fn starts_well(text: &str) -> bool {
-    text.bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 fn shorten(text: &str) -> String {
@@ -112,9 +95,7 @@ macro_rules! text_value {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?
-                    .parse()
-                    .map_err(serde::de::Error::custom)
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };
@@ -129,14 +110,7 @@ mod tests {
 
     #[test]
     fn accepts_names_of_the_archive() {
-        for name in [
-            "libc6",
-            "g++",
-            "libstdc++6",
-            "0ad",
-            "python3.13",
-            "linux-image-6.12.57+deb13-amd64",
-        ] {
+        for name in ["libc6", "g++", "libstdc++6", "0ad", "python3.13", "linux-image-6.12.57+deb13-amd64"] {
             assert_eq!(name.parse::<PackageName>().unwrap().as_str(), name);
         }
         assert!("all".parse::<Architecture>().unwrap().is_all());
@@ -144,24 +118,9 @@ mod tests {
 
     #[test]
     fn refuses_names_that_are_paths_or_options() {
-        for name in [
-            "",
-            "a",
-            "-x",
-            "../x",
-            "a/b",
-            "Apache2",
-            "a b",
-            "a\n",
-            ".a",
-            "a_b",
-            "\u{e9}t\u{e9}",
-        ] {
+        for name in ["", "a", "-x", "../x", "a/b", "Apache2", "a b", "a\n", ".a", "a_b", "\u{e9}t\u{e9}"] {
             assert!(name.parse::<PackageName>().is_err(), "{name}");
-            assert!(
-                name == "a" || name.parse::<Architecture>().is_err(),
-                "{name}"
-            );
+            assert!(name == "a" || name.parse::<Architecture>().is_err(), "{name}");
         }
     }
 }

@@ -16,14 +16,10 @@ pub enum FactsError {
     #[error("the control file is malformed, do not install the package")]
     Syntax(#[from] ControlError),
     /// Not exactly one paragraph.
-    #[error(
-        "the control file must hold exactly one paragraph; the package is malformed, do not install it"
-    )]
+    #[error("the control file must hold exactly one paragraph; the package is malformed, do not install it")]
     Paragraphs,
     /// A field is missing or its value is not allowed.
-    #[error(
-        "the control field `{field}` is missing or malformed: `{value}`; do not install the package"
-    )]
+    #[error("the control field `{field}` is missing or malformed: `{value}`; do not install the package")]
     Field {
         /// Name of the field.
         field: &'static str,
@@ -67,26 +63,16 @@ pub struct PackageFacts {
 impl PackageFacts {
     /// Name of the package's files in the dpkg database: the name, with `:ARCH` for `Multi-Arch: same`.
     pub fn info_name(&self) -> String {
-        if self.same {
-            format!("{}:{}", self.name.as_str(), self.architecture)
-        } else {
-            self.name.as_str().to_owned()
-        }
+        if self.same { format!("{}:{}", self.name.as_str(), self.architecture) } else { self.name.as_str().to_owned() }
     }
 
     /// True if the package may take over files of another one (Debian Policy 7.6.1).
     pub fn may_replace(&self, other: &Self) -> bool {
         let fits = |relation: &crate::dependency::Relation| {
             relation.name == other.name
-                && relation
-                    .constraint
-                    .as_ref()
-                    .is_none_or(|constraint| constraint.accepts(&other.version))
+                && relation.constraint.as_ref().is_none_or(|constraint| constraint.accepts(&other.version))
         };
-        self.replaces
-            .0
-            .iter()
-            .any(|alternatives| alternatives.0.iter().any(fits))
+        self.replaces.0.iter().any(|alternatives| alternatives.0.iter().any(fits))
     }
 }
 
@@ -99,11 +85,7 @@ impl FromStr for PackageFacts {
             return Err(FactsError::Paragraphs);
         };
         let architecture = paragraph.get("Architecture").unwrap_or_default();
-        if architecture.is_empty()
-            || !architecture
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        {
+        if architecture.is_empty() || !architecture.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(bad("Architecture", architecture));
         }
         let provides = relations(paragraph, "Provides")?;
@@ -116,12 +98,7 @@ impl FromStr for PackageFacts {
             pre_depends: relations(paragraph, "Pre-Depends")?,
             depends: relations(paragraph, "Depends")?,
             replaces: relations(paragraph, "Replaces")?,
-            provides: provides
-                .0
-                .into_iter()
-                .flat_map(|group| group.0)
-                .map(|relation| relation.name)
-                .collect(),
+            provides: provides.0.into_iter().flat_map(|group| group.0).map(|relation| relation.name).collect(),
         })
     }
 }
@@ -132,23 +109,11 @@ fn parsed<T: FromStr>(paragraph: &Paragraph<'_>, field: &'static str) -> Result<
 }
 
 fn relations(paragraph: &Paragraph<'_>, field: &'static str) -> Result<Dependencies, FactsError> {
-    paragraph
-        .get(field)
-        .unwrap_or_default()
-        .parse()
-        .map_err(|source| FactsError::Relation { field, source })
+    paragraph.get(field).unwrap_or_default().parse().map_err(|source| FactsError::Relation { field, source })
 }
 
 fn bad(field: &'static str, value: &str) -> FactsError {
-    FactsError::Field {
-        field,
-        value: value
-            .chars()
-            .take(80)
-            .collect::<String>()
-            .escape_debug()
-            .to_string(),
-    }
+    FactsError::Field { field, value: value.chars().take(80).collect::<String>().escape_debug().to_string() }
 }
 
 #[cfg(test)]
@@ -169,13 +134,8 @@ mod tests {
 
     #[test]
     fn replaces_respects_the_version() {
-        let new =
-            facts("Package: new\nVersion: 2\nArchitecture: all\nReplaces: old (<< 2), other\n");
-        let old = |version: &str| {
-            facts(&format!(
-                "Package: old\nVersion: {version}\nArchitecture: all\n"
-            ))
-        };
+        let new = facts("Package: new\nVersion: 2\nArchitecture: all\nReplaces: old (<< 2), other\n");
+        let old = |version: &str| facts(&format!("Package: old\nVersion: {version}\nArchitecture: all\n"));
         assert!(new.may_replace(&old("1.9")));
         assert!(!new.may_replace(&old("2")));
     }

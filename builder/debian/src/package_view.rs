@@ -8,8 +8,8 @@ use crate::{
     packages_error::{FieldProblem, PackagesError},
     pool_path::PoolPath,
     stanza::{
-        ARCHITECTURE, BREAKS, CONFLICTS, DEPENDS, FILENAME, KEPT, PACKAGE, PRE_DEPENDS, PROVIDES,
-        REPLACES, SECTION, SOURCE, VERSION, WANTED,
+        ARCHITECTURE, BREAKS, CONFLICTS, DEPENDS, FILENAME, KEPT, PACKAGE, PRE_DEPENDS, PROVIDES, REPLACES, SECTION,
+        SOURCE, VERSION, WANTED,
     },
     suite::Origin,
     version::{DebVersion, VersionError},
@@ -25,10 +25,7 @@ pub struct Package<'a> {
 
 /// The fields that relate a package to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "each is the control field of its name, Debian Policy 7.2"
-)]
+#[expect(missing_docs, reason = "each is the control field of its name, Debian Policy 7.2")]
 pub enum RelationField {
     Depends,
     PreDepends,
@@ -83,18 +80,11 @@ pub(crate) struct Span {
 
 impl<'a> Package<'a> {
     pub(crate) fn new(index: &'a PackageIndex, record: &'a Record, number: u32) -> Self {
-        Self {
-            index,
-            record,
-            number,
-        }
+        Self { index, record, number }
     }
 
     fn text(&self, which: usize) -> &'a str {
-        self.record
-            .spans
-            .get(which)
-            .map_or("", |span| self.index.slice(*span))
+        self.record.spans.get(which).map_or("", |span| self.index.slice(*span))
     }
 
     /// Its number in the index.
@@ -109,9 +99,7 @@ impl<'a> Package<'a> {
 
     /// Its name as a value of its own.
     pub fn package_name(&self) -> Result<PackageName, PackagesError> {
-        self.name()
-            .parse()
-            .map_err(|error: NameError| self.refuse(PACKAGE, error.to_string()))
+        self.name().parse().map_err(|error: NameError| self.refuse(PACKAGE, error.to_string()))
     }
 
     /// Its version as written.
@@ -121,33 +109,23 @@ impl<'a> Package<'a> {
 
     /// Its version.
     pub fn version(&self) -> Result<DebVersion, PackagesError> {
-        self.version_text()
-            .parse()
-            .map_err(|error: VersionError| self.refuse(VERSION, error.to_string()))
+        self.version_text().parse().map_err(|error: VersionError| self.refuse(VERSION, error.to_string()))
     }
 
     /// Its architecture.
     pub fn architecture(&self) -> Result<Architecture, PackagesError> {
-        self.text(ARCHITECTURE)
-            .parse()
-            .map_err(|error: NameError| self.refuse(ARCHITECTURE, error.to_string()))
+        self.text(ARCHITECTURE).parse().map_err(|error: NameError| self.refuse(ARCHITECTURE, error.to_string()))
     }
 
     /// The path of its file below the base address.
     pub fn file(&self) -> Result<PoolPath, PackagesError> {
-        self.text(FILENAME)
-            .parse()
-            .map_err(|_| self.refuse(FILENAME, "not a path in the archive".into()))
+        self.text(FILENAME).parse().map_err(|_| self.refuse(FILENAME, "not a path in the archive".into()))
     }
 
     /// The name of its source package.
     pub fn source(&self) -> &'a str {
         let source = self.text(SOURCE).split(' ').next().unwrap_or_default();
-        if source.is_empty() {
-            self.name()
-        } else {
-            source
-        }
+        if source.is_empty() { self.name() } else { source }
     }
 
     /// Its section.
@@ -220,16 +198,8 @@ impl<'a> Package<'a> {
             value: self.text(which).to_owned(),
             reason,
         };
-        let origin = self
-            .origin()
-            .map(ToString::to_string)
-            .unwrap_or_default()
-            .into();
-        PackagesError {
-            origin,
-            line: self.record.line,
-            problem: Box::new(problem).into(),
-        }
+        let origin = self.origin().map(ToString::to_string).unwrap_or_default().into();
+        PackagesError { origin, line: self.record.line, problem: Box::new(problem).into() }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::{
     package_view::{Record, Span},
     pool_path::is_pool_path,
     stanza::{
-        ARCHITECTURE, ESSENTIAL, FILENAME, INSTALLED_SIZE, KEPT, MULTI_ARCH, Mentions, PACKAGE,
-        PRIORITY, PROTECTED, SHA256, SIZE, Slots, VERSION, WANTED, sort_fields,
+        ARCHITECTURE, ESSENTIAL, FILENAME, INSTALLED_SIZE, KEPT, MULTI_ARCH, Mentions, PACKAGE, PRIORITY, PROTECTED,
+        SHA256, SIZE, Slots, VERSION, WANTED, sort_fields,
     },
     suite::Origin,
     version,
@@ -40,10 +40,7 @@ pub struct PackageIndex {
 
 impl PackageIndex {
     /// Reads all `sources`, keeping packages of `architecture` and `all`.
-    pub fn parse(
-        sources: &[Source<'_>],
-        architecture: &Architecture,
-    ) -> Result<Self, PackagesError> {
+    pub fn parse(sources: &[Source<'_>], architecture: &Architecture) -> Result<Self, PackagesError> {
         let mut index = Self::default();
         let mut mentions = Mentions::default();
         for source in sources {
@@ -51,11 +48,7 @@ impl PackageIndex {
             index.read(source, architecture, &mut mentions)?;
         }
         for record in &mut index.records {
-            let name = record
-                .spans
-                .get(PACKAGE)
-                .and_then(|span| index.text.get(span.range()))
-                .unwrap_or_default();
+            let name = record.spans.get(PACKAGE).and_then(|span| index.text.get(span.range())).unwrap_or_default();
             record.mention = mentions.order(name);
         }
         index.sort();
@@ -70,46 +63,26 @@ impl PackageIndex {
     ) -> Result<(), PackagesError> {
         let mut paragraphs = Paragraphs::new(source.text);
         let mut paragraph = Paragraph::default();
-        let fail = |line, problem| PackagesError {
-            origin: source.origin.to_string().into(),
-            line,
-            problem,
-        };
-        while paragraphs
-            .next_into(&mut paragraph)
-            .map_err(|error| fail(error.line, error.problem.into()))?
-        {
+        let fail = |line, problem| PackagesError { origin: source.origin.to_string().into(), line, problem };
+        while paragraphs.next_into(&mut paragraph).map_err(|error| fail(error.line, error.problem.into()))? {
             let slots = sort_fields(&paragraph);
             let wanted = |name: &str| name == architecture.as_str() || name == "all";
             if slots[ARCHITECTURE].is_some_and(|field| !wanted(field.value)) {
                 continue;
             }
             mentions.add(&slots);
-            let record = self
-                .make_record(&paragraph, &slots)
-                .map_err(|(line, problem)| fail(line, problem))?;
+            let record = self.make_record(&paragraph, &slots).map_err(|(line, problem)| fail(line, problem))?;
             self.records.push(record);
         }
         Ok(())
     }
 
-    fn make_record(
-        &mut self,
-        paragraph: &Paragraph<'_>,
-        slots: &Slots<'_>,
-    ) -> Result<Record, (u32, PackagesProblem)> {
-        let require = |which: usize| {
-            slots[which].ok_or((paragraph.line(), PackagesProblem::Missing(WANTED[which])))
-        };
+    fn make_record(&mut self, paragraph: &Paragraph<'_>, slots: &Slots<'_>) -> Result<Record, (u32, PackagesProblem)> {
+        let require = |which: usize| slots[which].ok_or((paragraph.line(), PackagesProblem::Missing(WANTED[which])));
         let name = require(PACKAGE)?;
         let refuse = |field: Field<'_>, reason: String| {
             let (package, value) = (name.value.to_owned(), field.value.to_owned());
-            let problem = FieldProblem {
-                package,
-                field: field.name.to_owned(),
-                value,
-                reason,
-            };
+            let problem = FieldProblem { package, field: field.name.to_owned(), value, reason };
             (field.line, Box::new(problem).into())
         };
         let version = require(VERSION)?;
@@ -122,18 +95,10 @@ impl PackageIndex {
         if !is_pool_path(file.value) {
             return Err(refuse(file, "not a path in the archive".into()));
         }
-        let number = |field: Field<'_>| {
-            field
-                .value
-                .parse::<u64>()
-                .map_err(|_| refuse(field, "not a number".into()))
-        };
+        let number = |field: Field<'_>| field.value.parse::<u64>().map_err(|_| refuse(field, "not a number".into()));
         let yes = |which: usize| slots[which].is_some_and(|field| field.value == "yes");
         Ok(Record {
-            sha256: sha256
-                .value
-                .parse()
-                .map_err(|_| refuse(sha256, "not a SHA-256 digest".into()))?,
+            sha256: sha256.value.parse().map_err(|_| refuse(sha256, "not a SHA-256 digest".into()))?,
             size: number(size)?,
             installed_size: slots[INSTALLED_SIZE].map_or(Ok(0), number)?,
             line: paragraph.line(),
@@ -143,9 +108,7 @@ impl PackageIndex {
             multi_arch: slots[MULTI_ARCH].map_or(MultiArch::No, |field| MultiArch::of(field.value)),
             essential: yes(ESSENTIAL),
             protected: yes(PROTECTED),
-            spans: self
-                .keep(slots)
-                .ok_or((paragraph.line(), PackagesProblem::TooLarge))?,
+            spans: self.keep(slots).ok_or((paragraph.line(), PackagesProblem::TooLarge))?,
         })
     }
 
@@ -153,10 +116,7 @@ impl PackageIndex {
         let mut spans = [Span::default(); KEPT];
         for (span, field) in spans.iter_mut().zip(slots) {
             let value = field.map_or("", |field| field.value);
-            *span = Span {
-                start: u32::try_from(self.text.len()).ok()?,
-                length: u32::try_from(value.len()).ok()?,
-            };
+            *span = Span { start: u32::try_from(self.text.len()).ok()?, length: u32::try_from(value.len()).ok()? };
             self.text.push_str(value);
         }
         u32::try_from(self.text.len()).ok().map(|_| spans)
@@ -164,16 +124,11 @@ impl PackageIndex {
 
     fn sort(&mut self) {
         let mut sorted: Vec<u32> = (0..).take(self.records.len()).collect();
-        let key = |number: &u32| {
-            self.package(*number)
-                .map_or(("", ""), |package| (package.name(), package.version_text()))
-        };
+        let key =
+            |number: &u32| self.package(*number).map_or(("", ""), |package| (package.name(), package.version_text()));
         sorted.sort_by(|left, right| {
             let ((left_name, left_version), (right_name, right_version)) = (key(left), key(right));
-            left_name
-                .cmp(right_name)
-                .then_with(|| version::compare(right_version, left_version))
-                .then(left.cmp(right))
+            left_name.cmp(right_name).then_with(|| version::compare(right_version, left_version)).then(left.cmp(right))
         });
         self.sorted = sorted;
     }
@@ -194,23 +149,15 @@ impl PackageIndex {
 
     /// All packages, by name and falling version.
     pub fn packages(&self) -> impl Iterator<Item = Package<'_>> {
-        self.sorted
-            .iter()
-            .filter_map(|number| self.package(*number))
+        self.sorted.iter().filter_map(|number| self.package(*number))
     }
 
     /// All versions of one package, the highest first.
     pub fn versions(&self, name: &str) -> impl Iterator<Item = Package<'_>> + use<'_> {
         let name_of = |number: &u32| self.package(*number).map_or("", |package| package.name());
         let start = self.sorted.partition_point(|number| name_of(number) < name);
-        let end = self
-            .sorted
-            .partition_point(|number| name_of(number) <= name);
-        self.sorted
-            .get(start..end)
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|number| self.package(*number))
+        let end = self.sorted.partition_point(|number| name_of(number) <= name);
+        self.sorted.get(start..end).unwrap_or_default().iter().filter_map(|number| self.package(*number))
     }
 
     /// The version that counts: the highest of all suites, of equal ones the one of the first suite.
@@ -221,8 +168,7 @@ impl PackageIndex {
     /// The candidates of all names.
     pub fn candidates(&self) -> impl Iterator<Item = Package<'_>> {
         let mut last = "";
-        self.packages()
-            .filter(move |package| std::mem::replace(&mut last, package.name()) != package.name())
+        self.packages().filter(move |package| std::mem::replace(&mut last, package.name()) != package.name())
     }
 
     /// How many packages there are, older versions included.
@@ -251,12 +197,8 @@ mod tests {
 
     fn parse(texts: &[&str]) -> Result<PackageIndex, PackagesError> {
         let names = ["trixie/main", "trixie-security/main"];
-        let source = |(name, text): (&&str, &&'static str)| Source {
-            origin: name.parse().unwrap(),
-            text,
-        };
-        let leaked: Vec<&'static str> =
-            texts.iter().map(|text| &*text.to_string().leak()).collect();
+        let source = |(name, text): (&&str, &&'static str)| Source { origin: name.parse().unwrap(), text };
+        let leaked: Vec<&'static str> = texts.iter().map(|text| &*text.to_string().leak()).collect();
         let sources: Vec<_> = names.iter().zip(&leaked).map(source).collect();
         PackageIndex::parse(&sources, &"amd64".parse().unwrap())
     }
@@ -266,30 +208,17 @@ mod tests {
         let extra = "Priority: required\nEssential: yes\nMulti-Arch: same\nDepends: libc6 (>= 2),\n bb | cc\nSource: src (1)\nInstalled-Size: 9\n";
         let index = parse(&[&stanza("aa", "1.0-1", extra)]).unwrap();
         let package = index.candidate("aa").unwrap();
-        assert_eq!(
-            (package.size(), package.installed_size(), package.source()),
-            (7, 9, "src")
-        );
+        assert_eq!((package.size(), package.installed_size(), package.source()), (7, 9, "src"));
         assert!(package.is_essential() && package.priority() == Priority::Required);
         assert_eq!(package.multi_arch(), MultiArch::Same);
-        assert_eq!(
-            package
-                .relations(RelationField::Depends)
-                .unwrap()
-                .to_string(),
-            "libc6 (>= 2), bb | cc"
-        );
+        assert_eq!(package.relations(RelationField::Depends).unwrap().to_string(), "libc6 (>= 2), bb | cc");
         assert_eq!(package.file().unwrap().as_str(), "pool/aa.deb");
     }
 
     #[test]
     fn the_highest_version_of_all_suites_is_the_candidate() {
         let main = stanza("aa", "1.0-1", "") + &stanza("bb", "3", "");
-        let index = parse(&[
-            &main,
-            &(stanza("aa", "1.0-1+deb13u1", "") + &stanza("bb", "3", "")),
-        ])
-        .unwrap();
+        let index = parse(&[&main, &(stanza("aa", "1.0-1+deb13u1", "") + &stanza("bb", "3", ""))]).unwrap();
         let origin = |name| index.candidate(name).unwrap().origin().unwrap().to_string();
         assert_eq!(origin("aa"), "trixie-security/main");
         assert_eq!(origin("bb"), "trixie/main");
@@ -308,30 +237,12 @@ mod tests {
     fn a_malformed_package_is_named_with_its_file_and_line() {
         let good = stanza("aa", "1", "");
         let cases = [
-            (
-                good.replace("1\n", "1 2\n"),
-                "trixie/main: line 10: package `bb`: `Version: 1 2`",
-            ),
-            (
-                good.replace(DIGEST, "12"),
-                "line 14: package `bb`: `SHA256: 12`",
-            ),
-            (
-                good.replace("pool/", "../"),
-                "line 12: package `bb`: `Filename: ../bb.deb`",
-            ),
-            (
-                good.replace("Size: 7", "Size: -7"),
-                "line 13: package `bb`: `Size: -7`",
-            ),
-            (
-                good.replace("Size: 7\n", ""),
-                "line 9: a package without the field `Size`",
-            ),
-            (
-                good.replace("Package: aa", "Package: ../aa"),
-                "line 9: package `../bb`",
-            ),
+            (good.replace("1\n", "1 2\n"), "trixie/main: line 10: package `bb`: `Version: 1 2`"),
+            (good.replace(DIGEST, "12"), "line 14: package `bb`: `SHA256: 12`"),
+            (good.replace("pool/", "../"), "line 12: package `bb`: `Filename: ../bb.deb`"),
+            (good.replace("Size: 7", "Size: -7"), "line 13: package `bb`: `Size: -7`"),
+            (good.replace("Size: 7\n", ""), "line 9: a package without the field `Size`"),
+            (good.replace("Package: aa", "Package: ../aa"), "line 9: package `../bb`"),
             ("junk\n".into(), "line 9: `junk`"),
         ];
         for (bad, message) in cases {
@@ -340,12 +251,7 @@ mod tests {
             assert!(error.contains(message), "{error}: {message}");
         }
         let index = parse(&[&stanza("aa", "1", "Depends: (\n")]).unwrap();
-        let error = index
-            .candidate("aa")
-            .unwrap()
-            .relations(RelationField::Depends)
-            .unwrap_err()
-            .to_string();
+        let error = index.candidate("aa").unwrap().relations(RelationField::Depends).unwrap_err().to_string();
         assert!(error.contains("package `aa`: `Depends: (`"), "{error}");
     }
 }

@@ -22,10 +22,7 @@ pub fn for_each_largest_first<T: Send, E: Send>(
             };
             let result = work(at);
             failed.fetch_or(result.is_err(), Ordering::Relaxed);
-            results
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((at, result));
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
         }
     };
     std::thread::scope(|scope| {
@@ -45,11 +42,10 @@ mod tests {
     #[test]
     fn gives_results_in_order_and_takes_the_largest_first() {
         let seen = Mutex::new(Vec::new());
-        let results: Result<Vec<usize>, ()> =
-            for_each_largest_first(&[1, 9, 5], NonZeroUsize::MIN, |at| {
-                seen.lock().unwrap().push(at);
-                Ok(at * 10)
-            });
+        let results: Result<Vec<usize>, ()> = for_each_largest_first(&[1, 9, 5], NonZeroUsize::MIN, |at| {
+            seen.lock().unwrap().push(at);
+            Ok(at * 10)
+        });
         assert_eq!(results.unwrap(), [0, 10, 20]);
         assert_eq!(*seen.lock().unwrap(), [1, 2, 0]);
     }

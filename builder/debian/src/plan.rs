@@ -54,19 +54,10 @@ pub struct PlanOptions {
 
 /// Plans the scripts for packages that stand in configure order.
 pub fn plan_scripts(packages: &[UnpackedPackage], options: &PlanOptions) -> Vec<Step> {
-    let facts: Vec<PackageFacts> = packages
-        .iter()
-        .map(|package| package.facts.clone())
-        .collect();
+    let facts: Vec<PackageFacts> = packages.iter().map(|package| package.facts.clone()).collect();
     let graph = DependencyGraph::new(&facts);
-    let mut planner = Planner {
-        packages,
-        options,
-        graph,
-        prepared: BTreeSet::new(),
-        configured: BTreeSet::new(),
-        steps: Vec::new(),
-    };
+    let mut planner =
+        Planner { packages, options, graph, prepared: BTreeSet::new(), configured: BTreeSet::new(), steps: Vec::new() };
     planner.plan_first_packages();
     planner.plan_rest();
     planner.steps
@@ -88,26 +79,11 @@ impl Planner<'_> {
         // before what it depends on; it is Perl and shell and needs no more than unpacked files.
         if let Some(debconf) = self.find("debconf") {
             self.push_preinst(debconf);
-            self.push_dpkg(
-                "debconf",
-                vec![
-                    "--force-depends".into(),
-                    "--configure".into(),
-                    "debconf".into(),
-                ],
-            );
+            self.push_dpkg("debconf", vec!["--force-depends".into(), "--configure".into(), "debconf".into()]);
             self.configured.insert(debconf);
             if !self.options.debconf_answers.is_empty() {
-                let step = self.step(
-                    "debconf",
-                    "preseed",
-                    "/usr/bin/debconf-set-selections",
-                    Vec::new(),
-                );
-                self.steps.push(Step::Script(ScriptStep {
-                    input: self.options.debconf_answers.clone(),
-                    ..step
-                }));
+                let step = self.step("debconf", "preseed", "/usr/bin/debconf-set-selections", Vec::new());
+                self.steps.push(Step::Script(ScriptStep { input: self.options.debconf_answers.clone(), ..step }));
             }
         }
         for name in FIRST_PACKAGES {
@@ -116,11 +92,7 @@ impl Planner<'_> {
             }
         }
         let essential: Vec<usize> = (0..self.packages.len())
-            .filter(|at| {
-                self.packages
-                    .get(*at)
-                    .is_some_and(|package| package.facts.essential)
-            })
+            .filter(|at| self.packages.get(*at).is_some_and(|package| package.facts.essential))
             .collect();
         self.configure("essential packages", essential);
     }
@@ -142,11 +114,7 @@ impl Planner<'_> {
 
     fn configure_what_preinst_needs(&mut self, at: usize) {
         let needed = self.graph.pre_depends(at).to_vec();
-        let name = self
-            .packages
-            .get(at)
-            .map_or("", |package| package.facts.name.as_str())
-            .to_owned();
+        let name = self.packages.get(at).map_or("", |package| package.facts.name.as_str()).to_owned();
         self.configure(&format!("what {name} pre-depends on"), needed);
     }
 
@@ -160,14 +128,8 @@ impl Planner<'_> {
         for at in &waiting {
             self.push_preinst(*at);
         }
-        let names = waiting
-            .iter()
-            .filter_map(|at| self.packages.get(*at))
-            .map(|package| package.facts.info_name());
-        let args = ["--configure".to_owned()]
-            .into_iter()
-            .chain(names)
-            .collect();
+        let names = waiting.iter().filter_map(|at| self.packages.get(*at)).map(|package| package.facts.info_name());
+        let args = ["--configure".to_owned()].into_iter().chain(names).collect();
         self.push_dpkg(label, args);
         self.configured.extend(waiting);
     }
@@ -179,9 +141,7 @@ impl Planner<'_> {
     }
 
     fn has_preinst(&self, at: usize) -> bool {
-        self.packages
-            .get(at)
-            .is_some_and(|package| package.control.has("preinst"))
+        self.packages.get(at).is_some_and(|package| package.control.has("preinst"))
     }
 
     fn push_preinst(&mut self, at: usize) {
@@ -212,18 +172,10 @@ impl Planner<'_> {
     }
 
     fn find(&self, name: &str) -> Option<usize> {
-        self.packages
-            .iter()
-            .position(|package| package.facts.name.as_str() == name)
+        self.packages.iter().position(|package| package.facts.name.as_str() == name)
     }
 
-    fn step(
-        &self,
-        package: &str,
-        script: &'static str,
-        program: &str,
-        args: Vec<String>,
-    ) -> ScriptStep {
+    fn step(&self, package: &str, script: &'static str, program: &str, args: Vec<String>) -> ScriptStep {
         let fixed = [
             ("PATH", PATH),
             ("HOME", "/root"),
@@ -235,25 +187,14 @@ impl Planner<'_> {
             // Asked by the kernel's hooks: nothing here makes an initramfs.
             ("INITRD", "No"),
         ];
-        let mut env: BTreeMap<String, String> = fixed
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect();
+        let mut env: BTreeMap<String, String> =
+            fixed.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         env.extend(self.options.env.clone());
-        ScriptStep {
-            package: package.to_owned(),
-            script,
-            program: program.to_owned(),
-            args,
-            env,
-            input: String::new(),
-        }
+        ScriptStep { package: package.to_owned(), script, program: program.to_owned(), args, env, input: String::new() }
     }
 }
 
 /// No syncing; a configuration file that something else put there before stays.
 fn common_arguments() -> impl Iterator<Item = String> {
-    ["--force-unsafe-io", "--force-confdef", "--force-confold"]
-        .into_iter()
-        .map(str::to_owned)
+    ["--force-unsafe-io", "--force-confdef", "--force-confold"].into_iter().map(str::to_owned)
 }

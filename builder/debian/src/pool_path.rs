@@ -31,9 +31,7 @@ pub(crate) fn is_pool_path(text: &str) -> bool {
         !name.is_empty()
             && name != "."
             && name != ".."
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b".+-_~:%".contains(&b))
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-_~:%".contains(&b))
     };
     text.len() <= 1024 && text.split('/').all(good)
 }
@@ -42,11 +40,7 @@ impl FromStr for PoolPath {
     type Err = PoolPathError;
 
     fn from_str(text: &str) -> Result<Self, PoolPathError> {
-        if is_pool_path(text) {
-            Ok(Self(text.into()))
-        } else {
-            Err(PoolPathError(text.chars().take(120).collect()))
-        }
+        if is_pool_path(text) { Ok(Self(text.into())) } else { Err(PoolPathError(text.chars().take(120).collect())) }
     }
 }
 
@@ -64,9 +58,7 @@ impl Serialize for PoolPath {
 
 impl<'de> Deserialize<'de> for PoolPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -76,14 +68,10 @@ mod tests {
 
     #[test]
     fn refuses_paths_that_leave_the_archive() {
-        for text in [
-            "", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a b", "a?b", "a#b", "a\\b", "a\nb",
-            "\u{e9}",
-        ] {
+        for text in ["", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a b", "a?b", "a#b", "a\\b", "a\nb", "\u{e9}"] {
             assert!(text.parse::<PoolPath>().is_err(), "{text}");
         }
-        let path =
-            "pool/updates/main/l/linux/linux-image-6.12.57+deb13-amd64_6.12.57-1~x_amd64.deb";
+        let path = "pool/updates/main/l/linux/linux-image-6.12.57+deb13-amd64_6.12.57-1~x_amd64.deb";
         assert_eq!(path.parse::<PoolPath>().unwrap().as_str(), path);
     }
 }

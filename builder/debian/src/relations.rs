@@ -65,34 +65,19 @@ impl<'a> Catalog<'a> {
             }
             for relation in flatten(package.relations(RelationField::Provides)?) {
                 let version = match relation.constraint {
-                    Some(Constraint {
-                        operator: Operator::Equal,
-                        version,
-                    }) => Some(version),
+                    Some(Constraint { operator: Operator::Equal, version }) => Some(version),
                     _ => None,
                 };
-                let provider = Provider {
-                    number: package.number(),
-                    version,
-                };
-                providers
-                    .entry(relation.name.to_string())
-                    .or_default()
-                    .push(provider);
+                let provider = Provider { number: package.number(), version };
+                providers.entry(relation.name.to_string()).or_default().push(provider);
             }
         }
-        Ok(Self {
-            index,
-            providers,
-            entries: RefCell::default(),
-        })
+        Ok(Self { index, providers, entries: RefCell::default() })
     }
 
     /// The name of a package by its number.
     pub(crate) fn name(&self, number: u32) -> &'a str {
-        self.index
-            .package(number)
-            .map_or("", |package| package.name())
+        self.index.package(number).map_or("", |package| package.name())
     }
 
     /// The relations of a package.
@@ -100,31 +85,15 @@ impl<'a> Catalog<'a> {
         if let Some(entry) = self.entries.borrow().get(&number) {
             return Ok(Rc::clone(entry));
         }
-        let mut entry = Entry {
-            number,
-            name: self.name(number),
-            depends: Vec::new(),
-            rejects: Vec::new(),
-        };
+        let mut entry = Entry { number, name: self.name(number), depends: Vec::new(), rejects: Vec::new() };
         if let Some(package) = self.index.package(number) {
-            let depends = [RelationField::PreDepends, RelationField::Depends]
-                .map(|field| package.relations(field));
-            for alternatives in depends
-                .into_iter()
-                .collect::<Result<Vec<_>, _>>()?
-                .into_iter()
-                .flat_map(|all| all.0)
-            {
-                entry.depends.push(Group {
-                    targets: self.targets(&alternatives)?,
-                    alternatives,
-                });
+            let depends = [RelationField::PreDepends, RelationField::Depends].map(|field| package.relations(field));
+            for alternatives in depends.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flat_map(|all| all.0) {
+                entry.depends.push(Group { targets: self.targets(&alternatives)?, alternatives });
             }
             for field in [RelationField::Conflicts, RelationField::Breaks] {
                 for relation in flatten(package.relations(field)?) {
-                    entry
-                        .rejects
-                        .extend(self.matching(&relation)?.iter().map(Package::number));
+                    entry.rejects.extend(self.matching(&relation)?.iter().map(Package::number));
                 }
             }
             entry.rejects.retain(|rejected| *rejected != number);
@@ -139,26 +108,13 @@ impl<'a> Catalog<'a> {
         if let Some(package) = self.index.candidate(name.as_str()) {
             return Ok(package.number());
         }
-        let providers = self
-            .providers
-            .get(name.as_str())
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let providers = self.providers.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
         match providers {
-            [] => Err(UnknownName::Missing {
-                name: name.to_string(),
-                similar: self.similar(name.as_str()),
-            }),
+            [] => Err(UnknownName::Missing { name: name.to_string(), similar: self.similar(name.as_str()) }),
             [only] => Ok(only.number),
             several => {
-                let providers = several
-                    .iter()
-                    .map(|provider| self.name(provider.number).to_owned())
-                    .collect();
-                Err(UnknownName::Virtual {
-                    name: name.to_string(),
-                    providers,
-                })
+                let providers = several.iter().map(|provider| self.name(provider.number).to_owned()).collect();
+                Err(UnknownName::Virtual { name: name.to_string(), providers })
             }
         }
     }
@@ -181,19 +137,15 @@ impl<'a> Catalog<'a> {
     fn matching(&self, relation: &Relation) -> Result<Vec<Package<'a>>, PackagesError> {
         let mut found = Vec::new();
         if let Some(package) = self.index.candidate(relation.name.as_str())
-            && relation.constraint.as_ref().map_or(Ok(true), |c| {
-                package.version().map(|version| c.accepts(&version))
-            })?
+            && relation
+                .constraint
+                .as_ref()
+                .map_or(Ok(true), |c| package.version().map(|version| c.accepts(&version)))?
             && serves(&package, relation)
         {
             found.push(package);
         }
-        for provider in self
-            .providers
-            .get(relation.name.as_str())
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-        {
+        for provider in self.providers.get(relation.name.as_str()).map(Vec::as_slice).unwrap_or_default() {
             let accepted = match (&relation.constraint, &provider.version) {
                 (None, _) => true,
                 // Policy 7.5: a provider without a version satisfies no relation with one.
@@ -223,22 +175,13 @@ impl<'a> Catalog<'a> {
 
     fn similar(&self, name: &str) -> Vec<String> {
         let close = |other: &&str| is_one_edit_away(name, other);
-        self.index
-            .candidates()
-            .map(|package| package.name())
-            .filter(close)
-            .take(5)
-            .map(str::to_owned)
-            .collect()
+        self.index.candidates().map(|package| package.name()).filter(close).take(5).map(str::to_owned).collect()
     }
 }
 
 /// How apt orders several packages that satisfy one relation: the one of that name, essential ones, protected ones,
 /// more important ones; and where nothing decides, the one that was mentioned last.
-fn order(
-    package: &Package<'_>,
-    relation: &Relation,
-) -> (bool, bool, bool, crate::packages::Priority, u32) {
+fn order(package: &Package<'_>, relation: &Relation) -> (bool, bool, bool, crate::packages::Priority, u32) {
     (
         package.name() != relation.name.as_str(),
         !package.is_essential(),
@@ -253,34 +196,18 @@ fn serves(package: &Package<'_>, relation: &Relation) -> bool {
     match relation.qualifier.as_deref() {
         None | Some("native") => true,
         Some("any") => package.multi_arch() == MultiArch::Allowed,
-        Some(other) => package
-            .architecture()
-            .is_ok_and(|architecture| architecture.as_str() == other),
+        Some(other) => package.architecture().is_ok_and(|architecture| architecture.as_str() == other),
     }
 }
 
 fn flatten(dependencies: Dependencies) -> Vec<Relation> {
-    dependencies
-        .0
-        .into_iter()
-        .flat_map(|group| group.0)
-        .collect()
+    dependencies.0.into_iter().flat_map(|group| group.0).collect()
 }
 
 fn is_one_edit_away(left: &str, right: &str) -> bool {
-    let (short, long) = if left.len() <= right.len() {
-        (left, right)
-    } else {
-        (right, left)
-    };
+    let (short, long) = if left.len() <= right.len() { (left, right) } else { (right, left) };
     let (short, long) = (short.as_bytes(), long.as_bytes());
     let head = short.iter().zip(long).take_while(|(a, b)| a == b).count();
-    let tail = short
-        .iter()
-        .skip(head)
-        .rev()
-        .zip(long.iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let tail = short.iter().skip(head).rev().zip(long.iter().rev()).take_while(|(a, b)| a == b).count();
     long.len() - short.len() <= 1 && short.len() - head - tail <= 1 && long.len() - head - tail <= 1
 }

@@ -70,21 +70,14 @@ impl Release {
             return Err(ReleaseError::SecondParagraph(second?.line()));
         }
         let date = |field: Field<'_>| {
-            UnixTime::parse_release_date(field.value).map_err(|source| ReleaseError::Date {
-                line: field.line,
-                source,
-            })
+            UnixTime::parse_release_date(field.value).map_err(|source| ReleaseError::Date { line: field.line, source })
         };
         let owned = |name| paragraph.get(name).map(str::to_owned);
         Ok(Self {
             suite: owned("Suite"),
             codename: owned("Codename"),
             date: date(paragraph.require("Date")?)?,
-            valid_until: paragraph
-                .field("Valid-Until")
-                .copied()
-                .map(date)
-                .transpose()?,
+            valid_until: paragraph.field("Valid-Until").copied().map(date).transpose()?,
             acquire_by_hash: paragraph.get("Acquire-By-Hash") == Some("yes"),
             digest: Sha256Digest::of(format!("{}\n", text.trim_end_matches('\n')).as_bytes()),
             files: parse_files(paragraph.require("SHA256")?)?,
@@ -107,20 +100,9 @@ impl Release {
         last_seen: Option<UnixTime>,
     ) -> Result<(), StaleError> {
         let names = [&self.codename, &self.suite];
-        if !names
-            .iter()
-            .any(|name| name.as_deref() == Some(asked.as_str()))
-        {
-            let found = names
-                .into_iter()
-                .flatten()
-                .next()
-                .cloned()
-                .unwrap_or_else(|| "(no suite)".into());
-            return Err(StaleError::WrongSuite {
-                asked: asked.clone(),
-                found,
-            });
+        if !names.iter().any(|name| name.as_deref() == Some(asked.as_str())) {
+            let found = names.into_iter().flatten().next().cloned().unwrap_or_else(|| "(no suite)".into());
+            return Err(StaleError::WrongSuite { asked: asked.clone(), found });
         }
         let date = self.date;
         if date > now.plus(DAY) {
@@ -129,10 +111,7 @@ impl Release {
         match self.valid_until {
             Some(until) if until < now => return Err(StaleError::Expired { until }),
             None if date.plus(policy.max_age_days.saturating_mul(DAY)) < now => {
-                return Err(StaleError::TooOld {
-                    date,
-                    max_age_days: policy.max_age_days,
-                });
+                return Err(StaleError::TooOld { date, max_age_days: policy.max_age_days });
             }
             _ => {}
         }
@@ -151,16 +130,9 @@ fn parse_files(list: Field<'_>) -> Result<BTreeMap<String, IndexFile>, ReleaseEr
         let [digest, size, path] = words[..] else {
             return Err(fail(format!("found {} words", words.len())));
         };
-        let size = size
-            .parse()
-            .map_err(|_| fail(format!("`{size}` is not a size")))?;
-        let sha256 = digest
-            .parse()
-            .map_err(|error: DigestError| fail(error.to_string()))?;
-        if files
-            .insert(path.to_owned(), IndexFile { size, sha256 })
-            .is_some()
-        {
+        let size = size.parse().map_err(|_| fail(format!("`{size}` is not a size")))?;
+        let sha256 = digest.parse().map_err(|error: DigestError| fail(error.to_string()))?;
+        if files.insert(path.to_owned(), IndexFile { size, sha256 }).is_some() {
             return Err(fail(format!("`{path}` is listed twice")));
         }
     }
@@ -195,44 +167,24 @@ mod tests {
     #[test]
     fn reads_what_the_archive_writes() {
         let release = release("");
-        assert_eq!(
-            release.file("main/binary-amd64/Packages.xz").unwrap().size,
-            12
-        );
+        assert_eq!(release.file("main/binary-amd64/Packages.xz").unwrap().size, 12);
         assert_eq!(release.date.to_string(), "2026-09-12T07:55:41Z");
-        assert_eq!(
-            release.digest,
-            Sha256Digest::of(format!("{}\n", text()).as_bytes())
-        );
-        assert!(
-            release.acquire_by_hash
-                && release.valid_until.is_none()
-                && release.file("other").is_none()
-        );
+        assert_eq!(release.digest, Sha256Digest::of(format!("{}\n", text()).as_bytes()));
+        assert!(release.acquire_by_hash && release.valid_until.is_none() && release.file("other").is_none());
     }
 
     #[test]
     fn accepts_a_fresh_release_by_codename_or_suite() {
         let release = release(WEEK);
         let now = release.date.plus(6 * DAY);
-        assert_eq!(
-            release.check_fresh(&trixie(), Freshness::default(), now, Some(release.date)),
-            Ok(())
-        );
-        assert_eq!(
-            release.check_fresh(&"stable".parse().unwrap(), Freshness::default(), now, None),
-            Ok(())
-        );
+        assert_eq!(release.check_fresh(&trixie(), Freshness::default(), now, Some(release.date)), Ok(()));
+        assert_eq!(release.check_fresh(&"stable".parse().unwrap(), Freshness::default(), now, None), Ok(()));
     }
 
     #[test]
     fn refuses_a_release_of_another_suite() {
-        let result = release("").check_fresh(
-            &"bookworm".parse().unwrap(),
-            Freshness::default(),
-            release("").date,
-            None,
-        );
+        let result =
+            release("").check_fresh(&"bookworm".parse().unwrap(), Freshness::default(), release("").date, None);
         assert!(matches!(result, Err(StaleError::WrongSuite { found, .. }) if found == "trixie"));
     }
 
@@ -240,30 +192,15 @@ mod tests {
     fn refuses_a_release_past_its_valid_until() {
         let now = release(WEEK).date.plus(7 * DAY + 1);
         let result = release(WEEK).check_fresh(&trixie(), Freshness::default(), now, None);
-        assert!(
-            matches!(result, Err(StaleError::Expired { .. })),
-            "{result:?}"
-        );
+        assert!(matches!(result, Err(StaleError::Expired { .. })), "{result:?}");
     }
 
     #[test]
     fn refuses_a_release_without_valid_until_after_the_stated_age() {
-        let check = |days| {
-            release("").check_fresh(
-                &trixie(),
-                Freshness::default(),
-                release("").date.plus(days * DAY),
-                None,
-            )
-        };
+        let check =
+            |days| release("").check_fresh(&trixie(), Freshness::default(), release("").date.plus(days * DAY), None);
         assert_eq!(check(240), Ok(()));
-        assert!(matches!(
-            check(241),
-            Err(StaleError::TooOld {
-                max_age_days: 240,
-                ..
-            })
-        ));
+        assert!(matches!(check(241), Err(StaleError::TooOld { max_age_days: 240, .. })));
     }
 
     #[test]
@@ -271,13 +208,7 @@ mod tests {
         let release = release("");
         let seen = release.date.plus(1);
         let result = release.check_fresh(&trixie(), Freshness::default(), release.date, Some(seen));
-        assert_eq!(
-            result,
-            Err(StaleError::Rollback {
-                date: release.date,
-                seen
-            })
-        );
+        assert_eq!(result, Err(StaleError::Rollback { date: release.date, seen }));
     }
 
     #[test]
@@ -294,15 +225,9 @@ mod tests {
             (text().replace("Date:", "Daten:"), "no field `Date`"),
             (text().replace(" 12 main", " main"), "line 6"),
             (text().replace(" 12 main", " -1 main"), "`-1` is not a size"),
-            (
-                text().replace("main/x", "main/binary-amd64/Packages.xz"),
-                "line 7: expected",
-            ),
+            (text().replace("main/x", "main/binary-amd64/Packages.xz"), "line 7: expected"),
             (text().replace(DIGEST, "00"), "line 6"),
-            (
-                format!("{}\n\nA: 1\n", text()),
-                "line 9: a second paragraph",
-            ),
+            (format!("{}\n\nA: 1\n", text()), "line 9: a second paragraph"),
             (String::new(), "no field `Date`"),
         ];
         for (text, message) in cases {

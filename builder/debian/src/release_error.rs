@@ -37,9 +37,7 @@ pub enum ReleaseError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StaleError {
     /// Not the suite that was asked for.
-    #[error(
-        "asked for suite `{asked}`, but the Release is for `{found}`; check the mirror's address"
-    )]
+    #[error("asked for suite `{asked}`, but the Release is for `{found}`; check the mirror's address")]
     WrongSuite {
         /// The suite asked for.
         asked: SuiteName,

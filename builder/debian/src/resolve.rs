@@ -38,21 +38,14 @@ pub fn resolve<'a>(
     wanted: &[PackageName],
     base: Base,
 ) -> Result<Vec<Package<'a>>, ResolveError> {
-    let mut solver = Solver {
-        catalog: Catalog::new(index)?,
-        states: BTreeMap::new(),
-        given_up: BTreeMap::new(),
-    };
+    let mut solver = Solver { catalog: Catalog::new(index)?, states: BTreeMap::new(), given_up: BTreeMap::new() };
     let roots = solver.find_roots(wanted, base)?;
     solver.choose_roots(&roots)?;
     solver.follow_roots(&roots)?;
     solver.repair(&roots)?;
     solver.drop_unneeded(&roots)?;
     solver.check()?;
-    let mut chosen: Vec<_> = solver
-        .chosen()
-        .filter_map(|number| index.package(number))
-        .collect();
+    let mut chosen: Vec<_> = solver.chosen().filter_map(|number| index.package(number)).collect();
     chosen.sort_by_key(Package::name);
     Ok(chosen)
 }
@@ -93,10 +86,7 @@ impl<'a> Solver<'a> {
             Base::Required => package.is_essential() || package.priority() == Priority::Required,
         };
         let candidates = self.catalog.index.candidates();
-        let mut roots: Vec<u32> = candidates
-            .filter(in_base)
-            .map(|package| package.number())
-            .collect();
+        let mut roots: Vec<u32> = candidates.filter(in_base).map(|package| package.number()).collect();
         let mut unknown = Vec::new();
         for name in wanted {
             match self.catalog.find_wanted(name) {
@@ -105,21 +95,13 @@ impl<'a> Solver<'a> {
                 Err(problem) => unknown.push(problem),
             }
         }
-        if unknown.is_empty() {
-            Ok(roots)
-        } else {
-            Err(ResolveError::Unknown(unknown))
-        }
+        if unknown.is_empty() { Ok(roots) } else { Err(ResolveError::Unknown(unknown)) }
     }
 
     fn choose_roots(&mut self, roots: &[u32]) -> Result<(), ResolveError> {
         for root in roots {
             let entry = self.catalog.entry(*root)?;
-            if let Some(other) = self
-                .catalog
-                .conflicting(&entry, roots.iter().copied())?
-                .first()
-            {
+            if let Some(other) = self.catalog.conflicting(&entry, roots.iter().copied())?.first() {
                 let cause = Cause::conflict(entry.name, self.catalog.name(*other));
                 return Err(ResolveError::Unsatisfiable(vec![cause]));
             }
@@ -135,11 +117,7 @@ impl<'a> Solver<'a> {
                 causes.push(cause);
             }
         }
-        if causes.is_empty() {
-            Ok(())
-        } else {
-            Err(ResolveError::Unsatisfiable(causes))
-        }
+        if causes.is_empty() { Ok(()) } else { Err(ResolveError::Unsatisfiable(causes)) }
     }
 
     /// Chooses a package and all that it needs.
@@ -178,10 +156,7 @@ impl<'a> Solver<'a> {
 
     /// Takes back chosen packages that conflict with `entry`, or says which of them stays.
     fn make_room(&mut self, entry: &Entry<'a>, fixed: bool) -> Outcome {
-        let chosen: Vec<_> = self
-            .chosen()
-            .filter(|other| *other != entry.number)
-            .collect();
+        let chosen: Vec<_> = self.chosen().filter(|other| *other != entry.number).collect();
         let rivals = self.catalog.conflicting(entry, chosen.iter().copied())?;
         let mut victims = Vec::new();
         for rival in rivals {
@@ -206,10 +181,7 @@ impl<'a> Solver<'a> {
     /// A dependency that no package left could satisfy.
     fn find_hopeless(&self, entry: &Entry<'a>) -> Option<Cause> {
         let given_up = |target: &u32| self.given_up.get(target);
-        let group = entry
-            .depends
-            .iter()
-            .find(|group| group.targets.iter().all(|t| given_up(t).is_some()))?;
+        let group = entry.depends.iter().find(|group| group.targets.iter().all(|t| given_up(t).is_some()))?;
         let deeper = group.targets.iter().find_map(given_up).cloned();
         Some(Cause::unmet(entry.name, &group.alternatives, deeper))
     }
@@ -219,14 +191,8 @@ impl<'a> Solver<'a> {
         for group in &entry.depends {
             let mut targets = group.targets.clone();
             targets.retain(|target| !self.given_up.contains_key(target));
-            let need = if fixed && targets.len() == 1 {
-                Need::Only
-            } else {
-                Need::Possible
-            };
-            let met = targets
-                .iter()
-                .any(|target| self.states.contains_key(target));
+            let need = if fixed && targets.len() == 1 { Need::Only } else { Need::Possible };
+            let met = targets.iter().any(|target| self.states.contains_key(target));
             if met && need == Need::Possible {
                 continue;
             }
@@ -243,12 +209,7 @@ impl<'a> Solver<'a> {
         Ok(first_failure)
     }
 
-    fn choose_one(
-        &mut self,
-        targets: &[u32],
-        need: Need,
-        failure: &mut Option<Cause>,
-    ) -> Result<bool, PackagesError> {
+    fn choose_one(&mut self, targets: &[u32], need: Need, failure: &mut Option<Cause>) -> Result<bool, PackagesError> {
         for target in targets {
             match self.choose(*target, need)? {
                 Ok(()) => return Ok(true),
@@ -291,12 +252,7 @@ impl<'a> Solver<'a> {
     }
 
     fn find_unmet(&self, entry: &Entry<'a>) -> Option<Cause> {
-        let met = |group: &&Group| {
-            group
-                .targets
-                .iter()
-                .any(|target| self.states.contains_key(target))
-        };
+        let met = |group: &&Group| group.targets.iter().any(|target| self.states.contains_key(target));
         let group = entry.depends.iter().find(|group| !met(group))?;
         Some(Cause::unmet(entry.name, &group.alternatives, None))
     }
@@ -330,17 +286,9 @@ impl<'a> Solver<'a> {
             let entry = self.catalog.entry(number)?;
             causes.extend(self.find_unmet(&entry));
             let rivals = self.catalog.conflicting(&entry, self.chosen())?;
-            causes.extend(
-                rivals
-                    .into_iter()
-                    .map(|rival| Cause::conflict(entry.name, self.catalog.name(rival))),
-            );
+            causes.extend(rivals.into_iter().map(|rival| Cause::conflict(entry.name, self.catalog.name(rival))));
         }
-        if causes.is_empty() {
-            Ok(())
-        } else {
-            Err(ResolveError::Unsatisfiable(causes))
-        }
+        if causes.is_empty() { Ok(()) } else { Err(ResolveError::Unsatisfiable(causes)) }
     }
 
     fn chosen(&self) -> impl Iterator<Item = u32> {

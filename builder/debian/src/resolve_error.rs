@@ -62,65 +62,36 @@ pub enum Cause {
 
 impl Cause {
     pub(crate) fn unmet(package: &str, dependency: &Alternatives, deeper: Option<Self>) -> Self {
-        Self::Unmet {
-            package: package.into(),
-            dependency: dependency.to_string(),
-            deeper: deeper.map(Box::new),
-        }
+        Self::Unmet { package: package.into(), dependency: dependency.to_string(), deeper: deeper.map(Box::new) }
     }
 
     pub(crate) fn conflict(package: &str, with: &str) -> Self {
-        Self::Conflict {
-            package: package.into(),
-            with: with.into(),
-        }
+        Self::Conflict { package: package.into(), with: with.into() }
     }
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unmet {
-                package,
-                dependency,
-                deeper: None,
-            } => {
-                write!(
-                    f,
-                    "`{package}` needs `{dependency}`, which nothing provides"
-                )
+            Self::Unmet { package, dependency, deeper: None } => {
+                write!(f, "`{package}` needs `{dependency}`, which nothing provides")
             }
-            Self::Unmet {
-                package,
-                dependency,
-                deeper: Some(deeper),
-            } => {
+            Self::Unmet { package, dependency, deeper: Some(deeper) } => {
                 write!(f, "`{package}` needs `{dependency}`, but {deeper}")
             }
             Self::Conflict { package, with } => {
-                write!(
-                    f,
-                    "`{package}` conflicts with `{with}`, which is needed too: leave one of them out"
-                )
+                write!(f, "`{package}` conflicts with `{with}`, which is needed too: leave one of them out")
             }
         }
     }
 }
 
 fn join<T: fmt::Display>(items: &[T]) -> String {
-    items
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn quote(names: &[String]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn suggest(similar: &[String]) -> String {

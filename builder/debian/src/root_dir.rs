@@ -19,9 +19,7 @@ const RESOLVE_TRIES: u32 = 64;
 
 /// A change in the tree failed.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot {action} `{path}` beneath `{root}`; look at free space and rights of the root directory"
-)]
+#[error("cannot {action} `{path}` beneath `{root}`; look at free space and rights of the root directory")]
 pub struct TreeError {
     /// What was tried.
     pub action: &'static str,
@@ -73,17 +71,9 @@ impl RootDir {
             root: path.to_owned(),
             source: source.into(),
         };
-        let fd = rustix::fs::open(
-            path,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(fail)?;
-        Ok(Self {
-            fd,
-            path: path.to_owned(),
-            ownership,
-        })
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(fail)?;
+        Ok(Self { fd, path: path.to_owned(), ownership })
     }
 
     /// Where the root is.
@@ -92,18 +82,8 @@ impl RootDir {
     }
 
     /// Wraps an error of the system with action and place.
-    pub fn error(
-        &self,
-        action: &'static str,
-        path: impl std::fmt::Display,
-        source: impl Into<io::Error>,
-    ) -> TreeError {
-        TreeError {
-            action,
-            path: path.to_string(),
-            root: self.path.clone(),
-            source: source.into(),
-        }
+    pub fn error(&self, action: &'static str, path: impl std::fmt::Display, source: impl Into<io::Error>) -> TreeError {
+        TreeError { action, path: path.to_string(), root: self.path.clone(), source: source.into() }
     }
 
     /// Opens a directory, through symlinks that stay beneath the root.
@@ -141,9 +121,7 @@ impl RootDir {
     pub fn read(&self, path: &TreePath) -> Result<Option<Vec<u8>>, TreeError> {
         let mut bytes = Vec::new();
         match self.open_beneath(path.as_str(), OFlags::RDONLY) {
-            Ok(fd) => File::from(fd)
-                .read_to_end(&mut bytes)
-                .map_err(|error| self.error("read", path, error))?,
+            Ok(fd) => File::from(fd).read_to_end(&mut bytes).map_err(|error| self.error("read", path, error))?,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             Err(error) => return Err(self.error("read", path, error)),
         };
@@ -154,30 +132,20 @@ impl RootDir {
     pub fn write(&self, path: &TreePath, mode: u32, bytes: &[u8]) -> Result<(), TreeError> {
         let directory = self.open_parent(path)?;
         let name = path.split().map_or(".", |(_, name)| name);
-        let mut file =
-            create_file(&directory, name).map_err(|error| self.error("create", path, error))?;
-        file.write_all(bytes)
-            .map_err(|error| self.error("write", path, error))?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
-            .map_err(|error| self.error("set the mode of", path, error))
+        let mut file = create_file(&directory, name).map_err(|error| self.error("create", path, error))?;
+        file.write_all(bytes).map_err(|error| self.error("write", path, error))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(|error| self.error("set the mode of", path, error))
     }
 
     /// Makes a directory and all above it with mode 0755; an existing one or a link to one stays as it is.
     pub fn make_directories(&self, path: &str) -> Result<(), TreeError> {
-        for at in path
-            .match_indices('/')
-            .map(|(at, _)| at)
-            .chain([path.len()])
-        {
-            let Some((path, (parent, name))) = path
-                .get(..at)
-                .and_then(|path| Some((path, split_path(path)?)))
-            else {
+        for at in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+            let Some((path, (parent, name))) = path.get(..at).and_then(|path| Some((path, split_path(path)?))) else {
                 continue;
             };
-            let made = self.open_directory(parent).and_then(|directory| {
-                rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755))
-            });
+            let made = self
+                .open_directory(parent)
+                .and_then(|directory| rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755)));
             match made {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(self.error("make the directory", path, error)),
@@ -209,12 +177,9 @@ impl RootDir {
     /// Moves a thing within the tree, over what may be there.
     pub fn rename(&self, from: &TreePath, to: &TreePath) -> Result<(), TreeError> {
         let (source, target) = (self.open_parent(from)?, self.open_parent(to)?);
-        let (from_name, to_name) = (
-            from.split().map_or(".", |(_, name)| name),
-            to.split().map_or(".", |(_, name)| name),
-        );
-        rustix::fs::renameat(&source, from_name, &target, to_name)
-            .map_err(|error| self.error("rename", from, error))
+        let (from_name, to_name) =
+            (from.split().map_or(".", |(_, name)| name), to.split().map_or(".", |(_, name)| name));
+        rustix::fs::renameat(&source, from_name, &target, to_name).map_err(|error| self.error("rename", from, error))
     }
 
     /// Sets owner and mode of an open file or directory, then its time; the mode comes after the owner, which clears setuid.
@@ -227,12 +192,7 @@ impl RootDir {
     }
 
     /// Sets owner and time of a name without following it.
-    pub fn set_link_metadata(
-        &self,
-        directory: &OwnedFd,
-        name: &str,
-        metadata: Metadata,
-    ) -> rustix::io::Result<()> {
+    pub fn set_link_metadata(&self, directory: &OwnedFd, name: &str, metadata: Metadata) -> rustix::io::Result<()> {
         if self.ownership == Ownership::Numeric {
             rustix::fs::chownat(
                 directory,
@@ -242,25 +202,14 @@ impl RootDir {
                 AtFlags::SYMLINK_NOFOLLOW,
             )?;
         }
-        rustix::fs::utimensat(
-            directory,
-            name,
-            &times(metadata.mtime),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
+        rustix::fs::utimensat(directory, name, &times(metadata.mtime), AtFlags::SYMLINK_NOFOLLOW)
     }
 
     fn open_beneath(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let path = if path.is_empty() { "." } else { path };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..RESOLVE_TRIES {
-            match rustix::fs::openat2(
-                &self.fd,
-                path,
-                flags | OFlags::CLOEXEC,
-                Mode::empty(),
-                resolve,
-            ) {
+            match rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) => std::thread::yield_now(),
                 other => return other,
             }
@@ -272,10 +221,8 @@ impl RootDir {
 /// Creates an empty file under a name, in place of a file, link or pipe that may be there; a directory is not replaced.
 pub fn create_file(directory: &OwnedFd, name: &str) -> rustix::io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    replacing(directory, name, || {
-        rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))
-    })
-    .map(File::from)
+    replacing(directory, name, || rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600)))
+        .map(File::from)
 }
 
 /// Runs a creating call; if the name is taken, removes what is there and runs it once more.
@@ -314,12 +261,6 @@ fn group(id: u32) -> rustix::fs::Gid {
 }
 
 fn times(seconds: i64) -> Timestamps {
-    let time = Timespec {
-        tv_sec: seconds,
-        tv_nsec: 0,
-    };
-    Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
+    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
 }

@@ -94,11 +94,7 @@ pub struct UnpackReport {
 }
 
 /// Unpacks all packages and writes the dpkg database.
-pub fn unpack_all(
-    inputs: &[UnpackInput],
-    root: &Path,
-    options: &UnpackOptions,
-) -> Result<Unpacked, UnpackError> {
+pub fn unpack_all(inputs: &[UnpackInput], root: &Path, options: &UnpackOptions) -> Result<Unpacked, UnpackError> {
     let tree = prepare_root(root, options.ownership)?;
     let (inputs, opened) = open_in_order(inputs, options.jobs)?;
     let (extracted, contests) = extract_all(&inputs, &opened, &tree, options, Conffiles::Pending)?;
@@ -113,34 +109,17 @@ pub fn unpack_all(
             paths: done.paths,
         })
         .collect();
-    write_database(
-        &tree,
-        &options.plan.architecture,
-        &packages,
-        &options.placeholders,
-    )?;
+    write_database(&tree, &options.plan.architecture, &packages, &options.placeholders)?;
     if !options.users.is_empty() || !options.groups.is_empty() {
         write_accounts(&tree, &options.users, &options.groups)?;
     }
     tree.write(&fixed_path(POLICY_FILE), 0o755, POLICY.as_bytes())?;
     let steps = plan_scripts(&packages, &options.plan);
-    Ok(Unpacked {
-        packages,
-        steps,
-        report,
-        inputs,
-        contests,
-        root: tree,
-        options: options.clone(),
-    })
+    Ok(Unpacked { packages, steps, report, inputs, contests, root: tree, options: options.clone() })
 }
 
 /// Unpacks all packages and nothing else: no dpkg database, no scripts, configuration files in place.
-pub fn unpack_only(
-    inputs: &[UnpackInput],
-    root: &Path,
-    options: &UnpackOptions,
-) -> Result<UnpackReport, UnpackError> {
+pub fn unpack_only(inputs: &[UnpackInput], root: &Path, options: &UnpackOptions) -> Result<UnpackReport, UnpackError> {
     let tree = prepare_root(root, options.ownership)?;
     let (inputs, opened) = open_in_order(inputs, options.jobs)?;
     let (extracted, contests) = extract_all(&inputs, &opened, &tree, options, Conffiles::InPlace)?;
@@ -157,15 +136,7 @@ pub fn unpack_only(
         .collect();
     let diversions = Diversions::default();
     let decision = settle::decide(&packages, &contests, &diversions)?;
-    extract_again(
-        &inputs,
-        &packages,
-        &tree,
-        options,
-        &decision.again,
-        &diversions,
-        Conffiles::InPlace,
-    )?;
+    extract_again(&inputs, &packages, &tree, options, &decision.again, &diversions, Conffiles::InPlace)?;
     Ok(report)
 }
 
@@ -179,10 +150,7 @@ impl Unpacked {
             match step {
                 Step::Script(script) => run_script(&script)?,
                 Step::SettleFiles => self.settle_files()?,
-                Step::RemovePolicy => self
-                    .root
-                    .remove(&fixed_path(POLICY_FILE))
-                    .map_err(UnpackError::from)?,
+                Step::RemovePolicy => self.root.remove(&fixed_path(POLICY_FILE)).map_err(UnpackError::from)?,
             }
         }
         Ok(())
@@ -226,10 +194,7 @@ fn prepare_root(root: &Path, ownership: Ownership) -> Result<RootDir, UnpackErro
 }
 
 /// Verifies all files, reads their control members and puts both lists in configure order.
-fn open_in_order(
-    inputs: &[UnpackInput],
-    jobs: NonZeroUsize,
-) -> Result<(Vec<UnpackInput>, Vec<Opened>), UnpackError> {
+fn open_in_order(inputs: &[UnpackInput], jobs: NonZeroUsize) -> Result<(Vec<UnpackInput>, Vec<Opened>), UnpackError> {
     let sizes: Vec<u64> = inputs.iter().map(|input| input.size).collect();
     let opened = for_each_largest_first(&sizes, jobs, |at| with_input(inputs, at, read_control))?;
     let mut names = BTreeSet::new();
@@ -237,11 +202,8 @@ fn open_in_order(
         return Err(UnpackError::Twice(twice.name.clone()));
     }
     let facts: Vec<PackageFacts> = opened.iter().map(|(facts, _)| facts.clone()).collect();
-    let mut slots: Vec<Option<(UnpackInput, Opened)>> =
-        inputs.iter().cloned().zip(opened).map(Some).collect();
-    let sorted = configure_order(&facts)
-        .into_iter()
-        .filter_map(|at| slots.get_mut(at)?.take());
+    let mut slots: Vec<Option<(UnpackInput, Opened)>> = inputs.iter().cloned().zip(opened).map(Some).collect();
+    let sorted = configure_order(&facts).into_iter().filter_map(|at| slots.get_mut(at)?.take());
     Ok(sorted.unzip())
 }
 
@@ -273,15 +235,7 @@ fn extract_all(
     let extracted = for_each_largest_first(&sizes, options.jobs, |at| {
         with_input(inputs, at, |input| {
             let control = opened.get(at).map(|(_, control)| control);
-            extract_one(
-                input,
-                control,
-                tree,
-                options,
-                conffiles,
-                Selection::Unclaimed(&claims, at),
-                &diversions,
-            )
+            extract_one(input, control, tree, options, conffiles, Selection::Unclaimed(&claims, at), &diversions)
         })
     })?;
     let outcome = claims.into_outcome();
@@ -301,15 +255,7 @@ fn extract_again(
     for (at, paths) in again {
         let control = packages.get(*at).map(|package| &package.control);
         with_input(inputs, *at, |input| {
-            extract_one(
-                input,
-                control,
-                tree,
-                options,
-                conffiles,
-                Selection::Only(paths),
-                diversions,
-            )
+            extract_one(input, control, tree, options, conffiles, Selection::Only(paths), diversions)
         })?;
     }
     Ok(())
@@ -325,10 +271,9 @@ fn extract_one(
     diversions: &Diversions,
 ) -> Result<Extracted, PackageError> {
     let pending: BTreeSet<TreePath> = match (conffiles, control) {
-        (Conffiles::Pending, Some(control)) => parse_conffiles(control.text("conffiles")?)?
-            .into_iter()
-            .map(|conffile| conffile.path)
-            .collect(),
+        (Conffiles::Pending, Some(control)) => {
+            parse_conffiles(control.text("conffiles")?)?.into_iter().map(|conffile| conffile.path).collect()
+        }
         _ => BTreeSet::new(),
     };
     let mut deb = open_verified(input)?;
@@ -349,9 +294,7 @@ fn with_input<T>(
     at: usize,
     work: impl FnOnce(&UnpackInput) -> Result<T, PackageError>,
 ) -> Result<T, UnpackError> {
-    let input = inputs
-        .get(at)
-        .ok_or_else(|| UnpackError::Twice(String::new()))?;
+    let input = inputs.get(at).ok_or_else(|| UnpackError::Twice(String::new()))?;
     work(input).map_err(|source| UnpackError::Package {
         package: input.name.clone(),
         path: input.path.clone(),

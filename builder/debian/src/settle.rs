@@ -69,24 +69,13 @@ pub fn decide(
 ) -> Result<Decision, SettleError> {
     let mut decision = Decision::default();
     let mut contested: BTreeMap<TreePath, BTreeSet<Rank>> = BTreeMap::new();
-    for Contest {
-        path,
-        holder,
-        challenger,
-    } in contests
-    {
-        contested
-            .entry(path.merged())
-            .or_default()
-            .extend([*holder, *challenger]);
+    for Contest { path, holder, challenger } in contests {
+        contested.entry(path.merged()).or_default().extend([*holder, *challenger]);
     }
     for (path, ranks) in &contested {
         decide_one(packages, path, ranks, diversions, &mut decision)?;
     }
-    for (from, diversion) in diversions
-        .iter()
-        .filter(|(from, _)| !contested.contains_key(&from.merged()))
-    {
+    for (from, diversion) in diversions.iter().filter(|(from, _)| !contested.contains_key(&from.merged())) {
         let ships = |package: &UnpackedPackage| {
             package.facts.name.as_str() != diversion.package && package.paths.contains(from)
         };
@@ -109,16 +98,10 @@ fn decide_one(
         let Some(package) = packages.get(*rank) else {
             continue;
         };
-        let Some(spelled) = package
-            .paths
-            .iter()
-            .find(|candidate| candidate.merged() == *path)
-        else {
+        let Some(spelled) = package.paths.iter().find(|candidate| candidate.merged() == *path) else {
             continue;
         };
-        let target = diversions
-            .target(package.facts.name.as_str(), spelled)
-            .merged();
+        let target = diversions.target(package.facts.name.as_str(), spelled).merged();
         let Some((holder, holder_path)) = winners.get(&target).cloned() else {
             winners.insert(target, (*rank, spelled.clone()));
             continue;
@@ -132,10 +115,7 @@ fn decide_one(
             second: package.facts.name.as_str().to_owned(),
         };
         // If each may replace the other, the later one wins, as with dpkg.
-        let (loser, lost) = match (
-            package.facts.may_replace(&other.facts),
-            other.facts.may_replace(&package.facts),
-        ) {
+        let (loser, lost) = match (package.facts.may_replace(&other.facts), other.facts.may_replace(&package.facts)) {
             (true, _) => {
                 winners.insert(target, (*rank, spelled.clone()));
                 (holder, holder_path)
@@ -152,11 +132,7 @@ fn decide_one(
 }
 
 /// Moves what is diverted and corrects the file lists; `again` of the decision is left to the caller, who has the packages.
-pub fn apply(
-    root: &RootDir,
-    packages: &mut [UnpackedPackage],
-    decision: &Decision,
-) -> Result<(), SettleError> {
+pub fn apply(root: &RootDir, packages: &mut [UnpackedPackage], decision: &Decision) -> Result<(), SettleError> {
     for (from, to) in &decision.moves {
         // dpkg-divert with --rename has done it already.
         if root.stat(from)?.is_some() && root.stat(to)?.is_none() {
@@ -178,9 +154,7 @@ mod tests {
     use crate::deb::ControlMembers;
 
     fn package(name: &str, fields: &str, paths: &[&str]) -> UnpackedPackage {
-        let facts = format!("Package: {name}\nVersion: 1\nArchitecture: all\n{fields}")
-            .parse()
-            .unwrap();
+        let facts = format!("Package: {name}\nVersion: 1\nArchitecture: all\n{fields}").parse().unwrap();
         UnpackedPackage {
             facts,
             control: ControlMembers::default(),
@@ -194,19 +168,12 @@ mod tests {
     }
 
     fn contest(path: &str, holder: Rank, challenger: Rank) -> Contest {
-        Contest {
-            path: path.parse().unwrap(),
-            holder,
-            challenger,
-        }
+        Contest { path: path.parse().unwrap(), holder, challenger }
     }
 
     #[test]
     fn replaces_wins_whoever_was_unpacked_first() {
-        let packages = [
-            package("new", "Replaces: old\n", &["usr/f"]),
-            package("old", "", &["usr/f"]),
-        ];
+        let packages = [package("new", "Replaces: old\n", &["usr/f"]), package("old", "", &["usr/f"])];
         for contests in [[contest("usr/f", 0, 1)], [contest("usr/f", 1, 0)]] {
             let decision = decide(&packages, &contests, &Diversions::default()).unwrap();
             assert_eq!(decision.again, [(0, set(&["usr/f"]))].into());
@@ -216,12 +183,8 @@ mod tests {
 
     #[test]
     fn refuses_two_owners_without_replaces() {
-        let packages = [
-            package("pa", "", &["bin/f"]),
-            package("pb", "", &["usr/bin/f"]),
-        ];
-        let error =
-            decide(&packages, &[contest("bin/f", 1, 0)], &Diversions::default()).unwrap_err();
+        let packages = [package("pa", "", &["bin/f"]), package("pb", "", &["usr/bin/f"])];
+        let error = decide(&packages, &[contest("bin/f", 1, 0)], &Diversions::default()).unwrap_err();
         assert!(matches!(error, SettleError::Conflict { .. }), "{error}");
     }
 
@@ -239,9 +202,6 @@ mod tests {
         let packages = [package("pa", "", &["f"])];
         let diversions = Diversions::parse("/f\n/f.aside\npb\n/g\n/g.aside\npb\n").unwrap();
         let decision = decide(&packages, &[], &diversions).unwrap();
-        assert_eq!(
-            decision.moves,
-            [("f".parse().unwrap(), "f.aside".parse().unwrap())]
-        );
+        assert_eq!(decision.moves, [("f".parse().unwrap(), "f.aside".parse().unwrap())]);
     }
 }

@@ -53,27 +53,15 @@ pub(crate) const RECOMMENDS: usize = 19;
 pub(crate) const SUGGESTS: usize = 20;
 pub(crate) const ENHANCES: usize = 21;
 /// The order in which apt numbers the names in a paragraph, after the package's own.
-pub(crate) const MENTIONS: [usize; 9] = [
-    PRE_DEPENDS,
-    DEPENDS,
-    CONFLICTS,
-    BREAKS,
-    RECOMMENDS,
-    SUGGESTS,
-    REPLACES,
-    ENHANCES,
-    PROVIDES,
-];
+pub(crate) const MENTIONS: [usize; 9] =
+    [PRE_DEPENDS, DEPENDS, CONFLICTS, BREAKS, RECOMMENDS, SUGGESTS, REPLACES, ENHANCES, PROVIDES];
 
 pub(crate) type Slots<'a> = [Option<Field<'a>>; WANTED.len()];
 
 pub(crate) fn sort_fields<'a>(paragraph: &Paragraph<'a>) -> Slots<'a> {
     let mut slots: Slots<'a> = [None; WANTED.len()];
     for field in paragraph.fields() {
-        if let Some(which) = WANTED
-            .iter()
-            .position(|name| name.eq_ignore_ascii_case(field.name))
-        {
+        if let Some(which) = WANTED.iter().position(|name| name.eq_ignore_ascii_case(field.name)) {
             slots[which] = Some(*field);
         }
     }

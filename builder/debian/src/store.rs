@@ -33,18 +33,13 @@ impl Store {
             let path = directory.join(name);
             fs::create_dir_all(&path).map_err(StoreError::of("make", &path))?;
         }
-        Ok(Self {
-            directory: directory.to_owned(),
-        })
+        Ok(Self { directory: directory.to_owned() })
     }
 
     /// Where a file is or would be.
     pub fn path(&self, digest: &Sha256Digest) -> PathBuf {
         let name = digest.to_string();
-        self.directory
-            .join("sha256")
-            .join(name.get(..2).unwrap_or_default())
-            .join(name)
+        self.directory.join("sha256").join(name.get(..2).unwrap_or_default()).join(name)
     }
 
     /// Where a file is, if it is there with the right size.
@@ -64,12 +59,8 @@ impl Store {
         let path = self.directory.join("partial").join(digest.to_string());
         loop {
             let mut options = OpenOptions::new();
-            let file = options
-                .read(true)
-                .append(true)
-                .create(true)
-                .open(&path)
-                .map_err(StoreError::of("open", &path))?;
+            let file =
+                options.read(true).append(true).create(true).open(&path).map_err(StoreError::of("open", &path))?;
             file.lock().map_err(StoreError::of("lock", &path))?;
             // Another process may have finished and renamed it while this one waited for the lock.
             let here = fs::metadata(&path).ok().map(|metadata| file_id(&metadata));
@@ -80,19 +71,12 @@ impl Store {
     }
 
     /// Moves a finished download to its place; the caller has checked its digest.
-    pub(crate) fn publish(
-        &self,
-        partial: &Partial,
-        digest: &Sha256Digest,
-    ) -> Result<PathBuf, StoreError> {
+    pub(crate) fn publish(&self, partial: &Partial, digest: &Sha256Digest) -> Result<PathBuf, StoreError> {
         let path = self.path(digest);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(StoreError::of("make", parent))?;
         }
-        partial
-            .file
-            .sync_data()
-            .map_err(StoreError::of("write", &partial.path))?;
+        partial.file.sync_data().map_err(StoreError::of("write", &partial.path))?;
         fs::rename(&partial.path, &path).map_err(StoreError::of("make", &path))?;
         Ok(path)
     }
@@ -107,20 +91,14 @@ pub(crate) struct Partial {
 
 impl Partial {
     pub(crate) fn len(&self) -> Result<u64, StoreError> {
-        self.file
-            .metadata()
-            .map(|metadata| metadata.len())
-            .map_err(StoreError::of("look at", &self.path))
+        self.file.metadata().map(|metadata| metadata.len()).map_err(StoreError::of("look at", &self.path))
     }
 
     pub(crate) fn clear(&self) -> Result<(), StoreError> {
         self.file.set_len(0).map_err(self.failed("shorten"))
     }
 
-    pub(crate) fn failed(
-        &self,
-        action: &'static str,
-    ) -> impl FnOnce(io::Error) -> StoreError + use<> {
+    pub(crate) fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> StoreError + use<> {
         StoreError::of(action, &self.path)
     }
 }
@@ -128,11 +106,7 @@ impl Partial {
 impl StoreError {
     pub(crate) fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self {
-            action,
-            path,
-            source,
-        }
+        move |source| Self { action, path, source }
     }
 }
 

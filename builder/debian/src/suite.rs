@@ -46,9 +46,7 @@ pub struct Origin {
 
 /// The text is not the name of a suite or component.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is not the name of a {kind}: lower-case letters, digits, `-` and `.`, beginning with a letter"
-)]
+#[error("`{text}` is not the name of a {kind}: lower-case letters, digits, `-` and `.`, beginning with a letter")]
 pub struct SuiteNameError {
     text: String,
     kind: &'static str,
@@ -62,11 +60,7 @@ impl Suite {
             site,
             components: components.to_vec(),
         };
-        vec![
-            suite("", Site::Archive),
-            suite("-updates", Site::Archive),
-            suite("-security", Site::Security),
-        ]
+        vec![suite("", Site::Archive), suite("-updates", Site::Archive), suite("-security", Site::Security)]
     }
 }
 
@@ -75,10 +69,7 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, SuiteNameError> {
         let (suite, component) = text.split_once('/').unwrap_or((text, ""));
-        Ok(Self {
-            suite: suite.parse()?,
-            component: component.parse()?,
-        })
+        Ok(Self { suite: suite.parse()?, component: component.parse()? })
     }
 }
 
@@ -96,16 +87,11 @@ impl Component {
 }
 
 fn check(text: &str, kind: &'static str) -> Result<Box<str>, SuiteNameError> {
-    let good = text
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+    let good = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
     if good && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.len() <= 64 {
         return Ok(text.into());
     }
-    Err(SuiteNameError {
-        text: text.chars().take(80).collect(),
-        kind,
-    })
+    Err(SuiteNameError { text: text.chars().take(80).collect(), kind })
 }
 
 macro_rules! name_value {
@@ -143,9 +129,7 @@ macro_rules! serde_by_text {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?
-                    .parse()
-                    .map_err(serde::de::Error::custom)
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };
@@ -164,25 +148,16 @@ mod tests {
     #[test]
     fn a_release_has_three_suites_and_only_security_has_its_own_site() {
         let suites = Suite::of_release(&"trixie".parse().unwrap(), &[Component::main()]);
-        let names: Vec<_> = suites
-            .iter()
-            .map(|suite| (suite.name.as_str(), suite.site))
-            .collect();
-        let expected = [
-            ("trixie", Site::Archive),
-            ("trixie-updates", Site::Archive),
-            ("trixie-security", Site::Security),
-        ];
+        let names: Vec<_> = suites.iter().map(|suite| (suite.name.as_str(), suite.site)).collect();
+        let expected =
+            [("trixie", Site::Archive), ("trixie-updates", Site::Archive), ("trixie-security", Site::Security)];
         assert_eq!(names, expected);
     }
 
     #[test]
     fn refuses_names_that_are_paths() {
         for text in ["", "../x", "a/b", ".x", "Trixie", "-x", &"a".repeat(65)] {
-            assert!(
-                text.parse::<SuiteName>().is_err() && text.parse::<Component>().is_err(),
-                "{text}"
-            );
+            assert!(text.parse::<SuiteName>().is_err() && text.parse::<Component>().is_err(), "{text}");
         }
     }
 }

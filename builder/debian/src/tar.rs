@@ -110,13 +110,7 @@ pub struct TarReader<R> {
 impl<R: Read> TarReader<R> {
     /// A reader that stands before the first entry.
     pub fn new(input: R) -> Self {
-        Self {
-            input,
-            left: 0,
-            padding: 0,
-            last: "(start)".into(),
-            entries: 0,
-        }
+        Self { input, left: 0, padding: 0, last: "(start)".into(), entries: 0 }
     }
 
     /// The next entry; `None` after the end mark, when only zeros follow.
@@ -151,17 +145,11 @@ impl<R: Read> TarReader<R> {
 
     /// Wraps a reason with the name of the entry being read.
     pub fn refused(&self, reason: &'static str) -> TarError {
-        TarError::Refused {
-            entry: self.last.clone(),
-            reason,
-        }
+        TarError::Refused { entry: self.last.clone(), reason }
     }
 
     fn io(&self, source: std::io::Error) -> TarError {
-        TarError::Io {
-            after: self.last.clone(),
-            source,
-        }
+        TarError::Io { after: self.last.clone(), source }
     }
 
     fn skip_rest(&mut self) -> Result<(), TarError> {
@@ -177,18 +165,11 @@ impl<R: Read> TarReader<R> {
 
     fn read_header(&mut self) -> Result<Option<RawHeader>, TarError> {
         let mut block = [0_u8; BLOCK_BYTES];
-        self.input
-            .read_exact(&mut block)
-            .map_err(|error| self.io(error))?;
+        self.input.read_exact(&mut block).map_err(|error| self.io(error))?;
         if block.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        RawHeader::parse(&block)
-            .map(Some)
-            .map_err(|source| TarError::Header {
-                after: self.last.clone(),
-                source,
-            })
+        RawHeader::parse(&block).map(Some).map_err(|source| TarError::Header { after: self.last.clone(), source })
     }
 
     /// After the first zero block: the second, then zeros to the end of the stream.
@@ -196,10 +177,7 @@ impl<R: Read> TarReader<R> {
         let mut buffer = [0_u8; 8192];
         let mut total = 0_usize;
         loop {
-            let count = self
-                .input
-                .read(&mut buffer)
-                .map_err(|error| self.io(error))?;
+            let count = self.input.read(&mut buffer).map_err(|error| self.io(error))?;
             if count == 0 {
                 break;
             }
@@ -208,11 +186,7 @@ impl<R: Read> TarReader<R> {
                 return Err(self.refused("something follows the end mark"));
             }
         }
-        if total < BLOCK_BYTES {
-            Err(self.refused("the end mark is cut short"))
-        } else {
-            Ok(None)
-        }
+        if total < BLOCK_BYTES { Err(self.refused("the end mark is cut short")) } else { Ok(None) }
     }
 
     fn read_extension(&mut self, size: u64) -> Result<Vec<u8>, TarError> {
@@ -223,19 +197,11 @@ impl<R: Read> TarReader<R> {
         let mut body = Vec::new();
         EntryContent { reader: self }
             .read_to_end(&mut body)
-            .map_err(|source| TarError::Io {
-                after: self.last.clone(),
-                source,
-            })?;
+            .map_err(|source| TarError::Io { after: self.last.clone(), source })?;
         Ok(body)
     }
 
-    fn apply_extension(
-        &self,
-        flag: u8,
-        body: &[u8],
-        extensions: &mut Extensions,
-    ) -> Result<(), TarError> {
+    fn apply_extension(&self, flag: u8, body: &[u8], extensions: &mut Extensions) -> Result<(), TarError> {
         match flag {
             b'L' => self.set_once(&mut extensions.path, long_name(body)),
             b'K' => self.set_once(&mut extensions.link, long_name(body)),
@@ -245,8 +211,7 @@ impl<R: Read> TarReader<R> {
 
     /// A second value for the same name is refused: readers differ in which of them counts.
     fn set_once(&self, slot: &mut Option<String>, value: Option<String>) -> Result<(), TarError> {
-        let value =
-            value.ok_or_else(|| self.refused("a name is not UTF-8 or holds a zero byte"))?;
+        let value = value.ok_or_else(|| self.refused("a name is not UTF-8 or holds a zero byte"))?;
         match slot.replace(value) {
             None => Ok(()),
             Some(_) => Err(self.refused("a name is given twice")),
@@ -256,8 +221,7 @@ impl<R: Read> TarReader<R> {
     /// PAX records: `LENGTH KEY=VALUE\n`, the length counts the whole record (POSIX pax, extended header).
     fn apply_pax(&self, mut body: &[u8], extensions: &mut Extensions) -> Result<(), TarError> {
         while !body.is_empty() {
-            let (key, value, rest) =
-                split_pax_record(body).ok_or_else(|| self.refused("a malformed PAX record"))?;
+            let (key, value, rest) = split_pax_record(body).ok_or_else(|| self.refused("a malformed PAX record"))?;
             body = rest;
             match key {
                 "path" => self.set_once(&mut extensions.path, long_name(value))?,
@@ -265,14 +229,11 @@ impl<R: Read> TarReader<R> {
                 // Times finer than a second and names of owners are not used: Debian counts in numbers and seconds.
                 "mtime" | "atime" | "ctime" | "uname" | "gname" | "comment" => {}
                 "size" => {
-                    return Err(
-                        self.refused("a PAX size, which could hide entries from one reader")
-                    );
+                    return Err(self.refused("a PAX size, which could hide entries from one reader"));
                 }
                 _ => {
-                    let name = key
-                        .strip_prefix("SCHILY.xattr.")
-                        .ok_or_else(|| self.refused("an unknown PAX record"))?;
+                    let name =
+                        key.strip_prefix("SCHILY.xattr.").ok_or_else(|| self.refused("an unknown PAX record"))?;
                     extensions.xattrs.insert(name.to_owned(), value.to_vec());
                 }
             }
@@ -280,11 +241,7 @@ impl<R: Read> TarReader<R> {
         Ok(())
     }
 
-    fn make_entry(
-        &mut self,
-        header: &RawHeader,
-        extensions: Extensions,
-    ) -> Result<Entry, TarError> {
+    fn make_entry(&mut self, header: &RawHeader, extensions: Extensions) -> Result<Entry, TarError> {
         let path: TreePath = extensions.path.as_deref().unwrap_or(&header.name).parse()?;
         self.last = path.to_string();
         let link = extensions.link.as_deref().unwrap_or(&header.link);
@@ -311,9 +268,7 @@ impl<R: Read> TarReader<R> {
     fn entry_kind(&self, header: &RawHeader, link: &str) -> Result<Kind, TarError> {
         let (major, minor) = header.device;
         match header.type_flag {
-            b'0' | 0 if header.name.ends_with('/') => {
-                Err(self.refused("a regular file whose name ends in `/`"))
-            }
+            b'0' | 0 if header.name.ends_with('/') => Err(self.refused("a regular file whose name ends in `/`")),
             b'0' | 0 => Ok(Kind::File),
             b'1' => Ok(Kind::HardLink(link.parse()?)),
             b'2' if link.is_empty() || link.len() > 4095 || link.chars().any(char::is_control) => {
@@ -370,13 +325,7 @@ fn split_pax_record(body: &[u8]) -> Option<(&str, &[u8], &[u8])> {
         return None;
     }
     let length: usize = digits.parse().ok()?;
-    let record = body
-        .get(space.checked_add(1)?..length)?
-        .strip_suffix(b"\n")?;
+    let record = body.get(space.checked_add(1)?..length)?.strip_suffix(b"\n")?;
     let equals = record.iter().position(|byte| *byte == b'=')?;
-    Some((
-        std::str::from_utf8(record.get(..equals)?).ok()?,
-        record.get(equals.checked_add(1)?..)?,
-        body.get(length..)?,
-    ))
+    Some((std::str::from_utf8(record.get(..equals)?).ok()?, record.get(equals.checked_add(1)?..)?, body.get(length..)?))
 }

@@ -55,26 +55,17 @@ impl RawHeader {
             _ => return Err(HeaderError::Magic),
         };
         let small = |at, size, name| {
-            number(field(block, at, size))
-                .and_then(|value| u32::try_from(value).ok())
-                .ok_or(HeaderError::Field(name))
+            number(field(block, at, size)).and_then(|value| u32::try_from(value).ok()).ok_or(HeaderError::Field(name))
         };
         let mode = small(100, 8, "mode")?;
         if mode & !0o177_777 != 0 {
             return Err(HeaderError::Field("mode"));
         }
-        let prefix = if posix {
-            text(field(block, 345, 155)).ok_or(HeaderError::Field("prefix"))?
-        } else {
-            String::new()
-        };
+        let prefix =
+            if posix { text(field(block, 345, 155)).ok_or(HeaderError::Field("prefix"))? } else { String::new() };
         let name = text(field(block, 0, 100)).ok_or(HeaderError::Field("name"))?;
         Ok(Self {
-            name: if prefix.is_empty() {
-                name
-            } else {
-                format!("{prefix}/{name}")
-            },
+            name: if prefix.is_empty() { name } else { format!("{prefix}/{name}") },
             link: text(field(block, 157, 100)).ok_or(HeaderError::Field("linkname"))?,
             type_flag: block.get(156).copied().unwrap_or_default(),
             mode: mode & 0o7777,
@@ -98,24 +89,15 @@ fn field(block: &[u8; BLOCK_BYTES], at: usize, size: usize) -> &[u8] {
 /// Sum of all bytes with the checksum field counted as spaces.
 fn checksum(block: &[u8; BLOCK_BYTES]) -> u64 {
     let byte_at = |(at, byte): (usize, &u8)| {
-        if (148..156).contains(&at) {
-            u64::from(b' ')
-        } else {
-            u64::from(*byte)
-        }
+        if (148..156).contains(&at) { u64::from(b' ') } else { u64::from(*byte) }
     };
     block.iter().enumerate().map(byte_at).sum()
 }
 
 /// Text up to the first zero byte.
 fn text(bytes: &[u8]) -> Option<String> {
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(bytes.len());
-    std::str::from_utf8(bytes.get(..end)?)
-        .ok()
-        .map(str::to_owned)
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    std::str::from_utf8(bytes.get(..end)?).ok().map(str::to_owned)
 }
 
 /// Octal text padded by spaces or zero bytes, or base-256 when the first bit is set; an empty field is zero.
@@ -124,9 +106,7 @@ fn number(bytes: &[u8]) -> Option<u64> {
     if first & 0x80 != 0 {
         // 0xff marks a negative number, which no field here may hold.
         let start = u64::from(first & 0x7f);
-        return rest.iter().try_fold(start, |value, byte| {
-            value.checked_mul(256)?.checked_add(u64::from(*byte))
-        });
+        return rest.iter().try_fold(start, |value, byte| value.checked_mul(256)?.checked_add(u64::from(*byte)));
     }
     let text = std::str::from_utf8(bytes).ok()?;
     let digits = text.trim_end_matches(['\0', ' ']).trim_start_matches(' ');

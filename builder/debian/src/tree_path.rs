@@ -47,9 +47,7 @@ impl TreePath {
 
     /// All directories above this path, the root left out, nearest last.
     pub fn ancestors(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .match_indices('/')
-            .filter_map(|(at, _)| self.0.get(..at))
+        self.0.match_indices('/').filter_map(|(at, _)| self.0.get(..at))
     }
 
     /// The same path with text added to its last component, as dpkg does with `.dpkg-new`.
@@ -89,15 +87,7 @@ impl FromStr for TreePath {
     /// Takes the forms found in packages (`./usr/bin`, `usr/bin`, `./`, `usr/bin/`).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = |reason| {
-            Err(TreePathError {
-                path: text
-                    .chars()
-                    .take(200)
-                    .collect::<String>()
-                    .escape_debug()
-                    .to_string(),
-                reason,
-            })
+            Err(TreePathError { path: text.chars().take(200).collect::<String>().escape_debug().to_string(), reason })
         };
         if text.is_empty() {
             return refuse("it is empty");
@@ -112,11 +102,7 @@ impl FromStr for TreePath {
             return refuse("it holds a control character");
         }
         let text = text.strip_suffix('/').unwrap_or(text);
-        let plain = if text == "." {
-            ""
-        } else {
-            text.strip_prefix("./").unwrap_or(text)
-        };
+        let plain = if text == "." { "" } else { text.strip_prefix("./").unwrap_or(text) };
         for name in plain.split('/').filter(|_| !plain.is_empty()) {
             match name {
                 "" | "." => return refuse("it holds an empty component"),
@@ -138,13 +124,9 @@ mod tests {
 
     #[test]
     fn normalises_the_forms_found_in_packages() {
-        for (text, wanted) in [
-            ("./", ""),
-            (".", ""),
-            ("./usr/", "usr"),
-            ("usr/bin/sh", "usr/bin/sh"),
-            ("./a..b/c", "a..b/c"),
-        ] {
+        for (text, wanted) in
+            [("./", ""), (".", ""), ("./usr/", "usr"), ("usr/bin/sh", "usr/bin/sh"), ("./a..b/c", "a..b/c")]
+        {
             assert_eq!(text.parse::<TreePath>().unwrap().as_str(), wanted);
         }
     }
@@ -175,13 +157,7 @@ mod tests {
 
     #[test]
     fn knows_both_spellings_of_a_merged_directory() {
-        let merged = |text: &str| {
-            text.parse::<TreePath>()
-                .unwrap()
-                .merged()
-                .as_str()
-                .to_owned()
-        };
+        let merged = |text: &str| text.parse::<TreePath>().unwrap().merged().as_str().to_owned();
         assert_eq!(merged("bin/sh"), "usr/bin/sh");
         assert_eq!(merged("lib64/ld.so"), "usr/lib64/ld.so");
         assert_eq!(merged("bin"), "bin");

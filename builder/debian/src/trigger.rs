@@ -17,11 +17,7 @@ pub(crate) fn parse_interest(line: &str) -> Result<Option<(&str, &'static str)>,
     // deb-triggers(5): printable ASCII without spaces; a name that is not a path becomes a file name, also beside dpkg's own files.
     let printable = trigger.bytes().all(|byte| byte.is_ascii_graphic());
     let reserved = matches!(trigger, "File" | "Unincorp" | "Lock" | "." | "..");
-    if !printable
-        || trigger.is_empty()
-        || reserved
-        || (!trigger.starts_with('/') && trigger.contains('/'))
-    {
+    if !printable || trigger.is_empty() || reserved || (!trigger.starts_with('/') && trigger.contains('/')) {
         return Err(());
     }
     Ok(Some((trigger, suffix)))
@@ -33,15 +29,9 @@ mod tests {
 
     #[test]
     fn refuses_trigger_lines_that_would_leave_their_directory() {
-        for line in [
-            "interest",
-            "interest ../x",
-            "interest a b",
-            "interest File",
-            "interest ..",
-            "other x",
-            "interest \u{e9}",
-        ] {
+        for line in
+            ["interest", "interest ../x", "interest a b", "interest File", "interest ..", "other x", "interest \u{e9}"]
+        {
             assert!(parse_interest(line).is_err(), "`{line}` was accepted");
         }
     }

@@ -22,9 +22,7 @@ pub const DEFAULT_RULES: [&str; 8] = [
 
 /// A rule is not a valid pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a trim rule: write an absolute path with `*`, `?` or `**`, with `!` before it for what stays"
-)]
+#[error("`{0}` is not a trim rule: write an absolute path with `*`, `?` or `**`, with `!` before it for what stays")]
 pub struct TrimRuleError(String);
 
 /// A list of rules; the last one that matches a path decides.
@@ -40,35 +38,18 @@ struct Rule {
 impl TrimRules {
     /// Rules from patterns; a pattern with `!` before it says what stays.
     pub fn parse<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, TrimRuleError> {
-        patterns
-            .into_iter()
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        patterns.into_iter().map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 
     /// The rules of [`DEFAULT_RULES`].
     pub fn defaults() -> Self {
-        Self(
-            DEFAULT_RULES
-                .iter()
-                .filter_map(|rule| rule.parse().ok())
-                .collect(),
-        )
+        Self(DEFAULT_RULES.iter().filter_map(|rule| rule.parse().ok()).collect())
     }
 
     /// True if the path is left out.
     pub fn excludes(&self, path: &TreePath) -> bool {
-        let components: Vec<&str> = path
-            .as_str()
-            .split('/')
-            .filter(|name| !name.is_empty())
-            .collect();
-        self.0
-            .iter()
-            .rev()
-            .find(|rule| matches_path(&rule.components, &components))
-            .is_some_and(|rule| !rule.keep)
+        let components: Vec<&str> = path.as_str().split('/').filter(|name| !name.is_empty()).collect();
+        self.0.iter().rev().find(|rule| matches_path(&rule.components, &components)).is_some_and(|rule| !rule.keep)
     }
 }
 
@@ -76,18 +57,11 @@ impl FromStr for Rule {
     type Err = TrimRuleError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (keep, pattern) = text
-            .strip_prefix('!')
-            .map_or((false, text), |rest| (true, rest));
-        let components: Vec<String> = pattern
-            .strip_prefix('/')
-            .unwrap_or_default()
-            .split('/')
-            .map(str::to_owned)
-            .collect();
-        let bad = |name: &String| {
-            name.is_empty() || name == "." || name == ".." || (name.contains("**") && name != "**")
-        };
+        let (keep, pattern) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
+        let components: Vec<String> =
+            pattern.strip_prefix('/').unwrap_or_default().split('/').map(str::to_owned).collect();
+        let bad =
+            |name: &String| name.is_empty() || name == "." || name == ".." || (name.contains("**") && name != "**");
         if components.iter().any(bad) {
             return Err(TrimRuleError(text.to_owned()));
         }
@@ -103,9 +77,9 @@ fn matches_path(pattern: &[String], path: &[&str]) -> bool {
         Some((first, rest)) if first == "**" => {
             (0..=path.len()).any(|at| path.get(at..).is_some_and(|tail| matches_path(rest, tail)))
         }
-        Some((first, rest)) => path.split_first().is_some_and(|(name, tail)| {
-            matches_name(first.as_bytes(), name.as_bytes()) && matches_path(rest, tail)
-        }),
+        Some((first, rest)) => path
+            .split_first()
+            .is_some_and(|(name, tail)| matches_name(first.as_bytes(), name.as_bytes()) && matches_path(rest, tail)),
     }
 }
 
@@ -131,9 +105,7 @@ fn matches_name(pattern: &[u8], name: &[u8]) -> bool {
             },
         }
     }
-    pattern
-        .get(at..)
-        .is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+    pattern.get(at..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
 #[cfg(test)]
@@ -182,16 +154,7 @@ mod tests {
 
     #[test]
     fn refuses_rules_that_cannot_match() {
-        for rule in [
-            "",
-            "usr/share",
-            "/",
-            "//a",
-            "/a/../b",
-            "/a/",
-            "/a/b**",
-            "!a",
-        ] {
+        for rule in ["", "usr/share", "/", "//a", "/a/../b", "/a/", "/a/b**", "!a"] {
             assert!(TrimRules::parse([rule]).is_err(), "`{rule}` was accepted");
         }
     }

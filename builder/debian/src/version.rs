@@ -32,10 +32,7 @@ impl FromStr for DebVersion {
     type Err = VersionError;
 
     fn from_str(text: &str) -> Result<Self, VersionError> {
-        check(text).map_err(|reason| VersionError {
-            text: text.chars().take(80).collect(),
-            reason,
-        })?;
+        check(text).map_err(|reason| VersionError { text: text.chars().take(80).collect(), reason })?;
         Ok(Self(text.into()))
     }
 }
@@ -74,38 +71,25 @@ impl Serialize for DebVersion {
 
 impl<'de> Deserialize<'de> for DebVersion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
 /// Checks the spelling without making a value: the index holds versions as parts of one long text.
 pub(crate) fn check(text: &str) -> Result<(), &'static str> {
-    let (epoch, rest) = text
-        .split_once(':')
-        .map_or((None, text), |(epoch, rest)| (Some(epoch), rest));
+    let (epoch, rest) = text.split_once(':').map_or((None, text), |(epoch, rest)| (Some(epoch), rest));
     if let Some(epoch) = epoch
-        && (epoch.is_empty()
-            || !epoch.bytes().all(|b| b.is_ascii_digit())
-            || epoch.parse::<u32>().is_err())
+        && (epoch.is_empty() || !epoch.bytes().all(|b| b.is_ascii_digit()) || epoch.parse::<u32>().is_err())
     {
         return Err("the epoch is not a number");
     }
-    let (upstream, revision) = rest
-        .rsplit_once('-')
-        .map_or((rest, None), |(up, rev)| (up, Some(rev)));
+    let (upstream, revision) = rest.rsplit_once('-').map_or((rest, None), |(up, rev)| (up, Some(rev)));
     if upstream.is_empty() {
         return Err("the upstream version is empty");
     }
     let plain = |b: u8| b.is_ascii_alphanumeric() || b".+~".contains(&b);
-    if !upstream
-        .bytes()
-        .all(|b| plain(b) || b == b'-' || (b == b':' && epoch.is_some()))
-    {
-        return Err(
-            "the upstream version holds a character other than letters, digits and `.+-~:`",
-        );
+    if !upstream.bytes().all(|b| plain(b) || b == b'-' || (b == b':' && epoch.is_some())) {
+        return Err("the upstream version holds a character other than letters, digits and `.+-~:`");
     }
     match revision {
         Some("") => Err("the revision after `-` is empty"),
@@ -136,27 +120,15 @@ impl<'a> Parts<'a> {
         let (epoch, rest) = text.split_once(':').unwrap_or(("0", text));
         // A missing revision is the same as `0`: an empty part and `0` compare equal below.
         let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
-        Self {
-            epoch: epoch.parse().unwrap_or(0),
-            upstream: upstream.as_bytes(),
-            revision: revision.as_bytes(),
-        }
+        Self { epoch: epoch.parse().unwrap_or(0), upstream: upstream.as_bytes(), revision: revision.as_bytes() }
     }
 }
 
 /// Compares by turns the longest prefix of non-digits and the longest prefix of digits.
 fn compare_part(mut left: &[u8], mut right: &[u8]) -> Ordering {
     while !(left.is_empty() && right.is_empty()) {
-        let text = compare_text(
-            take(&mut left, |b| !b.is_ascii_digit()),
-            take(&mut right, |b| !b.is_ascii_digit()),
-        );
-        let number = || {
-            compare_number(
-                take(&mut left, u8::is_ascii_digit),
-                take(&mut right, u8::is_ascii_digit),
-            )
-        };
+        let text = compare_text(take(&mut left, |b| !b.is_ascii_digit()), take(&mut right, |b| !b.is_ascii_digit()));
+        let number = || compare_number(take(&mut left, u8::is_ascii_digit), take(&mut right, u8::is_ascii_digit));
         match text.then_with(number) {
             Ordering::Equal => {}
             unequal => return unequal,
@@ -174,11 +146,7 @@ fn take<'a>(bytes: &mut &'a [u8], wanted: impl Fn(&u8) -> bool) -> &'a [u8] {
 
 fn compare_text(left: &[u8], right: &[u8]) -> Ordering {
     let longest = left.len().max(right.len());
-    let weights = |text: &[u8]| {
-        (0..longest)
-            .map(|at| weight(text.get(at).copied()))
-            .collect::<Vec<_>>()
-    };
+    let weights = |text: &[u8]| (0..longest).map(|at| weight(text.get(at).copied())).collect::<Vec<_>>();
     weights(left).cmp(&weights(right))
 }
 
@@ -199,10 +167,7 @@ fn compare_number(left: &[u8], right: &[u8]) -> Ordering {
 }
 
 fn strip_zeros(digits: &[u8]) -> &[u8] {
-    let start = digits
-        .iter()
-        .position(|b| *b != b'0')
-        .unwrap_or(digits.len());
+    let start = digits.iter().position(|b| *b != b'0').unwrap_or(digits.len());
     digits.split_at(start).1
 }
 
@@ -246,44 +211,19 @@ mod tests {
             ("1.2.3", "1.2.3-0.1"),
         ];
         for (low, high) in rising {
-            assert_eq!(
-                version(low).cmp(&version(high)),
-                Ordering::Less,
-                "{low} < {high}"
-            );
-            assert_eq!(
-                version(high).cmp(&version(low)),
-                Ordering::Greater,
-                "{high} > {low}"
-            );
+            assert_eq!(version(low).cmp(&version(high)), Ordering::Less, "{low} < {high}");
+            assert_eq!(version(high).cmp(&version(low)), Ordering::Greater, "{high} > {low}");
         }
-        for (left, right) in [
-            ("1.0", "0:1.0"),
-            ("1.0", "1.0-0"),
-            ("1.01", "1.1"),
-            ("1.0", "1.00"),
-            ("1.", "1.0"),
-        ] {
+        for (left, right) in [("1.0", "0:1.0"), ("1.0", "1.0-0"), ("1.01", "1.1"), ("1.0", "1.00"), ("1.", "1.0")] {
             assert_eq!(version(left), version(right), "{left} = {right}");
         }
     }
 
     #[test]
     fn refuses_malformed_versions() {
-        for text in [
-            "",
-            ":1",
-            "a:1",
-            "1:",
-            "-1",
-            "1.0-",
-            "1 0",
-            "1.0_2",
-            "1.0-1:2",
-            "99999999999:1",
-            "1/2",
-            "1.0\u{e9}",
-        ] {
+        for text in
+            ["", ":1", "a:1", "1:", "-1", "1.0-", "1 0", "1.0_2", "1.0-1:2", "99999999999:1", "1/2", "1.0\u{e9}"]
+        {
             assert!(text.parse::<DebVersion>().is_err(), "{text}");
         }
         assert_eq!(version("1:2:3-4-5").as_str(), "1:2:3-4-5");

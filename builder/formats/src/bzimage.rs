@@ -9,9 +9,7 @@ use crate::little_endian::{array_at, u16_at};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BzImageError {
     /// No boot header.
-    #[error(
-        "kernel: mark at 0x202 is `{got}`, expected `HdrS`: this is not an x86 kernel image (`vmlinuz`)"
-    )]
+    #[error("kernel: mark at 0x202 is `{got}`, expected `HdrS`: this is not an x86 kernel image (`vmlinuz`)")]
     Mark {
         /// What is there.
         got: String,
@@ -28,21 +26,13 @@ pub enum BzImageError {
 pub fn kernel_release(image: &[u8]) -> Result<String, BzImageError> {
     let mark: [u8; 4] = array_at(image, 0x202).unwrap_or_default();
     if &mark != b"HdrS" {
-        return Err(BzImageError::Mark {
-            got: mark.escape_ascii().to_string(),
-        });
+        return Err(BzImageError::Mark { got: mark.escape_ascii().to_string() });
     }
     let offset = usize::from(u16_at(image, 0x20e).unwrap_or_default()) + 0x200;
     let text = image.get(offset..).unwrap_or_default();
     // The release ends at the first blank; the builder's address and the date follow.
-    let length = text
-        .iter()
-        .take(256)
-        .position(|byte| matches!(byte, b' ' | 0))
-        .unwrap_or_default();
-    let release = text
-        .get(..length)
-        .filter(|release| release.iter().all(u8::is_ascii_graphic) && !release.is_empty());
+    let length = text.iter().take(256).position(|byte| matches!(byte, b' ' | 0)).unwrap_or_default();
+    let release = text.get(..length).filter(|release| release.iter().all(u8::is_ascii_graphic) && !release.is_empty());
     match release {
         Some(release) if offset > 0x200 => Ok(String::from_utf8_lossy(release).into_owned()),
         _ => Err(BzImageError::Version { offset }),
@@ -66,22 +56,13 @@ mod tests {
     #[test]
     fn takes_the_release_up_to_the_first_blank() {
         let image = image(b"6.12.107+deb13-cloud-amd64 (debian-kernel) #1 SMP\0");
-        assert_eq!(
-            kernel_release(&image).unwrap(),
-            "6.12.107+deb13-cloud-amd64"
-        );
+        assert_eq!(kernel_release(&image).unwrap(), "6.12.107+deb13-cloud-amd64");
     }
 
     #[test]
     fn refuses_other_files_and_missing_versions() {
-        assert!(matches!(
-            kernel_release(b"MZ").unwrap_err(),
-            BzImageError::Mark { .. }
-        ));
-        assert_eq!(
-            kernel_release(&image(b"")).unwrap_err(),
-            BzImageError::Version { offset: 0x500 }
-        );
+        assert!(matches!(kernel_release(b"MZ").unwrap_err(), BzImageError::Mark { .. }));
+        assert_eq!(kernel_release(&image(b"")).unwrap_err(), BzImageError::Version { offset: 0x500 });
         assert!(kernel_release(&image(b"6.1\n2 x")).is_err());
         assert!(kernel_release(&image(b"6.12 x")[..0x502]).is_err());
     }

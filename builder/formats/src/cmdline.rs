@@ -47,9 +47,7 @@ pub enum CommandLineError {
         text: String,
     },
     /// A name that is empty or has a blank or an equals sign.
-    #[error(
-        "`{name}` is not an argument name: expected at least one character, no blank and no `=`"
-    )]
+    #[error("`{name}` is not an argument name: expected at least one character, no blank and no `=`")]
     Name {
         /// The name.
         name: String,
@@ -69,23 +67,15 @@ impl Argument {
     pub fn flag(name: &str) -> Result<Self, CommandLineError> {
         check_part(name)?;
         if name.is_empty() || name.contains([' ', '=']) {
-            return Err(CommandLineError::Name {
-                name: name.to_owned(),
-            });
+            return Err(CommandLineError::Name { name: name.to_owned() });
         }
-        Ok(Self {
-            name: name.to_owned(),
-            value: None,
-        })
+        Ok(Self { name: name.to_owned(), value: None })
     }
 
     /// Makes an argument with a value, which may be empty or hold blanks.
     pub fn with_value(name: &str, value: &str) -> Result<Self, CommandLineError> {
         check_part(value)?;
-        Ok(Self {
-            value: Some(value.to_owned()),
-            ..Self::flag(name)?
-        })
+        Ok(Self { value: Some(value.to_owned()), ..Self::flag(name)? })
     }
 
     /// Returns the part before `=`.
@@ -131,11 +121,7 @@ impl CommandLine {
 
     /// Returns the value of the last argument of this name that has one.
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.arguments
-            .iter()
-            .rev()
-            .filter(|argument| argument.name == name)
-            .find_map(Argument::value)
+        self.arguments.iter().rev().filter(|argument| argument.name == name).find_map(Argument::value)
     }
 }
 
@@ -145,10 +131,7 @@ impl FromStr for CommandLine {
     fn from_str(text: &str) -> Result<Self, CommandLineError> {
         check_characters(text)?;
         let words = split_words(text)?;
-        let arguments = words
-            .into_iter()
-            .map(Argument::parse)
-            .collect::<Result<_, _>>()?;
+        let arguments = words.into_iter().map(Argument::parse).collect::<Result<_, _>>()?;
         Self::new(arguments)
     }
 }
@@ -181,41 +164,29 @@ fn split_words(text: &str) -> Result<Vec<&str>, CommandLineError> {
     });
     let words = words.filter(|word| !word.is_empty()).collect();
     if quoted {
-        return Err(CommandLineError::OpenQuote {
-            text: text.to_owned(),
-        });
+        return Err(CommandLineError::OpenQuote { text: text.to_owned() });
     }
     Ok(words)
 }
 
 /// Takes off a pair of quotes around the whole text.
 fn strip_quotes(text: &str) -> &str {
-    text.strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .unwrap_or(text)
+    text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
 }
 
 /// Refuses what cannot be inside a name or value.
 fn check_part(text: &str) -> Result<(), CommandLineError> {
     check_characters(text)?;
     if text.contains('"') {
-        return Err(CommandLineError::InnerQuote {
-            text: text.to_owned(),
-        });
+        return Err(CommandLineError::InnerQuote { text: text.to_owned() });
     }
     Ok(())
 }
 
 /// Refuses everything but printable ASCII.
 fn check_characters(text: &str) -> Result<(), CommandLineError> {
-    match text
-        .chars()
-        .find(|character| !matches!(character, ' '..='~'))
-    {
-        Some(character) => Err(CommandLineError::Character {
-            text: text.to_owned(),
-            character,
-        }),
+    match text.chars().find(|character| !matches!(character, ' '..='~')) {
+        Some(character) => Err(CommandLineError::Character { text: text.to_owned(), character }),
         None => Ok(()),
     }
 }
@@ -228,16 +199,11 @@ mod tests {
 
     #[test]
     fn keeps_order_and_lets_the_last_value_win() {
-        let line: CommandLine = "console=tty0 ro  panic=10 console=ttyS0,115200"
-            .parse()
-            .unwrap();
+        let line: CommandLine = "console=tty0 ro  panic=10 console=ttyS0,115200".parse().unwrap();
         assert_eq!(line.value("console"), Some("ttyS0,115200"));
         assert!(line.contains("ro"));
         assert_eq!(line.value("ro"), None);
-        assert_eq!(
-            line.to_string(),
-            "console=tty0 ro panic=10 console=ttyS0,115200"
-        );
+        assert_eq!(line.to_string(), "console=tty0 ro panic=10 console=ttyS0,115200");
     }
 
     #[test]

@@ -38,9 +38,7 @@ pub enum ElfError {
     #[error("file is not an ELF file: ask `is_elf` first")]
     Mark,
     /// Another class or byte order.
-    #[error(
-        "ELF file: {field} is {got}, expected {expected}: only 64-bit little-endian files can be in an image"
-    )]
+    #[error("ELF file: {field} is {got}, expected {expected}: only 64-bit little-endian files can be in an image")]
     Field {
         /// Name of the field.
         field: &'static str,
@@ -50,25 +48,19 @@ pub enum ElfError {
         got: u64,
     },
     /// Something lies outside the file.
-    #[error(
-        "ELF file ends inside its {part}: the file is cut or damaged, take it from its package again"
-    )]
+    #[error("ELF file ends inside its {part}: the file is cut or damaged, take it from its package again")]
     Truncated {
         /// What should be there.
         part: &'static str,
     },
     /// A name is not text.
-    #[error(
-        "ELF file: {part} is not UTF-8 text: the file is damaged, take it from its package again"
-    )]
+    #[error("ELF file: {part} is not UTF-8 text: the file is damaged, take it from its package again")]
     Text {
         /// Which name.
         part: &'static str,
     },
     /// A dlopen note that is not the JSON it should be.
-    #[error(
-        "ELF file: dlopen note is malformed ({problem}): report it to the package's maintainer"
-    )]
+    #[error("ELF file: dlopen note is malformed ({problem}): report it to the package's maintainer")]
     Note {
         /// What the JSON parser says.
         problem: String,
@@ -100,23 +92,16 @@ impl Elf {
     /// Reads a whole file.
     pub fn parse(bytes: &[u8]) -> Result<Self, ElfError> {
         let segments = parse_segments(bytes)?;
-        let mut elf = Self {
-            machine: u16_at(bytes, 18).unwrap_or_default(),
-            ..Self::default()
-        };
+        let mut elf = Self { machine: u16_at(bytes, 18).unwrap_or_default(), ..Self::default() };
         for segment in &segments {
             let content = || slice_at(bytes, segment.offset, segment.file_size);
             match segment.kind {
                 INTERPRETER => {
-                    let path = content().ok_or(ElfError::Truncated {
-                        part: "interpreter",
-                    })?;
+                    let path = content().ok_or(ElfError::Truncated { part: "interpreter" })?;
                     elf.interpreter = Some(dynamic::text_at(path, 0, "interpreter")?);
                 }
                 DYNAMIC => {
-                    let table = content().ok_or(ElfError::Truncated {
-                        part: "dynamic table",
-                    })?;
+                    let table = content().ok_or(ElfError::Truncated { part: "dynamic table" })?;
                     dynamic::read(bytes, &segments, table, &mut elf)?;
                 }
                 NOTE => {
@@ -146,13 +131,8 @@ fn parse_segments(bytes: &[u8]) -> Result<Vec<Segment>, ElfError> {
     }
     let offset = u64_at(header, 32).unwrap_or_default();
     let length = u64::from(count) * u64::from(SEGMENT_SIZE);
-    let table = slice_at(bytes, offset, length).ok_or(ElfError::Truncated {
-        part: "program headers",
-    })?;
-    Ok(table
-        .chunks_exact(SEGMENT_SIZE.into())
-        .map(parse_segment)
-        .collect())
+    let table = slice_at(bytes, offset, length).ok_or(ElfError::Truncated { part: "program headers" })?;
+    Ok(table.chunks_exact(SEGMENT_SIZE.into()).map(parse_segment).collect())
 }
 
 /// Reads one row; the row has its full length.
@@ -169,15 +149,7 @@ fn parse_segment(row: &[u8]) -> Segment {
 
 /// Checks one field.
 fn expect(field: &'static str, expected: u64, got: u64) -> Result<(), ElfError> {
-    if expected == got {
-        Ok(())
-    } else {
-        Err(ElfError::Field {
-            field,
-            expected,
-            got,
-        })
-    }
+    if expected == got { Ok(()) } else { Err(ElfError::Field { field, expected, got }) }
 }
 
 #[cfg(test)]

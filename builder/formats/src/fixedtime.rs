@@ -15,9 +15,7 @@ pub struct SourceDateEpoch(u32);
 
 /// Says why a text is not a [`SourceDateEpoch`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is not a time: expected whole seconds since 1970, from 0 to 4294967295 (as `date +%s` prints)"
-)]
+#[error("`{text}` is not a time: expected whole seconds since 1970, from 0 to 4294967295 (as `date +%s` prints)")]
 pub struct TimeError {
     text: String,
 }
@@ -40,9 +38,7 @@ impl FromStr for SourceDateEpoch {
     fn from_str(text: &str) -> Result<Self, TimeError> {
         let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
         let seconds = text.parse().ok().filter(|_| digits_only);
-        seconds.map(Self).ok_or_else(|| TimeError {
-            text: text.to_owned(),
-        })
+        seconds.map(Self).ok_or_else(|| TimeError { text: text.to_owned() })
     }
 }
 

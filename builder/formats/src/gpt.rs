@@ -78,9 +78,7 @@ pub struct Partition {
 impl Partition {
     /// Returns the number of sectors.
     pub const fn sectors(&self) -> u64 {
-        self.last_lba
-            .saturating_sub(self.first_lba)
-            .saturating_add(1)
+        self.last_lba.saturating_sub(self.first_lba).saturating_add(1)
     }
 }
 
@@ -127,9 +125,7 @@ pub enum GptError {
         usable_last: u64,
     },
     /// Two partitions share sectors.
-    #[error(
-        "partitions `{first}` and `{second}` overlap at sector {lba}: move or shrink one of them"
-    )]
+    #[error("partitions `{first}` and `{second}` overlap at sector {lba}: move or shrink one of them")]
     Overlap {
         /// Label of the one that starts first.
         first: PartName,
@@ -163,9 +159,7 @@ pub enum GptError {
         size_bytes: u64,
     },
     /// The disk is smaller than the partitions.
-    #[error(
-        "partitions need {needed} bytes, the disk has {available}: use a larger disk or smaller partitions"
-    )]
+    #[error("partitions need {needed} bytes, the disk has {available}: use a larger disk or smaller partitions")]
     DoesNotFit {
         /// Bytes needed.
         needed: u64,
@@ -193,22 +187,12 @@ impl Table {
         // Both copies, the protective record and one sector to use.
         let least = 2 * sector_size.entry_sectors() + 4;
         if disk_sectors < least {
-            return Err(GptError::DiskTooSmall {
-                sectors: disk_sectors,
-                least,
-            });
+            return Err(GptError::DiskTooSmall { sectors: disk_sectors, least });
         }
         if partitions.len() > ENTRY_COUNT as usize {
-            return Err(GptError::TooManyPartitions {
-                count: partitions.len(),
-            });
+            return Err(GptError::TooManyPartitions { count: partitions.len() });
         }
-        let table = Self {
-            sector_size,
-            disk_sectors,
-            disk_guid,
-            partitions,
-        };
+        let table = Self { sector_size, disk_sectors, disk_guid, partitions };
         table.check_ranges()?;
         table.check_overlaps()?;
         table.check_guids()?;
@@ -242,18 +226,13 @@ impl Table {
 
     /// Returns the partition with this label.
     pub fn find(&self, name: &str) -> Option<&Partition> {
-        self.partitions
-            .iter()
-            .find(|partition| partition.name.as_str() == name)
+        self.partitions.iter().find(|partition| partition.name.as_str() == name)
     }
 
     /// Returns where a partition starts and how long it is, in bytes.
     pub const fn extent(&self, partition: &Partition) -> (u64, u64) {
         let sector = self.sector_size.bytes();
-        (
-            partition.first_lba.saturating_mul(sector),
-            partition.sectors().saturating_mul(sector),
-        )
+        (partition.first_lba.saturating_mul(sector), partition.sectors().saturating_mul(sector))
     }
 
     /// Returns the first sector that a partition may use.
@@ -268,12 +247,7 @@ impl Table {
 
     /// Returns the same table for a disk of another size, as for an image written to a larger disk.
     pub fn with_disk_sectors(&self, disk_sectors: u64) -> Result<Self, GptError> {
-        Self::new(
-            self.sector_size,
-            disk_sectors,
-            self.disk_guid,
-            self.partitions.clone(),
-        )
+        Self::new(self.sector_size, disk_sectors, self.disk_guid, self.partitions.clone())
     }
 
     fn check_ranges(&self) -> Result<(), GptError> {
@@ -285,12 +259,7 @@ impl Table {
         });
         match bad {
             None => Ok(()),
-            Some(Partition {
-                name,
-                first_lba,
-                last_lba,
-                ..
-            }) => Err(GptError::OutOfRange {
+            Some(Partition { name, first_lba, last_lba, .. }) => Err(GptError::OutOfRange {
                 name: name.clone(),
                 first_lba: *first_lba,
                 last_lba: *last_lba,
@@ -307,32 +276,21 @@ impl Table {
         let mut clashes = neighbours.filter(|(first, second)| second.first_lba <= first.last_lba);
         match clashes.next() {
             None => Ok(()),
-            Some((first, second)) => Err(GptError::Overlap {
-                first: first.name.clone(),
-                second: second.name.clone(),
-                lba: second.first_lba,
-            }),
+            Some((first, second)) => {
+                Err(GptError::Overlap { first: first.name.clone(), second: second.name.clone(), lba: second.first_lba })
+            }
         }
     }
 
     fn check_guids(&self) -> Result<(), GptError> {
         for (index, partition) in self.partitions.iter().enumerate() {
             if partition.type_guid == Guid::ZERO || partition.part_guid == Guid::ZERO {
-                return Err(GptError::ZeroGuid {
-                    name: partition.name.clone(),
-                });
+                return Err(GptError::ZeroGuid { name: partition.name.clone() });
             }
             let earlier = &self.partitions[..index];
-            if let Some(twin) = earlier
-                .iter()
-                .find(|other| other.part_guid == partition.part_guid)
-            {
+            if let Some(twin) = earlier.iter().find(|other| other.part_guid == partition.part_guid) {
                 let (first, second) = (twin.name.clone(), partition.name.clone());
-                return Err(GptError::DuplicateGuid {
-                    first,
-                    second,
-                    guid: partition.part_guid,
-                });
+                return Err(GptError::DuplicateGuid { first, second, guid: partition.part_guid });
             }
         }
         Ok(())

@@ -82,10 +82,7 @@ impl Guid {
 
 /// Reverses the bytes of the first three groups; its own inverse.
 const fn swap_groups(b: [u8; 16]) -> [u8; 16] {
-    [
-        b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6], b[8], b[9], b[10], b[11], b[12], b[13],
-        b[14], b[15],
-    ]
+    [b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]
 }
 
 impl FromStr for Guid {
@@ -98,9 +95,7 @@ impl FromStr for Guid {
         if well_shaped && hex::decode_to_slice(groups.concat(), &mut bytes).is_ok() {
             return Ok(Self(bytes));
         }
-        Err(GuidError {
-            text: text.to_owned(),
-        })
+        Err(GuidError { text: text.to_owned() })
     }
 }
 
@@ -145,42 +140,24 @@ mod tests {
 
     #[test]
     fn stores_first_three_groups_reversed_in_a_partition_table() {
-        let expected = [
-            0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e,
-            0xc9, 0x3b,
-        ];
+        let expected = [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
         assert_eq!(Guid::ESP.to_gpt_bytes(), expected);
         assert_eq!(Guid::from_gpt_bytes(expected), Guid::ESP);
     }
 
     #[test]
     fn prints_constants_as_the_specification_writes_them() {
-        assert_eq!(
-            Guid::ROOT_X86_64.to_string(),
-            "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
-        );
-        assert_eq!(
-            Guid::VAR.to_string(),
-            "4d21b016-b534-45c2-a9fb-5c16e091fd2d"
-        );
+        assert_eq!(Guid::ROOT_X86_64.to_string(), "4f68bce3-e8cd-4db1-96e7-fbcaf984b709");
+        assert_eq!(Guid::VAR.to_string(), "4d21b016-b534-45c2-a9fb-5c16e091fd2d");
     }
 
     #[test]
     fn refuses_wrong_shapes_and_names_the_text() {
-        for text in [
-            "",
-            "4f68bce3",
-            "4f68bce3e8cd4db196e7fbcaf984b709",
-            "4f68bce3-e8cd-4db1-96e7-fbcaf984b70g",
-            "é-----",
-        ] {
+        for text in
+            ["", "4f68bce3", "4f68bce3e8cd4db196e7fbcaf984b709", "4f68bce3-e8cd-4db1-96e7-fbcaf984b70g", "é-----"]
+        {
             let error = text.parse::<Guid>().unwrap_err();
-            assert!(
-                error
-                    .to_string()
-                    .starts_with(&format!("`{text}` is not a GUID")),
-                "{error}"
-            );
+            assert!(error.to_string().starts_with(&format!("`{text}` is not a GUID")), "{error}");
         }
     }
 

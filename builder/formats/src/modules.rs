@@ -50,9 +50,7 @@ struct SoftDependencies {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModulesError {
     /// A line of another shape.
-    #[error(
-        "{file} line {line}: `{text}` is not as depmod writes it: run depmod again for this kernel"
-    )]
+    #[error("{file} line {line}: `{text}` is not as depmod writes it: run depmod again for this kernel")]
     Line {
         /// Name of the file.
         file: &'static str,
@@ -73,9 +71,7 @@ pub enum ModulesError {
 
 /// Words an error message about who needs a module.
 fn needed_by(module: Option<&ModuleName>) -> String {
-    module
-        .map(|name| format!(", but `{name}` needs it"))
-        .unwrap_or_default()
+    module.map(|name| format!(", but `{name}` needs it")).unwrap_or_default()
 }
 
 impl ModuleIndex {
@@ -113,11 +109,7 @@ impl ModuleIndex {
     /// Paths are as in `modules.dep`, from the kernel's module directory. Built-in modules need no file. Soft dependencies are taken
     /// if the kernel has them and passed over if not, as modprobe does.
     pub fn resolve(&self, names: &[ModuleName]) -> Result<Vec<&str>, ModulesError> {
-        let mut walk = Walk {
-            index: self,
-            seen: BTreeSet::new(),
-            order: Vec::new(),
-        };
+        let mut walk = Walk { index: self, seen: BTreeSet::new(), order: Vec::new() };
         for name in names {
             walk.visit(name, None)?;
         }
@@ -166,11 +158,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Lists what a name stands for: a module, something built in, or the modules of an alias.
-    fn visit(
-        &mut self,
-        name: &ModuleName,
-        wanted_by: Option<&ModuleName>,
-    ) -> Result<(), ModulesError> {
+    fn visit(&mut self, name: &ModuleName, wanted_by: Option<&ModuleName>) -> Result<(), ModulesError> {
         let index = self.index;
         if let Some((name, module)) = index.modules.get_key_value(name) {
             return self.visit_module(name, module);
@@ -181,18 +169,11 @@ impl<'a> Walk<'a> {
         if let Some(modules) = index.aliases.get(name) {
             return self.visit_present(modules);
         }
-        Err(ModulesError::Unknown {
-            name: name.clone(),
-            wanted_by: wanted_by.cloned(),
-        })
+        Err(ModulesError::Unknown { name: name.clone(), wanted_by: wanted_by.cloned() })
     }
 
     /// Lists a module behind all it needs; marks it first, so that a circle ends.
-    fn visit_module(
-        &mut self,
-        name: &'a ModuleName,
-        module: &'a Module,
-    ) -> Result<(), ModulesError> {
+    fn visit_module(&mut self, name: &'a ModuleName, module: &'a Module) -> Result<(), ModulesError> {
         if !self.seen.insert(name) {
             return Ok(());
         }
@@ -209,22 +190,14 @@ impl<'a> Walk<'a> {
     /// Visits those names that the kernel has.
     fn visit_present(&mut self, names: &[ModuleName]) -> Result<(), ModulesError> {
         let index = self.index;
-        let known = |name: &&ModuleName| {
-            index.modules.contains_key(*name) || index.aliases.contains_key(*name)
-        };
-        names
-            .iter()
-            .filter(known)
-            .try_for_each(|name| self.visit(name, None))
+        let known = |name: &&ModuleName| index.modules.contains_key(*name) || index.aliases.contains_key(*name);
+        names.iter().filter(known).try_for_each(|name| self.visit(name, None))
     }
 }
 
 /// Returns the lines that say something, with their numbers.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let numbered = text
-        .lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line.trim()));
+    let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
     numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
@@ -234,26 +207,12 @@ fn parse_dependency(text: &str) -> Option<(ModuleName, Module)> {
     if path.starts_with('/') || path.split('/').any(|part| part == "..") {
         return None;
     }
-    let needs = needs
-        .split_whitespace()
-        .map(ModuleName::from_path)
-        .collect::<Result<_, _>>()
-        .ok()?;
-    Some((
-        ModuleName::from_path(path).ok()?,
-        Module {
-            path: path.to_owned(),
-            needs,
-        },
-    ))
+    let needs = needs.split_whitespace().map(ModuleName::from_path).collect::<Result<_, _>>().ok()?;
+    Some((ModuleName::from_path(path).ok()?, Module { path: path.to_owned(), needs }))
 }
 
 fn bad_line(file: &'static str, line: usize, text: &str) -> ModulesError {
-    ModulesError::Line {
-        file,
-        line,
-        text: text.to_owned(),
-    }
+    ModulesError::Line { file, line, text: text.to_owned() }
 }
 
 #[cfg(test)]

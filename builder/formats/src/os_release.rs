@@ -44,9 +44,7 @@ pub enum OsReleaseError {
         key: String,
     },
     /// A key that cannot be written.
-    #[error(
-        "`{key}` is not an os-release key: use upper-case letters, digits and `_`, not starting with a digit"
-    )]
+    #[error("`{key}` is not an os-release key: use upper-case letters, digits and `_`, not starting with a digit")]
     Key {
         /// The key.
         key: String,
@@ -64,24 +62,16 @@ pub enum OsReleaseError {
 impl OsRelease {
     /// Returns the value of a key.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
+        self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// Sets a key, in its place if it is there, else at the end.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), OsReleaseError> {
         if !is_key(key) {
-            return Err(OsReleaseError::Key {
-                key: key.to_owned(),
-            });
+            return Err(OsReleaseError::Key { key: key.to_owned() });
         }
         if value.chars().any(char::is_control) {
-            return Err(OsReleaseError::Value {
-                key: key.to_owned(),
-                value: value.to_owned(),
-            });
+            return Err(OsReleaseError::Value { key: key.to_owned(), value: value.to_owned() });
         }
         match self.fields.iter_mut().find(|(name, _)| name == key) {
             Some((_, old)) => value.clone_into(old),
@@ -97,31 +87,17 @@ impl OsRelease {
 
     /// Returns all fields in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.fields.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// Adds one line of a file.
     fn add_line(&mut self, line: usize, text: &str) -> Result<(), OsReleaseError> {
-        let shape = || OsReleaseError::Line {
-            line,
-            text: text.to_owned(),
-        };
-        let (key, written) = text
-            .split_once('=')
-            .filter(|(key, _)| is_key(key))
-            .ok_or_else(shape)?;
+        let shape = || OsReleaseError::Line { line, text: text.to_owned() };
+        let (key, written) = text.split_once('=').filter(|(key, _)| is_key(key)).ok_or_else(shape)?;
         if self.get(key).is_some() {
-            return Err(OsReleaseError::Duplicate {
-                line,
-                key: key.to_owned(),
-            });
+            return Err(OsReleaseError::Duplicate { line, key: key.to_owned() });
         }
-        let value = unquote(written).ok_or_else(|| OsReleaseError::Quoting {
-            line,
-            value: written.to_owned(),
-        })?;
+        let value = unquote(written).ok_or_else(|| OsReleaseError::Quoting { line, value: written.to_owned() })?;
         self.set(key, &value)
     }
 }
@@ -143,8 +119,7 @@ impl FromStr for OsRelease {
 
 impl fmt::Display for OsRelease {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.iter()
-            .try_for_each(|(key, value)| writeln!(formatter, "{key}={}", quote(value)))
+        self.iter().try_for_each(|(key, value)| writeln!(formatter, "{key}={}", quote(value)))
     }
 }
 
@@ -179,18 +154,12 @@ fn quote(value: &str) -> String {
 /// Reads a written value; `None` if a shell would see anything but one plain string.
 fn unquote(written: &str) -> Option<String> {
     if let Some(inner) = written.strip_prefix('\'') {
-        return inner
-            .strip_suffix('\'')
-            .filter(|text| !text.contains('\''))
-            .map(str::to_owned);
+        return inner.strip_suffix('\'').filter(|text| !text.contains('\'')).map(str::to_owned);
     }
     if let Some(inner) = written.strip_prefix('"') {
         return unescape(inner);
     }
-    written
-        .chars()
-        .all(|character| is_bare(character) || !character.is_ascii())
-        .then(|| written.to_owned())
+    written.chars().all(|character| is_bare(character) || !character.is_ascii()).then(|| written.to_owned())
 }
 
 /// Reads what follows an opening double quote, up to the closing one at the end.
@@ -222,10 +191,7 @@ mod tests {
     #[test]
     fn reads_debian_and_writes_it_in_order() {
         let mut release: OsRelease = DEBIAN.parse().unwrap();
-        assert_eq!(
-            release.get("PRETTY_NAME"),
-            Some("Debian GNU/Linux 13 (trixie)")
-        );
+        assert_eq!(release.get("PRETTY_NAME"), Some("Debian GNU/Linux 13 (trixie)"));
         release.set("IMAGE_VERSION", "1.2~rc1").unwrap();
         release.set("ID", "casemate").unwrap();
         release.remove("HOME_URL");
@@ -244,19 +210,10 @@ mod tests {
             ("NAME='a'b", 1),
         ] {
             let message = text.parse::<OsRelease>().unwrap_err().to_string();
-            assert!(
-                message.starts_with(&format!("os-release line {line}:")),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("os-release line {line}:")), "{message}");
         }
         let twice = "ID=a\nID=b".parse::<OsRelease>().unwrap_err();
-        assert_eq!(
-            twice,
-            OsReleaseError::Duplicate {
-                line: 2,
-                key: "ID".to_owned()
-            }
-        );
+        assert_eq!(twice, OsReleaseError::Duplicate { line: 2, key: "ID".to_owned() });
     }
 
     #[test]

@@ -103,11 +103,7 @@ impl<'a> Pe<'a> {
         let section_table_offset = optional_offset + usize::from(word(coff_offset + 16)?);
         let sections = parse_sections(bytes, section_table_offset, word(coff_offset + 2)?)?;
         let directories = long(optional_offset + 108)?;
-        let signature_size = if directories > 4 {
-            long(optional_offset + 148)?
-        } else {
-            0
-        };
+        let signature_size = if directories > 4 { long(optional_offset + 148)? } else { 0 };
         Ok(Self {
             bytes,
             machine: word(coff_offset)?,
@@ -139,22 +135,11 @@ impl<'a> Pe<'a> {
 
 /// Returns the place of the COFF header, behind the `PE` mark.
 fn find_coff_header(bytes: &[u8]) -> Result<usize, PeError> {
-    let mark =
-        |offset| array_at::<2>(bytes, offset).map(|mark| format!("`{}`", mark.escape_ascii()));
-    expect(
-        "first mark",
-        &"`MZ`".to_owned(),
-        &mark(0).unwrap_or_default(),
-    )?;
+    let mark = |offset| array_at::<2>(bytes, offset).map(|mark| format!("`{}`", mark.escape_ascii()));
+    expect("first mark", &"`MZ`".to_owned(), &mark(0).unwrap_or_default())?;
     let offset = u32_at(bytes, 0x3c).and_then(|offset| usize::try_from(offset).ok());
-    let offset = offset.ok_or(PeError::Truncated {
-        part: "first header",
-    })?;
-    expect(
-        "second mark",
-        &"`PE`".to_owned(),
-        &mark(offset).unwrap_or_default(),
-    )?;
+    let offset = offset.ok_or(PeError::Truncated { part: "first header" })?;
+    expect("second mark", &"`PE`".to_owned(), &mark(offset).unwrap_or_default())?;
     // A mark was read at `offset`, so it is far below the limit.
     Ok(offset + 4)
 }
@@ -163,12 +148,7 @@ fn find_coff_header(bytes: &[u8]) -> Result<usize, PeError> {
 fn parse_sections(bytes: &[u8], table: usize, count: u16) -> Result<Vec<Section>, PeError> {
     let rows = (0..usize::from(count)).map(|index| {
         let row = array_at(bytes, table + index * SECTION_HEADER_SIZE);
-        parse_section(
-            bytes.len(),
-            &row.ok_or(PeError::Truncated {
-                part: "section table",
-            })?,
-        )
+        parse_section(bytes.len(), &row.ok_or(PeError::Truncated { part: "section table" })?)
     });
     rows.collect()
 }
@@ -187,12 +167,7 @@ fn parse_section(length: usize, row: &[u8; SECTION_HEADER_SIZE]) -> Result<Secti
     let offset = u64::from(section.raw_offset);
     let end = offset + u64::from(section.raw_size);
     if section.raw_size > 0 && end > length as u64 {
-        return Err(PeError::SectionOutside {
-            name: section.name,
-            offset,
-            end,
-            length,
-        });
+        return Err(PeError::SectionOutside { name: section.name, offset, end, length });
     }
     Ok(section)
 }
@@ -203,27 +178,15 @@ fn alignment(field: &'static str, got: u32) -> Result<u32, PeError> {
     if got.is_power_of_two() && got <= 0x1_0000 {
         return Ok(got);
     }
-    Err(PeError::Field {
-        field,
-        expected: "a power of two up to 65536".to_owned(),
-        got: got.to_string(),
-    })
+    Err(PeError::Field { field, expected: "a power of two up to 65536".to_owned(), got: got.to_string() })
 }
 
 /// Checks one value.
-fn expect<T: PartialEq + ToString>(
-    field: &'static str,
-    expected: &T,
-    got: &T,
-) -> Result<(), PeError> {
+fn expect<T: PartialEq + ToString>(field: &'static str, expected: &T, got: &T) -> Result<(), PeError> {
     if expected == got {
         return Ok(());
     }
-    Err(PeError::Field {
-        field,
-        expected: expected.to_string(),
-        got: got.to_string(),
-    })
+    Err(PeError::Field { field, expected: expected.to_string(), got: got.to_string() })
 }
 
 #[cfg(test)]

@@ -13,9 +13,7 @@ pub enum SbatError {
     #[error("SBAT data is not text: the section is damaged")]
     Text,
     /// No header line.
-    #[error(
-        "SBAT text starts with `{line}`, expected a line `sbat,1,…`: copy the first line from SBAT.md"
-    )]
+    #[error("SBAT text starts with `{line}`, expected a line `sbat,1,…`: copy the first line from SBAT.md")]
     Header {
         /// The first line.
         line: String,
@@ -51,21 +49,11 @@ fn component_lines(part: &[u8]) -> Result<Vec<&str>, SbatError> {
     let mut lines = text.trim_end_matches('\0').lines();
     let first = lines.next().unwrap_or_default();
     if !first.starts_with("sbat,") {
-        return Err(SbatError::Header {
-            line: first.to_owned(),
-        });
+        return Err(SbatError::Header { line: first.to_owned() });
     }
     let lines = lines.filter(|line| !line.is_empty());
     lines
-        .map(|line| {
-            if is_component(line) {
-                Ok(line)
-            } else {
-                Err(SbatError::Line {
-                    line: line.to_owned(),
-                })
-            }
-        })
+        .map(|line| if is_component(line) { Ok(line) } else { Err(SbatError::Line { line: line.to_owned() }) })
         .collect()
 }
 
@@ -88,26 +76,13 @@ mod tests {
         let stub = b"sbat,1,SBAT Version,sbat,1,x\nsystemd-stub,1,s,s,257,y\n\0\0";
         let own = b"sbat,1,a,b,c,d\ncasemate,1,c,c,1,z\nsystemd-stub,1,s,s,257,y\n";
         let merged = String::from_utf8(merge(&[stub, own]).unwrap()).unwrap();
-        assert_eq!(
-            merged,
-            format!("{HEADER}\nsystemd-stub,1,s,s,257,y\ncasemate,1,c,c,1,z\n\0")
-        );
+        assert_eq!(merged, format!("{HEADER}\nsystemd-stub,1,s,s,257,y\ncasemate,1,c,c,1,z\n\0"));
     }
 
     #[test]
     fn refuses_text_without_header_or_generation() {
-        assert_eq!(
-            merge(&[b"casemate,1,c"]).unwrap_err(),
-            SbatError::Header {
-                line: "casemate,1,c".to_owned()
-            }
-        );
-        assert_eq!(
-            merge(&[b"sbat,1\ncasemate,0,c"]).unwrap_err(),
-            SbatError::Line {
-                line: "casemate,0,c".to_owned()
-            }
-        );
+        assert_eq!(merge(&[b"casemate,1,c"]).unwrap_err(), SbatError::Header { line: "casemate,1,c".to_owned() });
+        assert_eq!(merge(&[b"sbat,1\ncasemate,0,c"]).unwrap_err(), SbatError::Line { line: "casemate,0,c".to_owned() });
         assert_eq!(merge(&[b"\xff"]).unwrap_err(), SbatError::Text);
     }
 

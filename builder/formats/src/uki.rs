@@ -74,9 +74,7 @@ pub enum UkiError {
         name: &'static str,
     },
     /// A part without content.
-    #[error(
-        "section `{name}` would be empty: the firmware would not load the image, bring its content"
-    )]
+    #[error("section `{name}` would be empty: the firmware would not load the image, bring its content")]
     Empty {
         /// The section.
         name: &'static str,
@@ -110,10 +108,7 @@ pub enum UkiError {
 impl<'a> Uki<'a> {
     /// Reads a unified kernel image, signed or not. Signatures are not checked.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, UkiError> {
-        let pe = Pe::parse(bytes).map_err(|source| UkiError::Executable {
-            part: "image",
-            source,
-        })?;
+        let pe = Pe::parse(bytes).map_err(|source| UkiError::Executable { part: "image", source })?;
         if pe.subsystem != SUBSYSTEM_EFI_APPLICATION || pe.content(".linux").is_none() {
             return Err(UkiError::Missing { name: ".linux" });
         }
@@ -123,12 +118,7 @@ impl<'a> Uki<'a> {
             Some(_) => Some(text(&pe, ".uname")?.to_owned()),
             None => None,
         };
-        Ok(Self {
-            pe,
-            command_line,
-            os_release,
-            kernel_release,
-        })
+        Ok(Self { pe, command_line, os_release, kernel_release })
     }
 }
 

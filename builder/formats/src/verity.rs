@@ -70,9 +70,7 @@ pub enum VerityError {
         got: String,
     },
     /// Data size and superblock disagree.
-    #[error(
-        "data has {got} blocks, the superblock says {expected}: data and hash tree are not of the same build"
-    )]
+    #[error("data has {got} blocks, the superblock says {expected}: data and hash tree are not of the same build")]
     BlockCount {
         /// Blocks named by the superblock.
         expected: u64,
@@ -80,25 +78,19 @@ pub enum VerityError {
         got: u64,
     },
     /// A data block differs from what the tree says.
-    #[error(
-        "data block {block} does not match the hash tree: the data is damaged, write it again from the bundle"
-    )]
+    #[error("data block {block} does not match the hash tree: the data is damaged, write it again from the bundle")]
     DataMismatch {
         /// Number of the first such block, from 0.
         block: u64,
     },
     /// The hash image differs from what the data gives.
-    #[error(
-        "hash tree differs at byte {offset}: the hash partition is damaged, write it again from the bundle"
-    )]
+    #[error("hash tree differs at byte {offset}: the hash partition is damaged, write it again from the bundle")]
     HashMismatch {
         /// First differing byte of the hash image.
         offset: usize,
     },
     /// Data and tree agree with each other but not with the root hash.
-    #[error(
-        "root hash is {got}, expected {expected}: data and hash tree belong to another build than the root hash"
-    )]
+    #[error("root hash is {got}, expected {expected}: data and hash tree belong to another build than the root hash")]
     RootHashMismatch {
         /// The root hash asked for.
         expected: RootHash,
@@ -110,19 +102,10 @@ pub enum VerityError {
 /// Builds the hash tree of `data_size` bytes from `data`.
 ///
 /// `uuid` is stored in the superblock. The hash image equals what `veritysetup format --salt=… --uuid=…` writes.
-pub fn build(
-    data: &mut impl Read,
-    data_size: u64,
-    salt: &Salt,
-    uuid: Guid,
-) -> Result<VerityTree, VerityError> {
+pub fn build(data: &mut impl Read, data_size: u64, salt: &Salt, uuid: Guid) -> Result<VerityTree, VerityError> {
     let blocks = count_blocks(data_size)?;
     let leaves = hash_stream(data, blocks, salt)?;
-    let superblock = Superblock {
-        uuid,
-        data_blocks: blocks,
-        salt: salt.clone(),
-    };
+    let superblock = Superblock { uuid, data_blocks: blocks, salt: salt.clone() };
     Ok(assemble(&superblock, leaves))
 }
 
@@ -139,10 +122,7 @@ pub fn verify(
     let superblock = Superblock::parse(hash_image)?;
     let blocks = count_blocks(data_size)?;
     if superblock.data_blocks != blocks {
-        return Err(VerityError::BlockCount {
-            expected: superblock.data_blocks,
-            got: blocks,
-        });
+        return Err(VerityError::BlockCount { expected: superblock.data_blocks, got: blocks });
     }
     let leaves = hash_stream(data, blocks, &superblock.salt)?;
     let tree = assemble(&superblock, leaves);
@@ -156,17 +136,9 @@ pub fn verify(
 }
 
 /// Finds what to report when the computed root hash is wrong: a data block, the hash image or the root hash itself.
-fn blame(
-    superblock: &Superblock,
-    tree: &VerityTree,
-    hash_image: &[u8],
-    expected: &RootHash,
-) -> VerityError {
+fn blame(superblock: &Superblock, tree: &VerityTree, hash_image: &[u8], expected: &RootHash) -> VerityError {
     let Some(offset) = first_difference(&tree.hash_image, hash_image) else {
-        return VerityError::RootHashMismatch {
-            expected: *expected,
-            got: tree.root_hash,
-        };
+        return VerityError::RootHashMismatch { expected: *expected, got: tree.root_hash };
     };
     if reduce(&superblock.salt, stored_leaves(superblock, hash_image)).0 != *expected {
         return VerityError::HashMismatch { offset };
@@ -175,9 +147,7 @@ fn blame(
     let stored = stored_leaves(superblock, hash_image);
     let computed = stored_leaves(superblock, &tree.hash_image);
     match first_difference(&computed, &stored) {
-        Some(position) => VerityError::DataMismatch {
-            block: (position / DIGEST_SIZE) as u64,
-        },
+        Some(position) => VerityError::DataMismatch { block: (position / DIGEST_SIZE) as u64 },
         None => VerityError::HashMismatch { offset },
     }
 }
@@ -198,10 +168,7 @@ fn assemble(superblock: &Superblock, leaves: Vec<u8>) -> VerityTree {
     for level in levels.iter().rev() {
         hash_image.extend_from_slice(level);
     }
-    VerityTree {
-        root_hash,
-        hash_image,
-    }
+    VerityTree { root_hash, hash_image }
 }
 
 /// Hashes digests level by level until one is left; returns it and the padded levels from the bottom up.
@@ -221,18 +188,9 @@ fn reduce(salt: &Salt, mut digests: Vec<u8>) -> (RootHash, Vec<Vec<u8>>) {
 
 /// Returns the leaf digests as stored at the end of a hash image; as many as are there.
 fn stored_leaves(superblock: &Superblock, hash_image: &[u8]) -> Vec<u8> {
-    let wanted = usize::try_from(superblock.data_blocks)
-        .unwrap_or(usize::MAX)
-        .saturating_mul(DIGEST_SIZE);
-    let start = hash_image
-        .len()
-        .saturating_sub(wanted.next_multiple_of(BLOCK_SIZE));
-    hash_image
-        .iter()
-        .skip(start)
-        .take(wanted)
-        .copied()
-        .collect()
+    let wanted = usize::try_from(superblock.data_blocks).unwrap_or(usize::MAX).saturating_mul(DIGEST_SIZE);
+    let start = hash_image.len().saturating_sub(wanted.next_multiple_of(BLOCK_SIZE));
+    hash_image.iter().skip(start).take(wanted).copied().collect()
 }
 
 /// Returns the first byte at which two slices differ, counting a missing byte as different.

@@ -122,15 +122,7 @@ pub fn account_tables(overlays: &OverlaySet, pool: u16) -> AccountTables {
     let mut groups = fixed_groups(overlays);
     let memberships = join_groups(overlays, &mut groups);
     for site in SiteAccount::pool(pool) {
-        users.insert(
-            site.uid(),
-            site_user(
-                site.id(),
-                site.uid(),
-                format!("site {}", site.number()),
-                site.home(),
-            ),
-        );
+        users.insert(site.uid(), site_user(site.id(), site.uid(), format!("site {}", site.number()), site.home()));
         users.insert(
             site.php_uid(),
             site_user(
@@ -140,26 +132,16 @@ pub fn account_tables(overlays: &OverlaySet, pool: u16) -> AccountTables {
                 "/nonexistent".to_owned(),
             ),
         );
-        groups.insert(
-            site.uid(),
-            (
-                site.id(),
-                BTreeSet::from([site.php_user(), WEB_SERVER.to_owned()]),
-            ),
-        );
+        groups.insert(site.uid(), (site.id(), BTreeSet::from([site.php_user(), WEB_SERVER.to_owned()])));
         groups.insert(site.php_uid(), (site.php_user(), BTreeSet::new()));
     }
     write_tables(&users, &groups, memberships)
 }
 
 fn fixed_users(overlays: &OverlaySet) -> BTreeMap<u32, User> {
-    let all = overlays.iter().flat_map(|overlay| {
-        overlay
-            .def
-            .users
-            .iter()
-            .map(move |(name, user)| (&overlay.name, name, user))
-    });
+    let all = overlays
+        .iter()
+        .flat_map(|overlay| overlay.def.users.iter().map(move |(name, user)| (&overlay.name, name, user)));
     all.map(|(overlay, name, user)| {
         let comment = format!("overlay {overlay}");
         (
@@ -179,35 +161,21 @@ fn fixed_users(overlays: &OverlaySet) -> BTreeMap<u32, User> {
 fn fixed_groups(overlays: &OverlaySet) -> BTreeMap<u32, (String, BTreeSet<String>)> {
     let mut groups = BTreeMap::new();
     for overlay in overlays {
-        let of_users = overlay
-            .def
-            .users
-            .iter()
-            .map(|(name, user)| (user.uid, name));
+        let of_users = overlay.def.users.iter().map(|(name, user)| (user.uid, name));
         let own = overlay.def.groups.iter().map(|(name, gid)| (*gid, name));
-        groups.extend(
-            of_users
-                .chain(own)
-                .map(|(gid, name)| (gid, (name.to_string(), BTreeSet::new()))),
-        );
+        groups.extend(of_users.chain(own).map(|(gid, name)| (gid, (name.to_string(), BTreeSet::new()))));
     }
     groups
 }
 
 /// Puts each user into its supplementary groups; what belongs to groups of Debian is returned.
-fn join_groups(
-    overlays: &OverlaySet,
-    groups: &mut BTreeMap<u32, (String, BTreeSet<String>)>,
-) -> Vec<Membership> {
+fn join_groups(overlays: &OverlaySet, groups: &mut BTreeMap<u32, (String, BTreeSet<String>)>) -> Vec<Membership> {
     let mut elsewhere = BTreeSet::new();
     for (user, def) in overlays.iter().flat_map(|overlay| &overlay.def.users) {
         for group in &def.groups {
             match groups.values_mut().find(|(name, _)| name == group.as_str()) {
                 Some((_, members)) => drop(members.insert(user.to_string())),
-                None => drop(elsewhere.insert(Membership {
-                    group: group.clone(),
-                    user: user.clone(),
-                })),
+                None => drop(elsewhere.insert(Membership { group: group.clone(), user: user.clone() })),
             }
         }
     }
@@ -215,13 +183,7 @@ fn join_groups(
 }
 
 fn site_user(name: String, id: u32, comment: String, home: String) -> User {
-    User {
-        name,
-        id,
-        comment,
-        home,
-        shell: NO_SHELL.to_owned(),
-    }
+    User { name, id, comment, home, shell: NO_SHELL.to_owned() }
 }
 
 fn write_tables(
@@ -236,25 +198,14 @@ fn write_tables(
         gshadow: String::new(),
         memberships,
     };
-    for User {
-        name,
-        id,
-        comment,
-        home,
-        shell,
-    } in users.values()
-    {
+    for User { name, id, comment, home, shell } in users.values() {
         // Writing to a String cannot fail.
         let _ = writeln!(tables.passwd, "{name}:x:{id}:{id}:{comment}:{home}:{shell}");
         // `*` and not `!`: sshd without PAM refuses keys too when the entry starts with `!`. Empty dates: no ageing.
         let _ = writeln!(tables.shadow, "{name}:*:::::::");
     }
     for (gid, (name, members)) in groups {
-        let members = members
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(",");
+        let members = members.iter().map(String::as_str).collect::<Vec<_>>().join(",");
         let _ = writeln!(tables.group, "{name}:x:{gid}:{members}");
         let _ = writeln!(tables.gshadow, "{name}:*::{members}");
     }

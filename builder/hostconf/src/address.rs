@@ -93,11 +93,7 @@ impl FromStr for Network {
         let first = masked(address, prefix);
         if first != address {
             let address = format!("{address}/{}", width(address));
-            return Err(AddressError::HostBits {
-                found: shown(text),
-                network: format!("{first}/{prefix}"),
-                address,
-            });
+            return Err(AddressError::HostBits { found: shown(text), network: format!("{first}/{prefix}"), address });
         }
         Ok(Self { address, prefix })
     }
@@ -144,14 +140,9 @@ fn parse_cidr(text: &str) -> Result<(IpAddr, u8), AddressError> {
         return Err(AddressError::Mapped { found: shown(text) });
     }
     // `+8` and `08` are numbers to Rust, but nobody means them.
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit())
-        && (digits == "0" || !digits.starts_with('0'));
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     let prefix: u8 = digits.parse().ok().filter(|_| plain).ok_or_else(refused)?;
-    if prefix > width(address) {
-        Err(refused())
-    } else {
-        Ok((address, prefix))
-    }
+    if prefix > width(address) { Err(refused()) } else { Ok((address, prefix)) }
 }
 
 fn width(address: IpAddr) -> u8 {
@@ -162,15 +153,11 @@ fn width(address: IpAddr) -> u8 {
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(four) => {
-            let mask = u32::MAX
-                .checked_shl(32_u32.saturating_sub(prefix.into()))
-                .unwrap_or(0);
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix.into())).unwrap_or(0);
             IpAddr::V4((u32::from(four) & mask).into())
         }
         IpAddr::V6(six) => {
-            let mask = u128::MAX
-                .checked_shl(128_u32.saturating_sub(prefix.into()))
-                .unwrap_or(0);
+            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix.into())).unwrap_or(0);
             IpAddr::V6((u128::from(six) & mask).into())
         }
     }
@@ -191,13 +178,7 @@ mod tests {
 
     #[test]
     fn accepts_both_families_and_refuses_other_spellings() {
-        for good in [
-            "192.0.2.0/24",
-            "0.0.0.0/0",
-            "192.0.2.1/32",
-            "2001:db8::/48",
-            "::/0",
-        ] {
+        for good in ["192.0.2.0/24", "0.0.0.0/0", "192.0.2.1/32", "2001:db8::/48", "::/0"] {
             assert_eq!(good.parse::<Network>().unwrap().to_string(), good);
         }
         for bad in [

@@ -41,12 +41,14 @@ impl Assignments {
             let mut used = BTreeSet::new();
             let mut assigned = BTreeMap::new();
             for (site, key) in sites.names::<DomainName>() {
-                let number = sites
-                    .integer(&key, 1..=u64::from(LARGEST_POOL))
-                    .and_then(|number| u16::try_from(number).ok());
+                let number =
+                    sites.integer(&key, 1..=u64::from(LARGEST_POOL)).and_then(|number| u16::try_from(number).ok());
                 let account = number.and_then(SiteAccount::new)?;
                 if !used.insert(account) {
-                    sites.note(sites.spot_of(&key), format!("account {} is assigned twice: the file was changed by hand; restore it", account.id()));
+                    sites.note(
+                        sites.spot_of(&key),
+                        format!("account {} is assigned twice: the file was changed by hand; restore it", account.id()),
+                    );
                 }
                 assigned.insert(site, account);
             }
@@ -77,11 +79,7 @@ impl Assignments {
     }
 
     /// Keeps every assignment and gives each new site of `wanted`, in that order, the lowest account that no site ever had.
-    pub fn assign<'s>(
-        &self,
-        wanted: impl IntoIterator<Item = &'s DomainName>,
-        pool: u16,
-    ) -> Result<Self, PoolFull> {
+    pub fn assign<'s>(&self, wanted: impl IntoIterator<Item = &'s DomainName>, pool: u16) -> Result<Self, PoolFull> {
         let mut assigned = self.0.clone();
         let used: BTreeSet<SiteAccount> = assigned.values().copied().collect();
         let mut free = SiteAccount::pool(pool).filter(|account| !used.contains(account));
@@ -89,10 +87,7 @@ impl Assignments {
             if assigned.contains_key(site) {
                 continue;
             }
-            let account = free.next().ok_or_else(|| PoolFull {
-                site: site.clone(),
-                pool,
-            })?;
+            let account = free.next().ok_or_else(|| PoolFull { site: site.clone(), pool })?;
             assigned.insert(site.clone(), account);
         }
         Ok(Self(assigned))

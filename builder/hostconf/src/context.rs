@@ -84,29 +84,18 @@ pub(crate) fn environment() -> Environment<'static> {
 
 /// Renders a template in a context. The error is one line without the template's name.
 pub(crate) fn expand(template: &str, context: &Value) -> Result<String, String> {
-    environment()
-        .render_str(template, context)
-        .map_err(|error| error_text(&error))
+    environment().render_str(template, context).map_err(|error| error_text(&error))
 }
 
 /// Checks that a template can be read at all.
 pub(crate) fn check_syntax(template: &str) -> Result<(), String> {
-    environment()
-        .template_from_str(template)
-        .map(drop)
-        .map_err(|error| error_text(&error))
+    environment().template_from_str(template).map(drop).map_err(|error| error_text(&error))
 }
 
 /// `line 3: undefined value: ...`, with the causes that minijinja keeps behind the error.
 fn error_text(error: &minijinja::Error) -> String {
-    let place = error
-        .line()
-        .map(|line| format!("line {line}: "))
-        .unwrap_or_default();
-    let detail = error
-        .detail()
-        .map(|detail| format!(": {detail}"))
-        .unwrap_or_default();
+    let place = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
+    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
     let hint = if error.kind() == minijinja::ErrorKind::UndefinedError {
         "; see `What templates see` in docs/formats/overlay-toml.md"
     } else {

@@ -23,17 +23,9 @@ pub struct Link {
 /// A file of the host in such a directory has no link of its own; it is found through the directory's link.
 pub fn links(overlays: &OverlaySet) -> Vec<Link> {
     let directories = linked_directories(overlays);
-    let files = render_rows(overlays)
-        .filter_map(|row| row.to.literal())
-        .filter(|path| !is_inside(path, &directories));
+    let files = render_rows(overlays).filter_map(|row| row.to.literal()).filter(|path| !is_inside(path, &directories));
     let paths: BTreeSet<&AbsolutePath> = files.chain(&directories).collect();
-    paths
-        .into_iter()
-        .map(|path| Link {
-            path: path.clone(),
-            target: path.below(RUN),
-        })
-        .collect()
+    paths.into_iter().map(|path| Link { path: path.clone(), target: path.below(RUN) }).collect()
 }
 
 /// The directories of `/etc` that are links, because sites have files there.
@@ -42,27 +34,14 @@ pub(crate) fn linked_directories(overlays: &OverlaySet) -> BTreeSet<AbsolutePath
         Pattern::Template(text) => text.rsplit_once('/'),
         Pattern::Literal(_) => None,
     });
-    templates
-        .filter_map(|(directory, _)| directory.parse().ok())
-        .collect()
+    templates.filter_map(|(directory, _)| directory.parse().ok()).collect()
 }
 
 /// The text of `/usr/lib/tmpfiles.d/casemate-state.conf` (tmpfiles.d(5)): each state directory of the host, parents first.
 pub fn state_tmpfiles(overlays: &OverlaySet) -> String {
-    let rows = overlays
-        .iter()
-        .flat_map(|overlay| &overlay.def.state)
-        .filter_map(|row| {
-            Some((
-                row.path.literal()?,
-                (
-                    row.mode,
-                    row.owner.literal()?,
-                    row.group.literal()?,
-                    row.nocow,
-                ),
-            ))
-        });
+    let rows = overlays.iter().flat_map(|overlay| &overlay.def.state).filter_map(|row| {
+        Some((row.path.literal()?, (row.mode, row.owner.literal()?, row.group.literal()?, row.nocow)))
+    });
     let mut text = String::from("# Derived from [[state]] of the overlays.\n");
     for (path, (mode, owner, group, nocow)) in rows.collect::<BTreeMap<_, _>>() {
         // Writing to a String cannot fail.
@@ -79,7 +58,5 @@ fn render_rows(overlays: &OverlaySet) -> impl Iterator<Item = &RenderRow> {
 }
 
 fn is_inside(path: &AbsolutePath, directories: &BTreeSet<AbsolutePath>) -> bool {
-    directories
-        .iter()
-        .any(|directory| path.is_below(directory.as_str()))
+    directories.iter().any(|directory| path.is_below(directory.as_str()))
 }

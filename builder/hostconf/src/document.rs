@@ -42,37 +42,20 @@ pub(crate) fn read<T>(
 ) -> Result<T, Mistakes> {
     let failed = |found| Err(Mistakes::new(name, source, found));
     if source.len() > LARGEST {
-        return failed(vec![(
-            0,
-            format!(
-                "the document has {} bytes, at most {LARGEST} are allowed",
-                source.len()
-            ),
-        )]);
+        return failed(vec![(0, format!("the document has {} bytes, at most {LARGEST} are allowed", source.len()))]);
     }
     let (table, errors) = DeTable::parse_recoverable(source);
     if !errors.is_empty() {
-        let spots = errors.iter().map(|error| {
-            (
-                error.span().map_or(0, |span| span.start),
-                error.message().replace('\n', ", "),
-            )
-        });
+        let spots =
+            errors.iter().map(|error| (error.span().map_or(0, |span| span.start), error.message().replace('\n', ", ")));
         return failed(spots.collect());
     }
     let mistakes = RefCell::new(Vec::new());
-    let root = Section {
-        mistakes: &mistakes,
-        table: table.get_ref(),
-        name: String::new(),
-        spot: 0,
-    };
+    let root = Section { mistakes: &mistakes, table: table.get_ref(), name: String::new(), spot: 0 };
     let outcome = build(&root);
     match (outcome, mistakes.into_inner()) {
         (Some(value), found) if found.is_empty() => Ok(value),
-        (None, found) if found.is_empty() => {
-            failed(vec![(0, "the document is not complete".to_owned())])
-        }
+        (None, found) if found.is_empty() => failed(vec![(0, "the document is not complete".to_owned())]),
         (_, found) => failed(found),
     }
 }
@@ -89,10 +72,7 @@ impl<'a, 'i> Section<'a, 'i> {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("allowed are {}", quoted_list(known)),
             };
-            self.note(
-                key.span().start,
-                format!("unknown key `{}`{}: {advice}", shown(word), self.place()),
-            );
+            self.note(key.span().start, format!("unknown key `{}`{}: {advice}", shown(word), self.place()));
         }
     }
 
@@ -101,7 +81,10 @@ impl<'a, 'i> Section<'a, 'i> {
         if let Some(found) = self.integer("schema", 0..=u64::from(u32::MAX))
             && found != known
         {
-            self.note(self.spot_of("schema"), format!("schema {found} is not known here: this version of casemate reads schema {known}"));
+            self.note(
+                self.spot_of("schema"),
+                format!("schema {found} is not known here: this version of casemate reads schema {known}"),
+            );
         }
     }
 
@@ -126,32 +109,21 @@ impl<'a, 'i> Section<'a, 'i> {
             self.wrong_kind(key, value, "a list of texts, e.g. `[\"...\"]`");
             return Vec::new();
         };
-        items
-            .iter()
-            .filter_map(|item| self.parse_text(key, item))
-            .collect()
+        items.iter().filter_map(|item| self.parse_text(key, item)).collect()
     }
 
     /// A list of texts without their places.
     pub(crate) fn plain_texts<T: FromStr<Err: Display>>(&self, key: &str) -> Vec<T> {
-        self.texts(key)
-            .into_iter()
-            .map(|placed| placed.value)
-            .collect()
+        self.texts(key).into_iter().map(|placed| placed.value).collect()
     }
 
     /// A list of texts that must be there and not be empty.
     pub(crate) fn some_texts<T: FromStr<Err: Display>>(&self, key: &str) -> Vec<Placed<T>> {
-        if self.required(key).is_some_and(|value| {
-            value
-                .get_ref()
-                .as_array()
-                .is_some_and(|items| items.iter().next().is_none())
-        }) {
-            self.note(
-                self.spot_of(key),
-                format!("`{key}` is empty: at least one entry is needed"),
-            );
+        if self
+            .required(key)
+            .is_some_and(|value| value.get_ref().as_array().is_some_and(|items| items.iter().next().is_none()))
+        {
+            self.note(self.spot_of(key), format!("`{key}` is empty: at least one entry is needed"));
         }
         self.texts(key)
     }
@@ -170,17 +142,10 @@ impl<'a, 'i> Section<'a, 'i> {
             self.wrong_kind(key, value, &wanted);
             return None;
         };
-        let number = u64::from_str_radix(integer.as_str(), integer.radix())
-            .ok()
-            .filter(|number| range.contains(number));
+        let number =
+            u64::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|number| range.contains(number));
         if number.is_none() {
-            self.note(
-                value.span().start,
-                format!(
-                    "`{key}` is {}, it must be {wanted}",
-                    shown(integer.as_str())
-                ),
-            );
+            self.note(value.span().start, format!("`{key}` is {}, it must be {wanted}", shown(integer.as_str())));
         }
         number
     }
@@ -200,10 +165,7 @@ impl<'a, 'i> Section<'a, 'i> {
     /// A table that must be there.
     pub(crate) fn section(&self, key: &str) -> Option<Section<'a, 'i>> {
         if !self.has(key) {
-            self.note(
-                self.spot,
-                format!("missing section `[{}]`", self.name_below(key)),
-            );
+            self.note(self.spot, format!("missing section `[{}]`", self.name_below(key)));
         }
         self.optional_section(key)
     }
@@ -220,17 +182,10 @@ impl<'a, 'i> Section<'a, 'i> {
             return Vec::new();
         };
         let DeValue::Array(items) = value.get_ref() else {
-            self.wrong_kind(
-                key,
-                value,
-                &format!("a list of tables: write `[[{}]]`", self.name_below(key)),
-            );
+            self.wrong_kind(key, value, &format!("a list of tables: write `[[{}]]`", self.name_below(key)));
             return Vec::new();
         };
-        items
-            .iter()
-            .filter_map(|item| self.below(key, format!("[[{}]]", self.name_below(key)), item))
-            .collect()
+        items.iter().filter_map(|item| self.below(key, format!("[[{}]]", self.name_below(key)), item)).collect()
     }
 
     /// The keys of a table whose keys are names, each with its table.
@@ -238,11 +193,7 @@ impl<'a, 'i> Section<'a, 'i> {
         let mut named = Vec::new();
         for (key, value) in self.table {
             let name = self.parse_key(key);
-            let section = self.below(
-                key.get_ref(),
-                format!("[{}]", self.name_below(key.get_ref())),
-                value,
-            );
+            let section = self.below(key.get_ref(), format!("[{}]", self.name_below(key.get_ref())), value);
             named.extend(name.zip(section));
         }
         named
@@ -250,10 +201,7 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// The keys of a table whose keys are names.
     pub(crate) fn names<T: FromStr<Err: Display>>(&self) -> Vec<(T, String)> {
-        self.table
-            .keys()
-            .filter_map(|key| Some((self.parse_key(key)?, key.get_ref().to_string())))
-            .collect()
+        self.table.keys().filter_map(|key| Some((self.parse_key(key)?, key.get_ref().to_string()))).collect()
     }
 
     /// Whether the key is there.
@@ -263,8 +211,7 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// Where the value of the key stands, or the table when the key is absent.
     pub(crate) fn spot_of(&self, key: &str) -> usize {
-        self.value(key)
-            .map_or(self.spot, |value| value.span().start)
+        self.value(key).map_or(self.spot, |value| value.span().start)
     }
 
     /// Where the table stands.
@@ -278,22 +225,12 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     /// Parses a value found elsewhere with the words of this section.
-    pub(crate) fn parse_at<T: FromStr<Err: Display>>(
-        &self,
-        key: &str,
-        spot: usize,
-        text: &str,
-    ) -> Option<T> {
-        text.parse()
-            .map_err(|error: T::Err| self.note(spot, format!("`{key}`: {error}")))
-            .ok()
+    pub(crate) fn parse_at<T: FromStr<Err: Display>>(&self, key: &str, spot: usize, text: &str) -> Option<T> {
+        text.parse().map_err(|error: T::Err| self.note(spot, format!("`{key}`: {error}"))).ok()
     }
 
     fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'i>>> {
-        self.table
-            .iter()
-            .find(|(name, _)| name.get_ref() == key)
-            .map(|(_, value)| value)
+        self.table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
     fn required(&self, key: &str) -> Option<&'a Spanned<DeValue<'i>>> {
@@ -304,92 +241,50 @@ impl<'a, 'i> Section<'a, 'i> {
         value
     }
 
-    fn parse_text<T: FromStr<Err: Display>>(
-        &self,
-        key: &str,
-        value: &Spanned<DeValue<'i>>,
-    ) -> Option<Placed<T>> {
+    fn parse_text<T: FromStr<Err: Display>>(&self, key: &str, value: &Spanned<DeValue<'i>>) -> Option<Placed<T>> {
         let spot = value.span().start;
         let Some(text) = value.get_ref().as_str() else {
             self.wrong_kind(key, value, "a text in quotes");
             return None;
         };
-        self.parse_at(key, spot, text)
-            .map(|value| Placed { value, spot })
+        self.parse_at(key, spot, text).map(|value| Placed { value, spot })
     }
 
-    fn parse_key<T: FromStr<Err: Display>>(
-        &self,
-        key: &Spanned<toml::de::DeString<'i>>,
-    ) -> Option<T> {
+    fn parse_key<T: FromStr<Err: Display>>(&self, key: &Spanned<toml::de::DeString<'i>>) -> Option<T> {
         let text: &str = key.get_ref();
-        text.parse()
-            .map_err(|error: T::Err| self.note(key.span().start, format!("key {error}")))
-            .ok()
+        text.parse().map_err(|error: T::Err| self.note(key.span().start, format!("key {error}"))).ok()
     }
 
-    fn below(
-        &self,
-        key: &str,
-        name: String,
-        value: &'a Spanned<DeValue<'i>>,
-    ) -> Option<Section<'a, 'i>> {
+    fn below(&self, key: &str, name: String, value: &'a Spanned<DeValue<'i>>) -> Option<Section<'a, 'i>> {
         let Some(table) = value.get_ref().as_table() else {
             self.wrong_kind(key, value, "a table");
             return None;
         };
-        Some(Section {
-            mistakes: self.mistakes,
-            table,
-            name,
-            spot: value.span().start,
-        })
+        Some(Section { mistakes: self.mistakes, table, name, spot: value.span().start })
     }
 
     fn wrong_kind(&self, key: &str, value: &Spanned<DeValue<'i>>, wanted: &str) {
-        self.note(
-            value.span().start,
-            format!(
-                "`{}` is {}, it must be {wanted}",
-                shown(key),
-                kind(value.get_ref())
-            ),
-        );
+        self.note(value.span().start, format!("`{}` is {}, it must be {wanted}", shown(key), kind(value.get_ref())));
     }
 
     fn name_below(&self, key: &str) -> String {
         let own = self.name.trim_matches(['[', ']']);
-        if own.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{own}.{key}")
-        }
+        if own.is_empty() { key.to_owned() } else { format!("{own}.{key}") }
     }
 
     fn place(&self) -> String {
-        if self.name.is_empty() {
-            String::new()
-        } else {
-            format!(" in `{}`", self.name)
-        }
+        if self.name.is_empty() { String::new() } else { format!(" in `{}`", self.name) }
     }
 }
 
 /// `a`, `b` and `c` in backticks, for messages.
 pub(crate) fn quoted_list(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// A foreign text for a message: short and without control characters, which could repaint a terminal.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars()
-        .take(80)
-        .map(|letter| if letter.is_control() { '?' } else { letter })
-        .collect()
+    text.chars().take(80).map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

@@ -18,9 +18,7 @@ text_type!(DomainName);
 impl DomainName {
     /// Whether this is `parent` or a name below it.
     pub fn is_within(&self, parent: &Self) -> bool {
-        self.0
-            .strip_suffix(&parent.0)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        self.0.strip_suffix(&parent.0).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
 }
 
@@ -30,14 +28,8 @@ impl FromStr for DomainName {
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let labels: Vec<&str> = text.split('.').collect();
         // A last label of digits would make the name look like an address (RFC 1123 2.1).
-        let numeric_end = labels
-            .last()
-            .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-        if text.len() <= 253
-            && labels.len() >= 2
-            && !numeric_end
-            && labels.into_iter().all(is_label)
-        {
+        let numeric_end = labels.last().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+        if text.len() <= 253 && labels.len() >= 2 && !numeric_end && labels.into_iter().all(is_label) {
             return Ok(Self(text.to_owned()));
         }
         Err(ValueError::new(text, EXPECTED))
@@ -45,16 +37,10 @@ impl FromStr for DomainName {
 }
 
 fn is_label(label: &str) -> bool {
-    let letters = label
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let letters = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     // Two hyphens in places three and four are reserved (RFC 5891 4.2.3.1); only the ASCII form of another script has them.
     let reserved = label.get(2..4) == Some("--") && !label.starts_with("xn--");
-    (1..=63).contains(&label.len())
-        && letters
-        && !reserved
-        && !label.starts_with('-')
-        && !label.ends_with('-')
+    (1..=63).contains(&label.len()) && letters && !reserved && !label.starts_with('-') && !label.ends_with('-')
 }
 
 #[cfg(test)]
@@ -63,13 +49,7 @@ mod tests {
 
     #[test]
     fn accepts_host_names_only() {
-        for good in [
-            "example.org",
-            "a.b",
-            "xn--bcher-kva.example",
-            "3com.com",
-            &format!("{}.org", "a".repeat(63)),
-        ] {
+        for good in ["example.org", "a.b", "xn--bcher-kva.example", "3com.com", &format!("{}.org", "a".repeat(63))] {
             assert!(good.parse::<DomainName>().is_ok(), "{good}");
         }
         let long = format!("{}.org", "a".repeat(64));

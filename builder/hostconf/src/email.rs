@@ -8,7 +8,8 @@ use crate::domain_name::DomainName;
 use crate::names::{ValueError, text_type};
 
 /// What the type accepts, for messages.
-const EXPECTED: &str = "an e-mail address: letters, digits, `.`, `_`, `+` and `-`, then `@` and a domain name in lower case";
+const EXPECTED: &str =
+    "an e-mail address: letters, digits, `.`, `_`, `+` and `-`, then `@` and a domain name in lower case";
 
 /// An e-mail address, `local@domain`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,9 +24,7 @@ impl FromStr for EmailAddress {
         let refused = || ValueError::new(text, EXPECTED);
         let (local, domain) = text.split_once('@').ok_or_else(refused)?;
         domain.parse::<DomainName>().map_err(|_| refused())?;
-        let letters = local
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte));
+        let letters = local.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte));
         // An address that starts with a hyphen is an option to many mail programs.
         let fits = (1..=64).contains(&local.len()) && text.len() <= 254 && !local.starts_with('-');
         if letters && fits && local.split('.').all(|part| !part.is_empty()) {

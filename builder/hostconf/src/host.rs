@@ -40,11 +40,7 @@ impl FromStr for HostTarget {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        if text == "any" {
-            Ok(Self::Any)
-        } else {
-            text.parse().map(Self::Only)
-        }
+        if text == "any" { Ok(Self::Any) } else { text.parse().map(Self::Only) }
     }
 }
 
@@ -129,10 +125,7 @@ impl FromStr for TlsMode {
         if text == "self-signed" {
             Ok(Self::SelfSigned)
         } else {
-            Err(ValueError::new(
-                text,
-                "a TLS mode: `self-signed` is the only one",
-            ))
+            Err(ValueError::new(text, "a TLS mode: `self-signed` is the only one"))
         }
     }
 }

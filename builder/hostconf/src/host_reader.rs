@@ -7,8 +7,7 @@ use std::num::NonZeroU64;
 use crate::document::{Placed, Section, read};
 use crate::domain_name::DomainName;
 use crate::host::{
-    Admin, Domain, HostConfig, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsSettings,
-    WordPress,
+    Admin, Domain, HostConfig, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsSettings, WordPress,
 };
 use crate::mistake::Mistakes;
 
@@ -26,37 +25,16 @@ struct PlacedSite {
 
 pub(crate) fn read_host(name: &str, text: &str) -> Result<HostConfig, Mistakes> {
     read(name, text, |root| {
-        root.allow(&[
-            "schema", "serial", "host", "hostname", "admin", "network", "tls", "domain",
-        ]);
+        root.allow(&["schema", "serial", "host", "hostname", "admin", "network", "tls", "domain"]);
         root.schema(1);
-        let serial = root
-            .integer("serial", 1..=LARGEST_SERIAL)
-            .and_then(NonZeroU64::new)
-            .map(Serial);
+        let serial = root.integer("serial", 1..=LARGEST_SERIAL).and_then(NonZeroU64::new).map(Serial);
         let host = root.text("host");
         let hostname = root.text("hostname");
-        let admin = root
-            .section("admin")
-            .and_then(|section| read_admin(&section));
-        let network = root
-            .optional_section("network")
-            .map(|section| read_network(&section))
-            .unwrap_or_default();
-        let tls = root
-            .optional_section("tls")
-            .and_then(|section| read_tls(&section))
-            .unwrap_or_default();
+        let admin = root.section("admin").and_then(|section| read_admin(&section));
+        let network = root.optional_section("network").map(|section| read_network(&section)).unwrap_or_default();
+        let tls = root.optional_section("tls").and_then(|section| read_tls(&section)).unwrap_or_default();
         let domains = read_domains(root);
-        Some(HostConfig {
-            serial: serial?,
-            host: host?,
-            hostname: hostname?,
-            admin: admin?,
-            network,
-            tls,
-            domains,
-        })
+        Some(HostConfig { serial: serial?, host: host?, hostname: hostname?, admin: admin?, network, tls, domains })
     })
 }
 
@@ -78,10 +56,7 @@ fn read_network(section: &Section<'_, '_>) -> NetworkSettings {
     let settings = NetworkSettings {
         address: section.plain_texts("address"),
         gateway: read_gateways(section),
-        dns: read_addresses(section, "dns")
-            .into_iter()
-            .map(|placed| placed.value)
-            .collect(),
+        dns: read_addresses(section, "dns").into_iter().map(|placed| placed.value).collect(),
         interface: section.optional_text("interface"),
     };
     if settings.address.is_empty() && section.has("gateway") {
@@ -100,7 +75,8 @@ fn read_gateways(section: &Section<'_, '_>) -> Vec<IpAddr> {
     for Placed { value, spot } in read_addresses(section, "gateway") {
         let family = |text: &str| text.contains(':') == value.is_ipv6();
         if !given.is_empty() && !given.iter().any(|address| family(address.value.as_str())) {
-            section.note(spot, format!("gateway `{value}` has no `address` of its family: add one or remove the gateway"));
+            section
+                .note(spot, format!("gateway `{value}` has no `address` of its family: add one or remove the gateway"));
         }
         gateways.push(value);
     }
@@ -112,16 +88,9 @@ fn read_addresses(section: &Section<'_, '_>, key: &str) -> Vec<Placed<IpAddr>> {
     let mut addresses = Vec::new();
     for Placed { value, spot } in texts {
         match value.as_str().parse() {
-            Ok(address) => addresses.push(Placed {
-                value: address,
-                spot,
-            }),
-            Err(_) => section.note(
-                spot,
-                format!(
-                    "`{key}`: `{value}` is not an address: write e.g. `192.0.2.1` or `2001:db8::1`"
-                ),
-            ),
+            Ok(address) => addresses.push(Placed { value: address, spot }),
+            Err(_) => section
+                .note(spot, format!("`{key}`: `{value}` is not an address: write e.g. `192.0.2.1` or `2001:db8::1`")),
         }
     }
     addresses
@@ -129,9 +98,7 @@ fn read_addresses(section: &Section<'_, '_>, key: &str) -> Vec<Placed<IpAddr>> {
 
 fn read_tls(section: &Section<'_, '_>) -> Option<TlsSettings> {
     section.allow(&["mode"]);
-    Some(TlsSettings {
-        mode: section.text("mode")?,
-    })
+    Some(TlsSettings { mode: section.text("mode")? })
 }
 
 fn read_domains(root: &Section<'_, '_>) -> Vec<Domain> {
@@ -139,33 +106,16 @@ fn read_domains(root: &Section<'_, '_>) -> Vec<Domain> {
     for section in root.sections("domain") {
         section.allow(&["name", "site"]);
         let name = section.text::<DomainName>("name");
-        let sites: Vec<PlacedSite> = section
-            .sections("site")
-            .iter()
-            .filter_map(read_site)
-            .collect();
+        let sites: Vec<PlacedSite> = section.sections("site").iter().filter_map(read_site).collect();
         read.extend(name.map(|name| (section, name, sites)));
     }
     check_names(&read);
     let plain = |sites: Vec<PlacedSite>| sites.into_iter().map(|placed| placed.site).collect();
-    read.into_iter()
-        .map(|(_, name, sites)| Domain {
-            name,
-            sites: plain(sites),
-        })
-        .collect()
+    read.into_iter().map(|(_, name, sites)| Domain { name, sites: plain(sites) }).collect()
 }
 
 fn read_site(section: &Section<'_, '_>) -> Option<PlacedSite> {
-    section.allow(&[
-        "name",
-        "kind",
-        "aliases",
-        "title",
-        "admin_user",
-        "admin_email",
-        "locale",
-    ]);
+    section.allow(&["name", "kind", "aliases", "title", "admin_user", "admin_email", "locale"]);
     let name = section.text::<DomainName>("name");
     let kind = section.text::<SiteKind>("kind");
     let aliases = section.texts::<DomainName>("aliases");
@@ -176,47 +126,25 @@ fn read_site(section: &Section<'_, '_>) -> Option<PlacedSite> {
         None => None,
     };
     let name = name?;
-    let mut names = vec![Placed {
-        value: name.clone(),
-        spot: section.spot_of("name"),
-    }];
+    let mut names = vec![Placed { value: name.clone(), spot: section.spot_of("name") }];
     names.extend(aliases.iter().cloned());
     let aliases = aliases.into_iter().map(|placed| placed.value).collect();
-    Some(PlacedSite {
-        site: Site {
-            name,
-            aliases,
-            content: content?,
-        },
-        names,
-    })
+    Some(PlacedSite { site: Site { name, aliases, content: content? }, names })
 }
 
 fn read_wordpress(section: &Section<'_, '_>) -> Option<WordPress> {
     let title = section.text("title");
     let admin_user = section.text("admin_user");
     let admin_email = section.text("admin_email");
-    let locale = if section.has("locale") {
-        section.text("locale")
-    } else {
-        "en_US".parse().ok()
-    };
-    Some(WordPress {
-        title: title?,
-        admin_user: admin_user?,
-        admin_email: admin_email?,
-        locale: locale?,
-    })
+    let locale = if section.has("locale") { section.text("locale") } else { "en_US".parse().ok() };
+    Some(WordPress { title: title?, admin_user: admin_user?, admin_email: admin_email?, locale: locale? })
 }
 
 fn refuse_wordpress_keys(section: &Section<'_, '_>, content: SiteContent) -> SiteContent {
     for key in WORDPRESS_KEYS.into_iter().filter(|key| section.has(key)) {
         section.note(
             section.spot_of(key),
-            format!(
-                "`{key}` is for sites of kind `wordpress`, this one is `{}`: remove it",
-                content.kind()
-            ),
+            format!("`{key}` is for sites of kind `wordpress`, this one is `{}`: remove it", content.kind()),
         );
     }
     content
@@ -228,24 +156,30 @@ fn check_names(domains: &[(Section<'_, '_>, DomainName, Vec<PlacedSite>)]) {
     let mut seen_names: BTreeSet<&DomainName> = BTreeSet::new();
     for (section, domain, sites) in domains {
         if !seen_domains.insert(domain) {
-            section.note(section.spot_of("name"), format!("domain `{domain}` stands twice in the document: put all its sites into one `[[domain]]`"));
+            section.note(
+                section.spot_of("name"),
+                format!("domain `{domain}` stands twice in the document: put all its sites into one `[[domain]]`"),
+            );
         }
         for PlacedSite { site, names } in sites {
             for (index, Placed { value, spot }) in names.iter().enumerate() {
                 if !seen_names.insert(value) {
-                    section.note(
-                        *spot,
-                        format!(
-                            "`{value}` is used twice: a name or alias may belong to one site only"
-                        ),
-                    );
+                    section
+                        .note(*spot, format!("`{value}` is used twice: a name or alias may belong to one site only"));
                 }
                 let of_domain = value.is_within(domain);
                 if index == 0 && !of_domain {
-                    section.note(*spot, format!("site `{}` is not in its domain: name it `{domain}` or something below it", site.name));
-                } else if !of_domain && !domains.iter().any(|(_, other, _)| value.is_within(other))
-                {
-                    section.note(*spot, format!("alias `{value}` is in no domain of this document: add the `[[domain]]` or remove the alias"));
+                    section.note(
+                        *spot,
+                        format!("site `{}` is not in its domain: name it `{domain}` or something below it", site.name),
+                    );
+                } else if !of_domain && !domains.iter().any(|(_, other, _)| value.is_within(other)) {
+                    section.note(
+                        *spot,
+                        format!(
+                            "alias `{value}` is in no domain of this document: add the `[[domain]]` or remove the alias"
+                        ),
+                    );
                 }
             }
         }

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use crate::accounts::LARGEST_POOL;
 use crate::document::{Section, read};
 use crate::mistake::Mistakes;
-use crate::names::{
-    ComponentName, Glob, ImageName, ImageVersion, MirrorUrl, OverlayName, PackageName, SuiteName,
-};
+use crate::names::{ComponentName, Glob, ImageName, ImageVersion, MirrorUrl, OverlayName, PackageName, SuiteName};
 use crate::size::ByteSize;
 
 /// Smallest ESP: three unified kernel images of 32 MiB, boot loader, room for one more.
@@ -77,25 +75,14 @@ fn read_image(root: &Section<'_, '_>) -> Option<ImageDef> {
     let name = root.text("name");
     let version = root.text("version");
     let suite = root.text("suite");
-    let components = if root.has("components") {
-        root.plain_texts("components")
-    } else {
-        "main".parse().into_iter().collect()
-    };
+    let components =
+        if root.has("components") { root.plain_texts("components") } else { "main".parse().into_iter().collect() };
     let overlays = read_overlays(root);
     let packages = root.plain_texts("packages");
     let kernel = root.text("kernel");
-    let mirror = root
-        .optional_text::<OptionalMirror>("mirror")
-        .and_then(|mirror| mirror.0);
-    let operator_keys = root
-        .plain_texts::<KeyGlob>("operator_keys")
-        .into_iter()
-        .map(|glob| glob.0)
-        .collect();
-    let size = root
-        .section("size")
-        .and_then(|section| read_sizes(&section));
+    let mirror = root.optional_text::<OptionalMirror>("mirror").and_then(|mirror| mirror.0);
+    let operator_keys = root.plain_texts::<KeyGlob>("operator_keys").into_iter().map(|glob| glob.0).collect();
+    let size = root.section("size").and_then(|section| read_sizes(&section));
     Some(ImageDef {
         name: name?,
         version: version?,
@@ -115,10 +102,7 @@ fn read_overlays(root: &Section<'_, '_>) -> Vec<OverlayName> {
     let overlays = root.some_texts::<OverlayName>("overlays");
     for placed in &overlays {
         if !seen.insert(placed.value.clone()) {
-            root.note(
-                placed.spot,
-                format!("overlay `{}` stands twice: name it once", placed.value),
-            );
+            root.note(placed.spot, format!("overlay `{}` stands twice: name it once", placed.value));
         }
     }
     overlays.into_iter().map(|placed| placed.value).collect()
@@ -128,14 +112,8 @@ fn read_sizes(section: &Section<'_, '_>) -> Option<ImageSizes> {
     section.allow(&["esp", "slot", "sites"]);
     let esp = read_size(section, "esp", SMALLEST_ESP);
     let slot = read_size(section, "slot", SMALLEST_SLOT);
-    let sites = section
-        .integer("sites", 0..=u64::from(LARGEST_POOL))
-        .and_then(|sites| u16::try_from(sites).ok());
-    Some(ImageSizes {
-        esp: esp?,
-        slot: slot?,
-        sites: sites?,
-    })
+    let sites = section.integer("sites", 0..=u64::from(LARGEST_POOL)).and_then(|sites| u16::try_from(sites).ok());
+    Some(ImageSizes { esp: esp?, slot: slot?, sites: sites? })
 }
 
 fn read_size(section: &Section<'_, '_>, key: &str, smallest: u64) -> Option<ByteSize> {
@@ -157,11 +135,7 @@ impl std::str::FromStr for OptionalMirror {
     type Err = crate::names::ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            Ok(Self(None))
-        } else {
-            text.parse().map(|mirror| Self(Some(mirror)))
-        }
+        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|mirror| Self(Some(mirror))) }
     }
 }
 
@@ -174,10 +148,6 @@ impl std::str::FromStr for KeyGlob {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let expected = "a path or glob inside the image's folder, e.g. `keys/*.pub`";
         let inside = !text.starts_with('/') && format!("/{text}").parse::<Glob>().is_ok();
-        if inside {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(crate::names::ValueError::new(text, expected))
-        }
+        if inside { Ok(Self(text.to_owned())) } else { Err(crate::names::ValueError::new(text, expected)) }
     }
 }

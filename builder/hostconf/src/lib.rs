@@ -40,26 +40,26 @@ pub use derived::{Link, links, state_tmpfiles};
 pub use domain_name::DomainName;
 pub use email::EmailAddress;
 pub use host::{
-    Admin, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind,
-    TlsMode, TlsSettings, WordPress,
+    Admin, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsMode, TlsSettings,
+    WordPress,
 };
 pub use image::{ImageDef, ImageSizes};
 pub use mistake::{Mistake, Mistakes};
 pub use names::{
-    AbsolutePath, AccountName, AdminUser, ComponentName, DebconfQuestion, FileName, Glob, HostId,
-    ImageName, ImageVersion, InterfaceMatch, Line, Locale, MirrorUrl, OverlayName, PackageName,
-    RequestPath, SuiteName, Title, UnitName, ValueError, VariableName, Word,
+    AbsolutePath, AccountName, AdminUser, ComponentName, DebconfQuestion, FileName, Glob, HostId, ImageName,
+    ImageVersion, InterfaceMatch, Line, Locale, MirrorUrl, OverlayName, PackageName, RequestPath, SuiteName, Title,
+    UnitName, ValueError, VariableName, Word,
 };
 pub use overlay::{
-    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, RenderRow, Scope,
-    SecretKind, SecretRow, SetUid, SetupRow, StateRow, UserDef,
+    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, RenderRow, Scope, SecretKind, SecretRow,
+    SetUid, SetupRow, StateRow, UserDef,
 };
 pub use overlay_rows::{AnswerKind, Mode, PortZone, Protocol, StateClass};
 pub use overlay_set::{Conflict, Conflicts, LoadedOverlay, OverlaySet};
 pub use pattern::Pattern;
 pub use plan::{
-    Check, PlanError, PlanErrors, Probe, RenderPlan, RenderedFile, Secret, SecretMaterial,
-    SetupStep, StateDirectory, TrialError, plan, trial,
+    Check, PlanError, PlanErrors, Probe, RenderPlan, RenderedFile, Secret, SecretMaterial, SetupStep, StateDirectory,
+    TrialError, plan, trial,
 };
 pub use ports::PortTable;
 pub use probe::ProbeKind;

@@ -34,15 +34,8 @@ impl Mistakes {
         found.dedup();
         let more = found.len().saturating_sub(MOST_LISTED);
         found.truncate(MOST_LISTED);
-        let list = found
-            .into_iter()
-            .map(|(offset, message)| place(source, offset, message))
-            .collect();
-        Self {
-            document: document.to_owned(),
-            list,
-            more,
-        }
+        let list = found.into_iter().map(|(offset, message)| place(source, offset, message)).collect();
+        Self { document: document.to_owned(), list, more }
     }
 }
 
@@ -51,32 +44,16 @@ fn place(source: &str, offset: usize, message: String) -> Mistake {
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
     let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-    Mistake {
-        line,
-        column,
-        message,
-    }
+    Mistake { line, column, message }
 }
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (
-            index,
-            Mistake {
-                line,
-                column,
-                message,
-            },
-        ) in self.list.iter().enumerate()
-        {
+        for (index, Mistake { line, column, message }) in self.list.iter().enumerate() {
             let end = if index == 0 { "" } else { "\n" };
             write!(out, "{end}{}:{line}:{column}: {message}", self.document)?;
         }
-        if self.more > 0 {
-            write!(out, "\n{}: and {} more", self.document, self.more)
-        } else {
-            Ok(())
-        }
+        if self.more > 0 { write!(out, "\n{}: and {} more", self.document, self.more) } else { Ok(()) }
     }
 }
 

@@ -19,10 +19,7 @@ pub struct ValueError {
 
 impl ValueError {
     pub(crate) fn new(found: &str, expected: impl Into<String>) -> Self {
-        Self {
-            found: shown(found),
-            expected: expected.into(),
-        }
+        Self { found: shown(found), expected: expected.into() }
     }
 }
 
@@ -203,9 +200,7 @@ impl AbsolutePath {
 
     /// Whether it stands below `directory`, at any depth.
     pub fn is_below(&self, directory: &str) -> bool {
-        self.0
-            .strip_prefix(directory)
-            .is_some_and(|rest| rest.starts_with('/'))
+        self.0.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
     }
 }
 
@@ -226,49 +221,30 @@ fn starts_alphanumeric(text: &str) -> bool {
 }
 
 fn is_line(text: &str, longest: usize) -> bool {
-    !text.trim().is_empty()
-        && text.chars().count() <= longest
-        && !text.chars().any(char::is_control)
+    !text.trim().is_empty() && text.chars().count() <= longest && !text.chars().any(char::is_control)
 }
 
 fn is_locale(text: &str) -> bool {
     let mut parts = text.split('_');
-    let language = parts.next().is_some_and(|part| {
-        (2..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_lowercase())
-    });
-    let region = parts
+    let language = parts
         .next()
-        .is_none_or(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_uppercase()));
-    let variant = parts.next().is_none_or(|part| {
-        made_of(part, 16, |byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit()
-        })
-    });
+        .is_some_and(|part| (2..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_lowercase()));
+    let region = parts.next().is_none_or(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_uppercase()));
+    let variant =
+        parts.next().is_none_or(|part| made_of(part, 16, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
     language && region && variant && parts.next().is_none()
 }
 
 fn is_unit(text: &str) -> bool {
-    const SUFFIXES: [&str; 7] = [
-        "service", "socket", "timer", "target", "path", "mount", "slice",
-    ];
-    let allowed = made_of(text, 255, |byte| {
-        byte.is_ascii_alphanumeric() || b":_.\\@-".contains(&byte)
-    });
-    allowed
-        && text
-            .rsplit_once('.')
-            .is_some_and(|(stem, suffix)| !stem.is_empty() && SUFFIXES.contains(&suffix))
+    const SUFFIXES: [&str; 7] = ["service", "socket", "timer", "target", "path", "mount", "slice"];
+    let allowed = made_of(text, 255, |byte| byte.is_ascii_alphanumeric() || b":_.\\@-".contains(&byte));
+    allowed && text.rsplit_once('.').is_some_and(|(stem, suffix)| !stem.is_empty() && SUFFIXES.contains(&suffix))
 }
 
 fn is_path(text: &str) -> bool {
     if text == "/" {
         return true;
     }
-    let allowed = made_of(text, 300, |byte| {
-        byte.is_ascii_alphanumeric() || b"._-+@:/".contains(&byte)
-    });
-    allowed
-        && text
-            .strip_prefix('/')
-            .is_some_and(|rest| rest.split('/').all(|part| !["", ".", ".."].contains(&part)))
+    let allowed = made_of(text, 300, |byte| byte.is_ascii_alphanumeric() || b"._-+@:/".contains(&byte));
+    allowed && text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(|part| !["", ".", ".."].contains(&part)))
 }

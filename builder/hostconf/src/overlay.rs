@@ -8,8 +8,8 @@ use crate::domain_name::DomainName;
 use crate::host::SiteKind;
 use crate::mistake::Mistakes;
 use crate::names::{
-    AbsolutePath, AccountName, DebconfQuestion, FileName, Glob, Line, OverlayName, PackageName,
-    UnitName, VariableName, Word,
+    AbsolutePath, AccountName, DebconfQuestion, FileName, Glob, Line, OverlayName, PackageName, UnitName, VariableName,
+    Word,
 };
 use crate::overlay_rows::{AnswerKind, Mode, PortZone, Protocol, StateClass};
 use crate::pattern::Pattern;

@@ -8,9 +8,7 @@ use crate::document::{Section, read};
 use crate::host::SiteKind;
 use crate::mistake::Mistakes;
 use crate::names::{AbsolutePath, AccountName, Word};
-use crate::overlay::{
-    DebconfAnswer, Dropped, Egress, Listen, OverlayDef, RenderRow, Scope, SetUid, StateRow, UserDef,
-};
+use crate::overlay::{DebconfAnswer, Dropped, Egress, Listen, OverlayDef, RenderRow, Scope, SetUid, StateRow, UserDef};
 use crate::overlay_rows::Mode;
 use crate::overlay_work_reader::{read_check, read_health, read_secret, read_setup};
 use crate::pattern::{Pattern, Templates, pattern, pattern_or};
@@ -19,21 +17,14 @@ use crate::pattern::{Pattern, Templates, pattern, pattern_or};
 const FIXED_IDS: std::ops::RangeInclusive<u64> = 300..=899;
 
 /// Files of `/etc` that are never rendered: they are part of the image or belong to PID 1.
-const NEVER_RENDERED: [&str; 6] = [
-    "/etc/passwd",
-    "/etc/group",
-    "/etc/shadow",
-    "/etc/gshadow",
-    "/etc/machine-id",
-    "/etc/fstab",
-];
+const NEVER_RENDERED: [&str; 6] =
+    ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/machine-id", "/etc/fstab"];
 
 pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistakes> {
     read(name, text, |root| {
         root.allow(&[
-            "summary", "needs", "packages", "units", "early", "debconf", "users", "groups",
-            "listen", "egress", "state", "dropped", "setuid", "render", "secret", "check", "setup",
-            "health", "trim",
+            "summary", "needs", "packages", "units", "early", "debconf", "users", "groups", "listen", "egress",
+            "state", "dropped", "setuid", "render", "secret", "check", "setup", "health", "trim",
         ]);
         Some(OverlayDef {
             needs: root.plain_texts("needs"),
@@ -59,11 +50,7 @@ pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistake
     })
 }
 
-fn read_rows<T>(
-    root: &Section<'_, '_>,
-    key: &str,
-    row: fn(&Section<'_, '_>) -> Option<T>,
-) -> Vec<T> {
+fn read_rows<T>(root: &Section<'_, '_>, key: &str, row: fn(&Section<'_, '_>) -> Option<T>) -> Vec<T> {
     root.sections(key).iter().filter_map(row).collect()
 }
 
@@ -75,43 +62,28 @@ fn read_named<K: FromStr<Err: Display> + Ord, T>(
     let Some(section) = root.optional_section(key) else {
         return BTreeMap::new();
     };
-    section
-        .named_sections()
-        .into_iter()
-        .filter_map(|(name, entry)| Some((name, row(&entry)?)))
-        .collect()
+    section.named_sections().into_iter().filter_map(|(name, entry)| Some((name, row(&entry)?))).collect()
 }
 
 fn read_answer(row: &Section<'_, '_>) -> Option<DebconfAnswer> {
     row.allow(&["type", "value"]);
     let kind = row.text("type");
     let value = row.text("value");
-    Some(DebconfAnswer {
-        kind: kind?,
-        value: value?,
-    })
+    Some(DebconfAnswer { kind: kind?, value: value? })
 }
 
 fn read_user(row: &Section<'_, '_>) -> Option<UserDef> {
     row.allow(&["uid", "groups", "home", "shell"]);
-    let uid = row
-        .integer("uid", FIXED_IDS)
-        .and_then(|uid| u32::try_from(uid).ok());
+    let uid = row.integer("uid", FIXED_IDS).and_then(|uid| u32::try_from(uid).ok());
     let groups = row.plain_texts("groups");
     let home = text_or(row, "home", "/nonexistent");
     let shell = text_or(row, "shell", "/usr/sbin/nologin");
-    Some(UserDef {
-        uid: uid?,
-        groups,
-        home: home?,
-        shell: shell?,
-    })
+    Some(UserDef { uid: uid?, groups, home: home?, shell: shell? })
 }
 
 fn read_group(row: &Section<'_, '_>) -> Option<u32> {
     row.allow(&["gid"]);
-    row.integer("gid", FIXED_IDS)
-        .and_then(|gid| u32::try_from(gid).ok())
+    row.integer("gid", FIXED_IDS).and_then(|gid| u32::try_from(gid).ok())
 }
 
 fn read_listen(row: &Section<'_, '_>) -> Option<Listen> {
@@ -120,12 +92,7 @@ fn read_listen(row: &Section<'_, '_>) -> Option<Listen> {
     let protocol = row.text("proto");
     let zone = row.text("zone");
     let unit = row.text("unit");
-    Some(Listen {
-        port: port?,
-        protocol: protocol?,
-        zone: zone?,
-        unit: unit?,
-    })
+    Some(Listen { port: port?, protocol: protocol?, zone: zone?, unit: unit? })
 }
 
 fn read_egress(row: &Section<'_, '_>) -> Option<Egress> {
@@ -134,18 +101,11 @@ fn read_egress(row: &Section<'_, '_>) -> Option<Egress> {
     let protocol = row.text("proto");
     let port = read_port(row);
     let zone = row.text("zone");
-    Some(Egress {
-        user: user?,
-        protocol: protocol?,
-        port: port?,
-        zone: zone?,
-    })
+    Some(Egress { user: user?, protocol: protocol?, port: port?, zone: zone? })
 }
 
 fn read_state(row: &Section<'_, '_>) -> Option<StateRow> {
-    row.allow(&[
-        "path", "owner", "group", "mode", "class", "nocow", "for", "kinds",
-    ]);
+    row.allow(&["path", "owner", "group", "mode", "class", "nocow", "for", "kinds"]);
     let (scope, templates) = read_scope(row);
     let path = pattern::<AbsolutePath>(row, "path", templates);
     require_below(row, "path", path.as_ref(), "/var");
@@ -154,15 +114,7 @@ fn read_state(row: &Section<'_, '_>) -> Option<StateRow> {
     let mode = row.text("mode");
     let class = row.text("class");
     let nocow = row.flag("nocow");
-    Some(StateRow {
-        path: path?,
-        owner: owner?,
-        group: group?,
-        mode: mode?,
-        class: class?,
-        nocow,
-        scope,
-    })
+    Some(StateRow { path: path?, owner: owner?, group: group?, mode: mode?, class: class?, nocow, scope })
 }
 
 fn read_dropped(row: &Section<'_, '_>) -> Option<Dropped> {
@@ -172,25 +124,17 @@ fn read_dropped(row: &Section<'_, '_>) -> Option<Dropped> {
     if let Some(path) = path.as_ref().filter(|path| !path.is_below("/var")) {
         row.note(
             row.spot_of("path"),
-            format!(
-                "`path` is `{path}`: only paths below `/var` are dropped; use `[[trim]]` for others"
-            ),
+            format!("`path` is `{path}`: only paths below `/var` are dropped; use `[[trim]]` for others"),
         );
     }
-    Some(Dropped {
-        path: path?,
-        reason: reason?,
-    })
+    Some(Dropped { path: path?, reason: reason? })
 }
 
 fn read_setuid(row: &Section<'_, '_>) -> Option<SetUid> {
     row.allow(&["path", "reason"]);
     let path = row.text("path");
     let reason = row.text("reason");
-    Some(SetUid {
-        path: path?,
-        reason: reason?,
-    })
+    Some(SetUid { path: path?, reason: reason? })
 }
 
 fn read_render(row: &Section<'_, '_>) -> Option<RenderRow> {
@@ -199,21 +143,10 @@ fn read_render(row: &Section<'_, '_>) -> Option<RenderRow> {
     let template = row.text("template");
     let to = pattern::<AbsolutePath>(row, "to", templates);
     check_target(row, to.as_ref(), &scope);
-    let mode = if row.has("mode") {
-        row.text("mode")
-    } else {
-        Some(Mode::READABLE)
-    };
+    let mode = if row.has("mode") { row.text("mode") } else { Some(Mode::READABLE) };
     let owner = pattern_or(row, "owner", templates, Some(root_account()));
     let group = pattern_or(row, "group", templates, owner.clone());
-    Some(RenderRow {
-        template: template?,
-        to: to?,
-        mode: mode?,
-        owner: owner?,
-        group: group?,
-        scope,
-    })
+    Some(RenderRow { template: template?, to: to?, mode: mode?, owner: owner?, group: group?, scope })
 }
 
 /// A rendered file has its usual name below `/etc`; with sites, the name and not the directory tells them apart.
@@ -226,11 +159,7 @@ fn check_target(row: &Section<'_, '_>, to: Option<&Pattern<AbsolutePath>>, scope
         Some(Pattern::Literal(_)) if !scope.is_host() => {
             "with `for = \"site\"` each site needs a file of its own: put `{{ site.id }}` into the file name"
         }
-        Some(Pattern::Template(text))
-            if text
-                .rsplit_once('/')
-                .is_none_or(|(directory, _)| directory.contains('{')) =>
-        {
+        Some(Pattern::Template(text)) if text.rsplit_once('/').is_none_or(|(directory, _)| directory.contains('{')) => {
             "a template may stand in the file name only: the directory becomes a link in the image"
         }
         _ => return,
@@ -250,46 +179,25 @@ pub(crate) fn read_scope(row: &Section<'_, '_>) -> (Scope, Templates) {
         Some("host") | None => {}
         Some(other) => {
             let found = crate::document::shown(other);
-            row.note(
-                row.spot_of("for"),
-                format!("`for` is `{found}`, it must be `host` or `site`"),
-            );
+            row.note(row.spot_of("for"), format!("`for` is `{found}`, it must be `host` or `site`"));
         }
     }
     if row.has("kinds") {
-        row.note(
-            row.spot_of("kinds"),
-            "`kinds` needs `for = \"site\"`".to_owned(),
-        );
+        row.note(row.spot_of("kinds"), "`kinds` needs `for = \"site\"`".to_owned());
     }
     (Scope::Host, Templates::Refused)
 }
 
 pub(crate) fn read_kinds(row: &Section<'_, '_>) -> std::collections::BTreeSet<SiteKind> {
     if row.has("kinds") {
-        return row
-            .some_texts("kinds")
-            .into_iter()
-            .map(|placed| placed.value)
-            .collect();
+        return row.some_texts("kinds").into_iter().map(|placed| placed.value).collect();
     }
     SiteKind::ALL.into_iter().collect()
 }
 
-pub(crate) fn require_below(
-    row: &Section<'_, '_>,
-    key: &str,
-    path: Option<&Pattern<AbsolutePath>>,
-    directory: &str,
-) {
-    if let Some(path) = path
-        .and_then(Pattern::sample)
-        .filter(|path| !path.is_below(directory))
-    {
-        row.note(
-            row.spot_of(key),
-            format!("`{key}` is `{path}`, it must be below `{directory}`"),
-        );
+pub(crate) fn require_below(row: &Section<'_, '_>, key: &str, path: Option<&Pattern<AbsolutePath>>, directory: &str) {
+    if let Some(path) = path.and_then(Pattern::sample).filter(|path| !path.is_below(directory)) {
+        row.note(row.spot_of(key), format!("`{key}` is `{path}`, it must be below `{directory}`"));
     }
 }
 
@@ -298,14 +206,9 @@ pub(crate) fn root_account() -> Pattern<AccountName> {
 }
 
 fn text_or<T: FromStr<Err: Display>>(row: &Section<'_, '_>, key: &str, default: &str) -> Option<T> {
-    if row.has(key) {
-        row.text(key)
-    } else {
-        default.parse().ok()
-    }
+    if row.has(key) { row.text(key) } else { default.parse().ok() }
 }
 
 fn read_port(row: &Section<'_, '_>) -> Option<u16> {
-    row.integer("port", 1..=65535)
-        .and_then(|port| u16::try_from(port).ok())
+    row.integer("port", 1..=65535).and_then(|port| u16::try_from(port).ok())
 }

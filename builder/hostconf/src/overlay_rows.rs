@@ -100,15 +100,9 @@ impl FromStr for Mode {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let octal = text.len() == 4 && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-        let bits = u32::from_str_radix(text, 8)
-            .ok()
-            .filter(|bits| octal && bits & 0o4000 == 0);
-        bits.map(Self).ok_or_else(|| {
-            ValueError::new(
-                text,
-                "a mode: four octal digits without the set-uid bit, e.g. `0644`",
-            )
-        })
+        let bits = u32::from_str_radix(text, 8).ok().filter(|bits| octal && bits & 0o4000 == 0);
+        bits.map(Self)
+            .ok_or_else(|| ValueError::new(text, "a mode: four octal digits without the set-uid bit, e.g. `0644`"))
     }
 }
 

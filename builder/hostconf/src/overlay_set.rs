@@ -36,11 +36,8 @@ pub struct Conflicts(pub Vec<Conflict>);
 
 impl fmt::Display for Conflicts {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self
-            .0
-            .iter()
-            .map(|conflict| format!("overlay `{}`: {}", conflict.overlay, conflict.message))
-            .collect();
+        let lines: Vec<String> =
+            self.0.iter().map(|conflict| format!("overlay `{}`: {}", conflict.overlay, conflict.message)).collect();
         out.write_str(&lines.join("\n"))
     }
 }
@@ -61,11 +58,7 @@ impl OverlaySet {
             claims.check_paths(overlay);
             claims.check_templates(overlay);
         }
-        if claims.conflicts.is_empty() {
-            Ok(Self(overlays))
-        } else {
-            Err(Conflicts(claims.conflicts))
-        }
+        if claims.conflicts.is_empty() { Ok(Self(overlays)) } else { Err(Conflicts(claims.conflicts)) }
     }
 
     /// The overlays in the order they are laid.
@@ -93,25 +86,24 @@ struct Claims {
 impl Claims {
     fn claim(&mut self, overlay: &OverlayName, what: String) {
         if let Some(other) = self.taken.get(&what) {
-            let message =
-                format!("{what} is already claimed by overlay `{other}`: change one of them");
+            let message = format!("{what} is already claimed by overlay `{other}`: change one of them");
             self.refuse(overlay, message);
         }
         self.taken.entry(what).or_insert_with(|| overlay.clone());
     }
 
     fn refuse(&mut self, overlay: &OverlayName, message: String) {
-        self.conflicts.push(Conflict {
-            overlay: overlay.clone(),
-            message,
-        });
+        self.conflicts.push(Conflict { overlay: overlay.clone(), message });
     }
 
     fn check_needs(&mut self, overlay: &LoadedOverlay, all: &[LoadedOverlay]) {
         self.claim(&overlay.name, format!("the name `{}`", overlay.name));
         for needed in &overlay.def.needs {
             if !all.iter().any(|other| other.name == *needed) {
-                self.refuse(&overlay.name, format!("needs overlay `{needed}`, which is not in the image: add it to `overlays` in image.toml"));
+                self.refuse(
+                    &overlay.name,
+                    format!("needs overlay `{needed}`, which is not in the image: add it to `overlays` in image.toml"),
+                );
             }
         }
     }
@@ -138,19 +130,11 @@ impl Claims {
         for path in def.render.iter().filter_map(|row| row.to.literal()) {
             self.claim(name, format!("rendered file `{path}`"));
         }
-        for path in def
-            .state
-            .iter()
-            .filter_map(|row| row.path.literal())
-            .chain(def.dropped.iter().map(|row| &row.path))
+        for path in def.state.iter().filter_map(|row| row.path.literal()).chain(def.dropped.iter().map(|row| &row.path))
         {
             self.claim(name, format!("path `{path}` below /var"));
         }
-        let secrets: Vec<&AbsolutePath> = def
-            .secrets
-            .iter()
-            .filter_map(|row| row.path.literal())
-            .collect();
+        let secrets: Vec<&AbsolutePath> = def.secrets.iter().filter_map(|row| row.path.literal()).collect();
         for path in secrets {
             self.claim(name, format!("secret `{path}`"));
         }
@@ -161,18 +145,12 @@ impl Claims {
             let Some(text) = overlay.templates.get(&row.template) else {
                 self.refuse(
                     &overlay.name,
-                    format!(
-                        "template `{}` is missing: put it beside overlay.toml",
-                        row.template
-                    ),
+                    format!("template `{}` is missing: put it beside overlay.toml", row.template),
                 );
                 continue;
             };
             if let Err(reason) = check_syntax(text) {
-                self.refuse(
-                    &overlay.name,
-                    format!("template `{}`, {reason}", row.template),
-                );
+                self.refuse(&overlay.name, format!("template `{}`, {reason}", row.template));
             }
         }
     }

@@ -46,54 +46,33 @@ impl<T: FromStr<Err: Display> + Clone> Pattern<T> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
             Self::Template(text) => {
-                let expanded =
-                    expand(text, context).map_err(|error| format!("template `{text}`: {error}"))?;
-                expanded
-                    .parse()
-                    .map_err(|error: T::Err| format!("template `{text}` gives {error}"))
+                let expanded = expand(text, context).map_err(|error| format!("template `{text}`: {error}"))?;
+                expanded.parse().map_err(|error: T::Err| format!("template `{text}` gives {error}"))
             }
         }
     }
 
     /// The value for the sample site, for rules that hold for every site.
     pub(crate) fn sample(&self) -> Option<T> {
-        sample_contexts()
-            .ok()
-            .and_then(|(_, site)| self.resolve(&site).ok())
+        sample_contexts().ok().and_then(|(_, site)| self.resolve(&site).ok())
     }
 
     /// Reads a text of a document.
-    fn read(
-        section: &Section<'_, '_>,
-        key: &str,
-        text: &Placed<Word>,
-        templates: Templates,
-    ) -> Option<Self> {
+    fn read(section: &Section<'_, '_>, key: &str, text: &Placed<Word>, templates: Templates) -> Option<Self> {
         let Placed { value, spot } = text;
-        if !["{{", "{%", "{#"]
-            .iter()
-            .any(|mark| value.as_str().contains(mark))
-        {
-            return section
-                .parse_at(key, *spot, value.as_str())
-                .map(Self::Literal);
+        if !["{{", "{%", "{#"].iter().any(|mark| value.as_str().contains(mark)) {
+            return section.parse_at(key, *spot, value.as_str()).map(Self::Literal);
         }
         let pattern = Self::Template(value.to_string());
         let context = match templates {
             Templates::Refused => {
-                section.note(
-                    *spot,
-                    format!("`{key}`: a template may stand here only with `for = \"site\"`"),
-                );
+                section.note(*spot, format!("`{key}`: a template may stand here only with `for = \"site\"`"));
                 return None;
             }
             Templates::Host => sample_contexts().map(|(host, _)| host),
             Templates::Site => sample_contexts().map(|(_, site)| site),
         };
-        match context
-            .map_err(|mistakes| mistakes.to_string())
-            .and_then(|context| pattern.resolve(&context))
-        {
+        match context.map_err(|mistakes| mistakes.to_string()).and_then(|context| pattern.resolve(&context)) {
             Ok(_) => Some(pattern),
             Err(reason) => {
                 section.note(*spot, format!("`{key}`: {reason}"));
@@ -110,15 +89,7 @@ pub(crate) fn pattern<T: FromStr<Err: Display> + Clone>(
     templates: Templates,
 ) -> Option<Pattern<T>> {
     let value = section.text(key)?;
-    Pattern::read(
-        section,
-        key,
-        &Placed {
-            value,
-            spot: section.spot_of(key),
-        },
-        templates,
-    )
+    Pattern::read(section, key, &Placed { value, spot: section.spot_of(key) }, templates)
 }
 
 /// A value with a default.
@@ -128,11 +99,7 @@ pub(crate) fn pattern_or<T: FromStr<Err: Display> + Clone>(
     templates: Templates,
     default: Option<Pattern<T>>,
 ) -> Option<Pattern<T>> {
-    if section.has(key) {
-        pattern(section, key, templates)
-    } else {
-        default
-    }
+    if section.has(key) { pattern(section, key, templates) } else { default }
 }
 
 /// A list of values; absent is empty.
@@ -141,9 +108,5 @@ pub(crate) fn patterns<T: FromStr<Err: Display> + Clone>(
     key: &str,
     templates: Templates,
 ) -> Vec<Pattern<T>> {
-    section
-        .texts(key)
-        .iter()
-        .filter_map(|text| Pattern::read(section, key, text, templates))
-        .collect()
+    section.texts(key).iter().filter_map(|text| Pattern::read(section, key, text, templates)).collect()
 }

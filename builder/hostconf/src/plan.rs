@@ -164,12 +164,7 @@ pub struct PlanErrors(pub Vec<PlanError>);
 
 impl fmt::Display for PlanErrors {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = |error: &PlanError| {
-            format!(
-                "overlay `{}`, {}: {}",
-                error.overlay, error.place, error.reason
-            )
-        };
+        let line = |error: &PlanError| format!("overlay `{}`, {}: {}", error.overlay, error.place, error.reason);
         out.write_str(&self.0.iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 }
@@ -203,7 +198,6 @@ pub enum TrialError {
 /// Makes the plan of a sample host with each kind of site: the builder finds wrong names in templates before anybody boots them.
 pub fn trial(overlays: &OverlaySet) -> Result<RenderPlan, TrialError> {
     let (host, image) = crate::sample::sample_host()?;
-    let assignments =
-        Assignments::default().assign(host.sites().map(|site| &site.name), image.sites)?;
+    let assignments = Assignments::default().assign(host.sites().map(|site| &site.name), image.sites)?;
     Ok(plan(&host, &assignments, overlays, &image)?)
 }

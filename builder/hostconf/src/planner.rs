@@ -15,8 +15,7 @@ use crate::overlay::{RenderRow, Scope, SecretKind, SecretRow, SetupRow, StateRow
 use crate::overlay_set::{LoadedOverlay, OverlaySet};
 use crate::pattern::Pattern;
 use crate::plan::{
-    Check, PlanError, PlanErrors, Probe, RenderPlan, RenderedFile, Secret, SecretMaterial,
-    SetupStep, StateDirectory,
+    Check, PlanError, PlanErrors, Probe, RenderPlan, RenderedFile, Secret, SecretMaterial, SetupStep, StateDirectory,
 };
 use crate::sealed::SealedImage;
 
@@ -44,25 +43,12 @@ struct Entry<'e> {
 
 impl Entry<'_> {
     fn error(&self, reason: String) -> PlanError {
-        let site = self
-            .place
-            .site
-            .map(|site| format!(" for site `{}`", site.name))
-            .unwrap_or_default();
-        PlanError {
-            overlay: self.overlay.clone(),
-            place: format!("{}{site}", self.what),
-            reason,
-        }
+        let site = self.place.site.map(|site| format!(" for site `{}`", site.name)).unwrap_or_default();
+        PlanError { overlay: self.overlay.clone(), place: format!("{}{site}", self.what), reason }
     }
 
-    fn resolve<T: FromStr<Err: Display> + Clone>(
-        &self,
-        pattern: &Pattern<T>,
-    ) -> Result<T, PlanError> {
-        pattern
-            .resolve(&self.place.context)
-            .map_err(|reason| self.error(reason))
+    fn resolve<T: FromStr<Err: Display> + Clone>(&self, pattern: &Pattern<T>) -> Result<T, PlanError> {
+        pattern.resolve(&self.place.context).map_err(|reason| self.error(reason))
     }
 }
 
@@ -78,40 +64,19 @@ impl<'p> Planner<'p> {
         for site in host.sites() {
             match assignments.account(&site.name) {
                 Some(account) => facts.push((site, SiteFacts::new(site, account))),
-                None => errors.extend(
-                    overlays
-                        .iter()
-                        .take(1)
-                        .map(|overlay| no_account(&overlay.name, site)),
-                ),
+                None => errors.extend(overlays.iter().take(1).map(|overlay| no_account(&overlay.name, site))),
             }
         }
         let all: Vec<SiteFacts> = facts.iter().map(|(_, facts)| facts.clone()).collect();
         let base = host_context(host, image, &all);
-        let sites = facts
-            .iter()
-            .map(|(site, facts)| Place {
-                site: Some(site),
-                context: site_context(&base, facts),
-            })
-            .collect();
-        Self {
-            overlays,
-            host: Place {
-                site: None,
-                context: base,
-            },
-            sites,
-            plan: RenderPlan::default(),
-            errors,
-        }
+        let sites =
+            facts.iter().map(|(site, facts)| Place { site: Some(site), context: site_context(&base, facts) }).collect();
+        Self { overlays, host: Place { site: None, context: base }, sites, plan: RenderPlan::default(), errors }
     }
 
     pub(crate) fn plan(mut self) -> Result<RenderPlan, PlanErrors> {
-        self.plan.directories = linked_directories(self.overlays)
-            .iter()
-            .map(|directory| directory.below(RUN))
-            .collect();
+        self.plan.directories =
+            linked_directories(self.overlays).iter().map(|directory| directory.below(RUN)).collect();
         for overlay in self.overlays {
             self.plan_state(overlay);
             self.plan_secrets(overlay);
@@ -120,56 +85,38 @@ impl<'p> Planner<'p> {
             self.plan_setups(overlay);
             self.plan_probes(overlay);
         }
-        self.plan
-            .files
-            .sort_by(|left, right| left.path.cmp(&right.path));
+        self.plan.files.sort_by(|left, right| left.path.cmp(&right.path));
         self.check_collisions();
-        if self.errors.is_empty() {
-            Ok(self.plan)
-        } else {
-            Err(PlanErrors(self.errors))
-        }
+        if self.errors.is_empty() { Ok(self.plan) } else { Err(PlanErrors(self.errors)) }
     }
 
     fn plan_state(&mut self, overlay: &LoadedOverlay) {
         // The host's own rows are tmpfiles lines of the image.
         for row in overlay.def.state.iter().filter(|row| !row.scope.is_host()) {
-            let planned = self.each(overlay, &row.scope, "[[state]]", |entry| {
-                state_directory(entry, row)
-            });
+            let planned = self.each(overlay, &row.scope, "[[state]]", |entry| state_directory(entry, row));
             self.plan.state.extend(planned);
         }
     }
 
     fn plan_secrets(&mut self, overlay: &LoadedOverlay) {
         for row in &overlay.def.secrets {
-            let planned = self.each(overlay, &row.scope, "[[secret]]", |entry| {
-                secret(entry, row)
-            });
+            let planned = self.each(overlay, &row.scope, "[[secret]]", |entry| secret(entry, row));
             self.plan.secrets.extend(planned);
         }
     }
 
     fn plan_files(&mut self, overlay: &LoadedOverlay) {
         for row in &overlay.def.render {
-            let template = overlay
-                .templates
-                .get(&row.template)
-                .map(String::as_str)
-                .unwrap_or_default();
+            let template = overlay.templates.get(&row.template).map(String::as_str).unwrap_or_default();
             let what = format!("template `{}`", row.template);
-            let planned = self.each(overlay, &row.scope, &what, |entry| {
-                rendered_file(entry, row, template)
-            });
+            let planned = self.each(overlay, &row.scope, &what, |entry| rendered_file(entry, row, template));
             self.plan.files.extend(planned);
         }
     }
 
     fn plan_checks(&mut self, overlay: &LoadedOverlay) {
-        let checks = overlay.def.checks.iter().map(|row| Check {
-            overlay: overlay.name.clone(),
-            exec: row.exec.clone(),
-        });
+        let checks =
+            overlay.def.checks.iter().map(|row| Check { overlay: overlay.name.clone(), exec: row.exec.clone() });
         self.plan.checks.extend(checks);
     }
 
@@ -185,12 +132,7 @@ impl<'p> Planner<'p> {
         for row in &overlay.def.health {
             let planned = self.each(overlay, &row.scope, "[[health]]", |entry| {
                 let site = entry.place.site.map(|site| site.name.clone());
-                Ok(Probe {
-                    overlay: entry.overlay.clone(),
-                    name: row.name.clone(),
-                    site,
-                    probe: row.probe.clone(),
-                })
+                Ok(Probe { overlay: entry.overlay.clone(), name: row.name.clone(), site, probe: row.probe.clone() })
             });
             self.plan.probes.extend(planned);
         }
@@ -205,18 +147,10 @@ impl<'p> Planner<'p> {
         make: impl Fn(&Entry<'_>) -> Result<T, PlanError>,
     ) -> Vec<T> {
         let host = std::iter::once(&self.host).filter(|_| scope.is_host());
-        let sites = self.sites.iter().filter(|place| {
-            place
-                .site
-                .is_some_and(|site| scope.fits(site.content.kind()))
-        });
+        let sites = self.sites.iter().filter(|place| place.site.is_some_and(|site| scope.fits(site.content.kind())));
         let mut done = Vec::new();
         for place in host.chain(sites) {
-            match make(&Entry {
-                overlay: &overlay.name,
-                what,
-                place,
-            }) {
+            match make(&Entry { overlay: &overlay.name, what, place }) {
                 Ok(value) => done.push(value),
                 Err(error) => self.errors.push(error),
             }
@@ -229,10 +163,8 @@ impl<'p> Planner<'p> {
         for pair in self.plan.files.windows(2) {
             let [first, second] = pair else { continue };
             if first.path == second.path || second.path.is_below(first.path.as_str()) {
-                let reason = format!(
-                    "`{}` is also rendered by overlay `{}`: change one `to`",
-                    first.path, first.overlay
-                );
+                let reason =
+                    format!("`{}` is also rendered by overlay `{}`: change one `to`", first.path, first.overlay);
                 self.errors.push(PlanError {
                     overlay: second.overlay.clone(),
                     place: format!("`{}`", second.path),
@@ -265,71 +197,28 @@ fn secret(entry: &Entry<'_>, row: &SecretRow) -> Result<Secret, PlanError> {
             let names = if names.is_empty() {
                 site_names(entry)
             } else {
-                names
-                    .iter()
-                    .map(|name| entry.resolve(name))
-                    .collect::<Result<_, _>>()?
+                names.iter().map(|name| entry.resolve(name)).collect::<Result<_, _>>()?
             };
-            SecretMaterial::TlsSelfSigned {
-                certificate: entry.resolve(certificate)?,
-                names,
-            }
+            SecretMaterial::TlsSelfSigned { certificate: entry.resolve(certificate)?, names }
         }
     };
-    let (path, owner, group) = (
-        entry.resolve(&row.path)?,
-        entry.resolve(&row.owner)?,
-        entry.resolve(&row.group)?,
-    );
-    Ok(Secret {
-        overlay: entry.overlay.clone(),
-        material,
-        path,
-        owner,
-        group,
-        mode: row.mode,
-    })
+    let (path, owner, group) = (entry.resolve(&row.path)?, entry.resolve(&row.owner)?, entry.resolve(&row.group)?);
+    Ok(Secret { overlay: entry.overlay.clone(), material, path, owner, group, mode: row.mode })
 }
 
 fn site_names(entry: &Entry<'_>) -> Vec<DomainName> {
-    entry
-        .place
-        .site
-        .map(|site| {
-            std::iter::once(&site.name)
-                .chain(&site.aliases)
-                .cloned()
-                .collect()
-        })
-        .unwrap_or_default()
+    entry.place.site.map(|site| std::iter::once(&site.name).chain(&site.aliases).cloned().collect()).unwrap_or_default()
 }
 
-fn rendered_file(
-    entry: &Entry<'_>,
-    row: &RenderRow,
-    template: &str,
-) -> Result<RenderedFile, PlanError> {
+fn rendered_file(entry: &Entry<'_>, row: &RenderRow, template: &str) -> Result<RenderedFile, PlanError> {
     let to: AbsolutePath = entry.resolve(&row.to)?;
     let (owner, group) = (entry.resolve(&row.owner)?, entry.resolve(&row.group)?);
-    let bytes = expand(template, &entry.place.context)
-        .map_err(|reason| entry.error(reason))?
-        .into_bytes();
-    Ok(RenderedFile {
-        overlay: entry.overlay.clone(),
-        path: to.below(RUN),
-        owner,
-        group,
-        mode: row.mode,
-        bytes,
-    })
+    let bytes = expand(template, &entry.place.context).map_err(|reason| entry.error(reason))?.into_bytes();
+    Ok(RenderedFile { overlay: entry.overlay.clone(), path: to.below(RUN), owner, group, mode: row.mode, bytes })
 }
 
 fn setup_step(entry: &Entry<'_>, row: &SetupRow) -> Result<SetupStep, PlanError> {
-    let exec = row
-        .exec
-        .iter()
-        .map(|word| entry.resolve(word))
-        .collect::<Result<_, _>>()?;
+    let exec = row.exec.iter().map(|word| entry.resolve(word)).collect::<Result<_, _>>()?;
     let env = row
         .env
         .iter()
@@ -349,9 +238,5 @@ fn setup_step(entry: &Entry<'_>, row: &SetupRow) -> Result<SetupStep, PlanError>
 
 fn no_account(overlay: &OverlayName, site: &Site) -> PlanError {
     let reason = "the site has no account: assign accounts before planning".to_owned();
-    PlanError {
-        overlay: overlay.clone(),
-        place: format!("site `{}`", site.name),
-        reason,
-    }
+    PlanError { overlay: overlay.clone(), place: format!("site `{}`", site.name), reason }
 }

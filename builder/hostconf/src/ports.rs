@@ -18,23 +18,11 @@ impl PortTable {
     pub fn new(overlays: &OverlaySet) -> Self {
         let mut listen: Vec<(String, Listen)> = overlays
             .iter()
-            .flat_map(|overlay| {
-                overlay
-                    .def
-                    .listen
-                    .iter()
-                    .map(|row| (overlay.name.to_string(), row.clone()))
-            })
+            .flat_map(|overlay| overlay.def.listen.iter().map(|row| (overlay.name.to_string(), row.clone())))
             .collect();
         let mut egress: Vec<(String, Egress)> = overlays
             .iter()
-            .flat_map(|overlay| {
-                overlay
-                    .def
-                    .egress
-                    .iter()
-                    .map(|row| (overlay.name.to_string(), row.clone()))
-            })
+            .flat_map(|overlay| overlay.def.egress.iter().map(|row| (overlay.name.to_string(), row.clone())))
             .collect();
         listen.sort_by_key(|(_, row)| (row.protocol, row.port));
         egress.sort_by_key(|(_, row)| (row.user.clone(), row.protocol, row.port));
@@ -43,9 +31,8 @@ impl PortTable {
 
     /// The table for `ports.md`.
     pub fn to_markdown(&self) -> String {
-        let mut text = String::from(
-            "# Ports\n\n## Open to the outside\n\n| port | to | unit | overlay |\n|---|---|---|---|\n",
-        );
+        let mut text =
+            String::from("# Ports\n\n## Open to the outside\n\n| port | to | unit | overlay |\n|---|---|---|---|\n");
         // Writing to a String cannot fail.
         for (overlay, row) in &self.listen {
             let _ = writeln!(
@@ -77,18 +64,10 @@ impl PortTable {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (overlay, row) in &self.listen {
-            let _ = writeln!(
-                text,
-                "listen {} {} {} {} {overlay}",
-                row.protocol, row.port, row.zone, row.unit
-            );
+            let _ = writeln!(text, "listen {} {} {} {} {overlay}", row.protocol, row.port, row.zone, row.unit);
         }
         for (overlay, row) in &self.egress {
-            let _ = writeln!(
-                text,
-                "egress {} {} {} {} {overlay}",
-                row.protocol, row.port, row.zone, row.user
-            );
+            let _ = writeln!(text, "egress {} {} {} {} {overlay}", row.protocol, row.port, row.zone, row.user);
         }
         text
     }

@@ -42,17 +42,10 @@ pub enum ProbeKind {
 pub(crate) fn read_probe(row: &Section<'_, '_>) -> Option<ProbeKind> {
     let given: Vec<&str> = PROBES.into_iter().filter(|key| row.has(key)).collect();
     let &[key] = given.as_slice() else {
-        let found = if given.is_empty() {
-            "no probe".to_owned()
-        } else {
-            format!("{} probes", given.len())
-        };
+        let found = if given.is_empty() { "no probe".to_owned() } else { format!("{} probes", given.len()) };
         row.note(
             row.spot(),
-            format!(
-                "{found} in `[[health]]`: give exactly one of {}",
-                crate::document::quoted_list(&PROBES)
-            ),
+            format!("{found} in `[[health]]`: give exactly one of {}", crate::document::quoted_list(&PROBES)),
         );
         return None;
     };
@@ -72,10 +65,7 @@ pub(crate) fn read_probe(row: &Section<'_, '_>) -> Option<ProbeKind> {
             section.allow(&["path", "expect"]);
             let path = section.text("path");
             let expect = section.text("expect");
-            Some(ProbeKind::Https {
-                path: path?,
-                expect: expect?,
-            })
+            Some(ProbeKind::Https { path: path?, expect: expect? })
         }
     }
 }
@@ -90,7 +80,5 @@ pub(crate) fn read_command(section: &Section<'_, '_>, key: &str) -> Option<Vec<W
 
 fn read_port(section: &Section<'_, '_>) -> Option<u16> {
     section.allow(&["port"]);
-    section
-        .integer("port", 1..=65535)
-        .and_then(|port| u16::try_from(port).ok())
+    section.integer("port", 1..=65535).and_then(|port| u16::try_from(port).ok())
 }

@@ -40,29 +40,21 @@ kind = "static"
 "#;
 
 /// The image that the sample host runs.
-const IMAGE: &str = "schema = 1\nname = \"sample\"\nversion = \"1.0.0\"\noverlays = []\nsites = 10\ndevelopment = true\n";
+const IMAGE: &str =
+    "schema = 1\nname = \"sample\"\nversion = \"1.0.0\"\noverlays = []\nsites = 10\ndevelopment = true\n";
 
 /// The sample host and its image.
 pub(crate) fn sample_host() -> Result<(HostConfig, SealedImage), Mistakes> {
-    Ok((
-        HostConfig::parse("sample host.toml", HOST)?,
-        SealedImage::parse("sample image.toml", IMAGE)?,
-    ))
+    Ok((HostConfig::parse("sample host.toml", HOST)?, SealedImage::parse("sample image.toml", IMAGE)?))
 }
 
 /// The contexts of the sample host and of its first site.
 pub(crate) fn sample_contexts() -> Result<(Value, Value), Mistakes> {
     let (host, image) = sample_host()?;
-    let sites: Vec<SiteFacts> = host
-        .sites()
-        .zip(SiteAccount::pool(image.sites))
-        .map(|(site, account)| SiteFacts::new(site, account))
-        .collect();
+    let sites: Vec<SiteFacts> =
+        host.sites().zip(SiteAccount::pool(image.sites)).map(|(site, account)| SiteFacts::new(site, account)).collect();
     let base = host_context(&host, &image, &sites);
-    let site = sites
-        .first()
-        .map(|site| site_context(&base, site))
-        .unwrap_or_default();
+    let site = sites.first().map(|site| site_context(&base, site)).unwrap_or_default();
     Ok((base, site))
 }
 

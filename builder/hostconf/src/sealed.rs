@@ -30,51 +30,25 @@ impl SealedImage {
     /// Reads the file. `name` is how messages call it.
     pub fn parse(name: &str, text: &str) -> Result<Self, Mistakes> {
         read(name, text, |root| {
-            root.allow(&[
-                "schema",
-                "name",
-                "version",
-                "overlays",
-                "sites",
-                "development",
-            ]);
+            root.allow(&["schema", "name", "version", "overlays", "sites", "development"]);
             root.schema(1);
             let name = root.text("name");
             let version = root.text("version");
             let overlays = root.plain_texts("overlays");
             let sites = root.integer("sites", 0..=u64::from(LARGEST_POOL));
             let development = root.flag("development");
-            Some(Self {
-                name: name?,
-                version: version?,
-                overlays,
-                sites: u16::try_from(sites?).ok()?,
-                development,
-            })
+            Some(Self { name: name?, version: version?, overlays, sites: u16::try_from(sites?).ok()?, development })
         })
     }
 
     /// The text of the file.
     pub fn to_toml(&self) -> String {
-        let Self {
-            name,
-            version,
-            overlays,
-            sites,
-            development,
-        } = self;
+        let Self { name, version, overlays, sites, development } = self;
         let overlays: Vec<&str> = overlays.iter().map(OverlayName::as_str).collect();
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "schema = 1\nname = \"{name}\"\nversion = \"{version}\""
-        );
-        let _ = writeln!(
-            text,
-            "overlays = [{}]",
-            quoted_list(&overlays).replace('`', "\"")
-        );
+        let _ = writeln!(text, "schema = 1\nname = \"{name}\"\nversion = \"{version}\"");
+        let _ = writeln!(text, "overlays = [{}]", quoted_list(&overlays).replace('`', "\""));
         let _ = writeln!(text, "sites = {sites}\ndevelopment = {development}");
         text
     }

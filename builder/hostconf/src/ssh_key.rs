@@ -37,9 +37,7 @@ pub enum SshKeyError {
         found: String,
     },
     /// The base64 part does not hold a key of the type before it.
-    #[error(
-        "the ssh key's base64 does not hold a `{kind}` key: it was cut off or changed; copy the whole line again"
-    )]
+    #[error("the ssh key's base64 does not hold a `{kind}` key: it was cut off or changed; copy the whole line again")]
     Blob {
         /// The type that the line claims.
         kind: String,
@@ -73,13 +71,9 @@ impl FromStr for SshPublicKey {
             return Err(shape());
         };
         let comment = words.next().unwrap_or_default().trim();
-        let blob = STANDARD
-            .decode(encoded)
-            .map_err(|_| SshKeyError::Blob { kind: shown(kind) })?;
+        let blob = STANDARD.decode(encoded).map_err(|_| SshKeyError::Blob { kind: shown(kind) })?;
         check_blob(kind, &blob)?;
-        Ok(Self(
-            format!("{kind} {encoded} {comment}").trim_end().to_owned(),
-        ))
+        Ok(Self(format!("{kind} {encoded} {comment}").trim_end().to_owned()))
     }
 }
 
@@ -87,9 +81,7 @@ fn check_blob(kind: &str, blob: &[u8]) -> Result<(), SshKeyError> {
     let fields = split_fields(blob).unwrap_or_default();
     let good = match (kind, fields.as_slice()) {
         ("ssh-ed25519", [_, key]) => key.len() == 32,
-        ("sk-ssh-ed25519@openssh.com", [_, key, application]) => {
-            key.len() == 32 && !application.is_empty()
-        }
+        ("sk-ssh-ed25519@openssh.com", [_, key, application]) => key.len() == 32 && !application.is_empty(),
         ("ecdsa-sha2-nistp256", [_, curve, point]) => is_point(curve, b"nistp256", point, 65),
         ("ecdsa-sha2-nistp384", [_, curve, point]) => is_point(curve, b"nistp384", point, 97),
         ("ecdsa-sha2-nistp521", [_, curve, point]) => is_point(curve, b"nistp521", point, 133),
@@ -100,16 +92,8 @@ fn check_blob(kind: &str, blob: &[u8]) -> Result<(), SshKeyError> {
         (known, _) if KINDS.contains(&known) => false,
         _ => return Err(SshKeyError::Type { found: shown(kind) }),
     };
-    let same_type = fields
-        .first()
-        .is_some_and(|inner| *inner == kind.as_bytes());
-    if good && same_type {
-        Ok(())
-    } else {
-        Err(SshKeyError::Blob {
-            kind: kind.to_owned(),
-        })
-    }
+    let same_type = fields.first().is_some_and(|inner| *inner == kind.as_bytes());
+    if good && same_type { Ok(()) } else { Err(SshKeyError::Blob { kind: kind.to_owned() }) }
 }
 
 /// The kinds that are accepted.
@@ -129,9 +113,7 @@ fn is_point(curve: &[u8], wanted: &[u8], point: &[u8], length: usize) -> bool {
 }
 
 fn check_rsa(inner: Option<&&[u8]>, exponent: &[u8], modulus: &[u8]) -> Result<(), SshKeyError> {
-    let blob = || SshKeyError::Blob {
-        kind: "ssh-rsa".to_owned(),
-    };
+    let blob = || SshKeyError::Blob { kind: "ssh-rsa".to_owned() };
     // An mpint has a leading zero byte when its first bit is set (RFC 4251 5); without it the number would be negative.
     let digits = modulus.strip_prefix(&[0]).unwrap_or(modulus);
     let odd = |number: &[u8]| number.last().is_some_and(|byte| byte % 2 == 1);
@@ -139,15 +121,8 @@ fn check_rsa(inner: Option<&&[u8]>, exponent: &[u8], modulus: &[u8]) -> Result<(
         return Err(blob());
     }
     let first = digits.first().copied().ok_or_else(blob)?;
-    let bits = digits
-        .len()
-        .saturating_mul(8)
-        .saturating_sub(first.leading_zeros() as usize);
-    if bits < SHORTEST_RSA {
-        Err(SshKeyError::ShortRsa { bits })
-    } else {
-        Ok(())
-    }
+    let bits = digits.len().saturating_mul(8).saturating_sub(first.leading_zeros() as usize);
+    if bits < SHORTEST_RSA { Err(SshKeyError::ShortRsa { bits }) } else { Ok(()) }
 }
 
 /// Splits a blob into its length-prefixed fields (RFC 4251 5); `None` when a length does not fit.

@@ -9,10 +9,7 @@ pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     if length > LONGEST {
         return None;
     }
-    let (steps, best) = known
-        .iter()
-        .map(|&candidate| (distance(word, candidate), candidate))
-        .min()?;
+    let (steps, best) = known.iter().map(|&candidate| (distance(word, candidate), candidate)).min()?;
     (steps <= (length / 3).max(1)).then_some(best)
 }
 
@@ -26,8 +23,7 @@ fn distance(left: &str, right: &str) -> usize {
         for (column, other) in right.iter().enumerate() {
             let replaced = above[column] + usize::from(letter != other);
             let mut steps = replaced.min(above[column + 1] + 1).min(current[column] + 1);
-            let swapped =
-                row > 0 && column > 0 && left[row - 1] == *other && right[column - 1] == *letter;
+            let swapped = row > 0 && column > 0 && left[row - 1] == *other && right[column - 1] == *letter;
             if swapped {
                 steps = steps.min(before[column - 1] + 1);
             }

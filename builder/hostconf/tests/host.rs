@@ -2,8 +2,7 @@
 
 use hostconf::{HostConfig, SiteKind};
 
-const KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER ops";
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER ops";
 
 fn document(rest: &str) -> String {
     format!(
@@ -12,19 +11,14 @@ fn document(rest: &str) -> String {
 }
 
 fn mistakes(text: &str) -> String {
-    HostConfig::parse("host.toml", text)
-        .expect_err("the document has mistakes")
-        .to_string()
+    HostConfig::parse("host.toml", text).expect_err("the document has mistakes").to_string()
 }
 
 #[test]
 fn the_example_of_the_repository_is_a_valid_document() {
     let text = include_str!("../../../images/webhost/host.example.toml");
     let host = HostConfig::parse("host.example.toml", text).unwrap();
-    assert!(
-        host.sites()
-            .any(|site| site.content.kind() == SiteKind::Wordpress)
-    );
+    assert!(host.sites().any(|site| site.content.kind() == SiteKind::Wordpress));
     assert_eq!(host.serial.0.get(), 1);
 }
 
@@ -68,11 +62,7 @@ host.toml:1:1: missing section `[admin]`";
 
 #[test]
 fn each_broken_rule_of_a_section_or_site_has_its_own_message() {
-    let site = |rest: &str| {
-        document(&format!(
-            "[[domain]]\nname = \"example.org\"\n[[domain.site]]\n{rest}"
-        ))
-    };
+    let site = |rest: &str| document(&format!("[[domain]]\nname = \"example.org\"\n[[domain.site]]\n{rest}"));
     let cases = [
         (
             document("color = 1\n"),
@@ -189,13 +179,10 @@ fn messages_never_repeat_control_characters_of_the_document() {
 
 #[test]
 fn ten_thousand_mistakes_are_reported_quickly_and_shortly() {
-    let many = (0..10_000)
-        .map(|number| format!("k{number} = 1"))
-        .collect::<Vec<_>>()
-        .join(
-            "
+    let many = (0..10_000).map(|number| format!("k{number} = 1")).collect::<Vec<_>>().join(
+        "
 ",
-        );
+    );
     assert!(mistakes(&many).lines().count() == 101);
 }
 

@@ -1,8 +1,6 @@
 //! No text makes a reader panic, and no accepted text gives a plan that leaves its directories.
 
-use hostconf::{
-    Assignments, DomainName, HostConfig, ImageDef, Network, OverlayDef, SealedImage, SshPublicKey,
-};
+use hostconf::{Assignments, DomainName, HostConfig, ImageDef, Network, OverlayDef, SealedImage, SshPublicKey};
 use proptest::prelude::*;
 
 const HOST: &str = include_str!("../../../images/webhost/host.example.toml");
@@ -21,12 +19,8 @@ fn read_all(text: &str) {
 
 /// Puts `piece` into `text` at a character boundary near `at`, in place of up to `remove` bytes.
 fn edited(text: &str, at: usize, remove: usize, piece: &str) -> String {
-    let boundary = |wanted: usize| {
-        (0..=wanted.min(text.len()))
-            .rev()
-            .find(|&index| text.is_char_boundary(index))
-            .unwrap_or(0)
-    };
+    let boundary =
+        |wanted: usize| (0..=wanted.min(text.len())).rev().find(|&index| text.is_char_boundary(index)).unwrap_or(0);
     let (start, end) = (boundary(at), boundary(at.saturating_add(remove)));
     format!("{}{piece}{}", &text[..start], &text[end.max(start)..])
 }

@@ -10,18 +10,9 @@ fn mistakes(text: &str) -> String {
 
 /// What is written after the summary, and the place and message it gives.
 const OVERLAY_CASES: &[(&str, &str)] = &[
-    (
-        "pakages = []",
-        "2:1: unknown key `pakages`: did you mean `packages`?",
-    ),
-    (
-        "units = [\"ssh\"]",
-        "2:10: `units`: `ssh` is not a unit name with its suffix, e.g. `ssh.service`",
-    ),
-    (
-        "[users.x]\nuid = 1000",
-        "3:7: `uid` is 1000, it must be a whole number from 300 to 899",
-    ),
+    ("pakages = []", "2:1: unknown key `pakages`: did you mean `packages`?"),
+    ("units = [\"ssh\"]", "2:10: `units`: `ssh` is not a unit name with its suffix, e.g. `ssh.service`"),
+    ("[users.x]\nuid = 1000", "3:7: `uid` is 1000, it must be a whole number from 300 to 899"),
     (
         "[users.X]\nuid = 300",
         "2:8: key `X` is not an account name: 1 to 31 of `a-z`, `0-9`, `_` and `-`, starting with a letter or `_`",
@@ -30,10 +21,7 @@ const OVERLAY_CASES: &[(&str, &str)] = &[
         "[[render]]\ntemplate = \"../x\"\nto = \"/etc/x\"",
         "3:12: `template`: `../x` is not a plain file name: letters, digits, `.`, `_`, `-` and `@`, not starting with a dot",
     ),
-    (
-        "[[render]]\ntemplate = \"x\"\nto = \"/usr/x\"",
-        "4:6: `to` is `/usr/x`, it must be below `/etc`",
-    ),
+    ("[[render]]\ntemplate = \"x\"\nto = \"/usr/x\"", "4:6: `to` is `/usr/x`, it must be below `/etc`"),
     (
         "[[render]]\ntemplate = \"x\"\nto = \"/etc/shadow\"",
         "4:6: `to`: this file belongs to the image and is never rendered",
@@ -86,10 +74,7 @@ const OVERLAY_CASES: &[(&str, &str)] = &[
         "[[listen]]\nport = 70000\nproto = \"tcp\"\nzone = \"net\"\nunit = \"x.service\"",
         "3:8: `port` is 70000, it must be a whole number from 1 to 65535",
     ),
-    (
-        "[listen]\nport = 1",
-        "2:1: `listen` is a table, it must be a list of tables: write `[[listen]]`",
-    ),
+    ("[listen]\nport = 1", "2:1: `listen` is a table, it must be a list of tables: write `[[listen]]`"),
 ];
 
 #[test]
@@ -115,63 +100,27 @@ sites = 50
 #[test]
 fn an_image_is_read_with_its_defaults() {
     let image = ImageDef::parse("image.toml", IMAGE).unwrap();
-    assert_eq!(
-        image
-            .components
-            .iter()
-            .map(hostconf::ComponentName::as_str)
-            .collect::<Vec<_>>(),
-        ["main"]
-    );
-    assert_eq!(
-        (image.size.slot.bytes(), image.size.sites, image.mirror),
-        (2 << 30, 50, None)
-    );
+    assert_eq!(image.components.iter().map(hostconf::ComponentName::as_str).collect::<Vec<_>>(), ["main"]);
+    assert_eq!((image.size.slot.bytes(), image.size.sites, image.mirror), (2 << 30, 50, None));
 }
 
 #[test]
 fn each_broken_rule_of_an_image_has_its_own_message() {
     let cases = [
-        (
-            "webhost",
-            "Web",
-            "2:8: `name`: `Web` is not an image name: 1 to 16 of `a-z`, `0-9` and `-`",
-        ),
-        (
-            "\"ssh\"]",
-            "\"base\"]",
-            "5:21: overlay `base` stands twice: name it once",
-        ),
-        (
-            "512M",
-            "1M",
-            "9:7: `esp` is 1M: at least 128M are needed, in whole megabytes",
-        ),
-        (
-            "2G",
-            "two",
-            "10:8: `slot`: `two` is not a size: a whole number and `K`, `M` or `G`, e.g. `512M`",
-        ),
-        (
-            "= 50",
-            "= 1000",
-            "11:9: `sites` is 1000, it must be a whole number from 0 to 999",
-        ),
+        ("webhost", "Web", "2:8: `name`: `Web` is not an image name: 1 to 16 of `a-z`, `0-9` and `-`"),
+        ("\"ssh\"]", "\"base\"]", "5:21: overlay `base` stands twice: name it once"),
+        ("512M", "1M", "9:7: `esp` is 1M: at least 128M are needed, in whole megabytes"),
+        ("2G", "two", "10:8: `slot`: `two` is not a size: a whole number and `K`, `M` or `G`, e.g. `512M`"),
+        ("= 50", "= 1000", "11:9: `sites` is 1000, it must be a whole number from 0 to 999"),
         (
             "keys/*",
             "../*",
             "7:18: `operator_keys`: `../*.pub` is not a path or glob inside the image's folder, e.g. `keys/*.pub`",
         ),
-        (
-            "suite",
-            "suit",
-            "1:1: missing key `suite`\nimage.toml:4:1: unknown key `suit`: did you mean `suite`?",
-        ),
+        ("suite", "suit", "1:1: missing key `suite`\nimage.toml:4:1: unknown key `suit`: did you mean `suite`?"),
     ];
     for (from, to, expected) in cases {
-        let found = ImageDef::parse("image.toml", &IMAGE.replacen(from, to, 1))
-            .expect_err(to)
-            .to_string();
+        let found = ImageDef::parse("image.toml", &IMAGE.replacen(from, to, 1)).expect_err(to).to_string();
         assert_eq!(found, format!("image.toml:{expected}"));
     }
 }

@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 
 use hostconf::{
-    Assignments, DomainName, HostConfig, LoadedOverlay, OverlayDef, OverlaySet, PlanErrors,
-    PortTable, RenderPlan, SealedImage, SiteAccount, account_tables, links, plan, state_tmpfiles,
-    trial,
+    Assignments, DomainName, HostConfig, LoadedOverlay, OverlayDef, OverlaySet, PlanErrors, PortTable, RenderPlan,
+    SealedImage, SiteAccount, account_tables, links, plan, state_tmpfiles, trial,
 };
 
 const HOST: &str = r#"schema = 1
@@ -117,24 +116,14 @@ kinds = ["wordpress"]
 
 fn overlay(name: &str, text: &str, templates: &[(&str, &str)]) -> LoadedOverlay {
     let def = OverlayDef::parse(name, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let templates: BTreeMap<_, _> = templates
-        .iter()
-        .map(|(name, text)| (name.parse().unwrap(), (*text).to_owned()))
-        .collect();
-    LoadedOverlay {
-        name: name.parse().unwrap(),
-        def,
-        templates,
-    }
+    let templates: BTreeMap<_, _> =
+        templates.iter().map(|(name, text)| (name.parse().unwrap(), (*text).to_owned())).collect();
+    LoadedOverlay { name: name.parse().unwrap(), def, templates }
 }
 
 fn overlays(main: &str, site: &str) -> OverlaySet {
     let base = overlay("base", "summary = \"base\"", &[]);
-    OverlaySet::new(vec![
-        base,
-        overlay("web", WEB, &[("main.j2", main), ("site.j2", site)]),
-    ])
-    .unwrap()
+    OverlaySet::new(vec![base, overlay("web", WEB, &[("main.j2", main), ("site.j2", site)])]).unwrap()
 }
 
 fn plan_with(main: &str, site: &str) -> Result<RenderPlan, PlanErrors> {
@@ -144,9 +133,7 @@ fn plan_with(main: &str, site: &str) -> Result<RenderPlan, PlanErrors> {
         "schema = 1\nname = \"t\"\nversion = \"1\"\noverlays = [\"base\", \"web\"]\nsites = 5\n",
     )
     .unwrap();
-    let assignments = Assignments::default()
-        .assign(host.sites().map(|site| &site.name), image.sites)
-        .unwrap();
+    let assignments = Assignments::default().assign(host.sites().map(|site| &site.name), image.sites).unwrap();
     plan(&host, &assignments, &overlays(main, site), &image)
 }
 
@@ -164,15 +151,7 @@ fn renders_the_host_once_and_each_site() {
     let files: Vec<_> = plan
         .files
         .iter()
-        .map(|file| {
-            format!(
-                "{} {} {} {}",
-                file.path,
-                file.mode,
-                file.owner,
-                String::from_utf8_lossy(&file.bytes)
-            )
-        })
+        .map(|file| format!("{} {} {} {}", file.path, file.mode, file.owner, String::from_utf8_lossy(&file.bytes)))
         .collect();
     assert_eq!(
         files,
@@ -183,28 +162,16 @@ fn renders_the_host_once_and_each_site() {
             "/run/casemate/etc/web/sites/site002.conf 0400 site002-php files.example.org /var/lib/casemate/sites/site002/htdocs\n",
         ]
     );
-    assert_eq!(
-        plan.directories
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
-        ["/run/casemate/etc/web/sites"]
-    );
+    assert_eq!(plan.directories.iter().map(ToString::to_string).collect::<Vec<_>>(), ["/run/casemate/etc/web/sites"]);
 }
 
 #[test]
 fn secrets_setups_and_probes_stand_for_the_kinds_of_site_they_name() {
     let plan = plan_with("", "").unwrap();
-    let secrets: Vec<_> = plan
-        .secrets
-        .iter()
-        .map(|secret| format!("{} {} {:?}", secret.path, secret.owner, secret.material))
-        .collect();
+    let secrets: Vec<_> =
+        plan.secrets.iter().map(|secret| format!("{} {} {:?}", secret.path, secret.owner, secret.material)).collect();
     assert_eq!(secrets.len(), 4);
-    assert_eq!(
-        secrets[0],
-        "/var/lib/casemate/keys/site001 site001-php RandomHex"
-    );
+    assert_eq!(secrets[0], "/var/lib/casemate/keys/site001 site001-php RandomHex");
     assert!(
         secrets[1].contains("site001.crt")
             && secrets[1].contains("\"www.example.org\"")
@@ -212,49 +179,26 @@ fn secrets_setups_and_probes_stand_for_the_kinds_of_site_they_name() {
         "{}",
         secrets[1]
     );
-    assert!(
-        secrets[3].contains("\"web1.example.org\""),
-        "{}",
-        secrets[3]
-    );
-    let [step] = plan.setups.as_slice() else {
-        panic!("one WordPress, one step: {:?}", plan.setups)
-    };
+    assert!(secrets[3].contains("\"web1.example.org\""), "{}", secrets[3]);
+    let [step] = plan.setups.as_slice() else { panic!("one WordPress, one step: {:?}", plan.setups) };
     assert_eq!(
-        step.exec
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
+        step.exec.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["/usr/bin/install-site", "www.example.org"]
     );
-    assert_eq!(
-        (step.user.as_str(), step.timeout_seconds, step.env.len()),
-        ("site001-php", 120, 1)
-    );
-    assert_eq!(
-        plan.probes
-            .iter()
-            .map(|probe| probe.site.clone())
-            .collect::<Vec<_>>(),
-        [Some(name("www.example.org"))]
-    );
+    assert_eq!((step.user.as_str(), step.timeout_seconds, step.env.len()), ("site001-php", 120, 1));
+    assert_eq!(plan.probes.iter().map(|probe| probe.site.clone()).collect::<Vec<_>>(), [Some(name("www.example.org"))]);
     assert_eq!(plan.state.len(), 2);
 }
 
 #[test]
 fn the_same_documents_give_the_same_plan() {
     let template = "{{ host.admin.networks }} {% for site in sites %}{{ site.name }}{% endfor %}";
-    assert_eq!(
-        plan_with(template, template).unwrap(),
-        plan_with(template, template).unwrap()
-    );
+    assert_eq!(plan_with(template, template).unwrap(), plan_with(template, template).unwrap());
 }
 
 #[test]
 fn errors_name_overlay_template_site_and_line() {
-    let errors = plan_with("ok\n{{ host.nothing }}\n", "a\nb\n{{ site.title }}\n")
-        .unwrap_err()
-        .to_string();
+    let errors = plan_with("ok\n{{ host.nothing }}\n", "a\nb\n{{ site.title }}\n").unwrap_err().to_string();
     let expected = "\
 overlay `web`, template `main.j2`: line 2: undefined value; see `What templates see` in docs/formats/overlay-toml.md
 overlay `web`, template `site.j2` for site `files.example.org`: line 3: undefined value; see `What templates see` in docs/formats/overlay-toml.md
@@ -265,24 +209,16 @@ overlay `web`, template `main.j2`: line 2: undefined value; see `What templates 
 #[test]
 fn the_builder_finds_wrong_names_without_a_host() {
     assert!(trial(&overlays("", "{{ site.id }}")).is_ok());
-    assert!(
-        trial(&overlays("", "{{ site.title }}")).is_err(),
-        "static sites have no title"
-    );
+    assert!(trial(&overlays("", "{{ site.title }}")).is_err(), "static sites have no title");
 }
 
 #[test]
 fn links_are_files_for_the_host_and_directories_for_sites() {
-    let links: Vec<_> = links(&overlays("", ""))
-        .into_iter()
-        .map(|link| format!("{} -> {}", link.path, link.target))
-        .collect();
+    let links: Vec<_> =
+        links(&overlays("", "")).into_iter().map(|link| format!("{} -> {}", link.path, link.target)).collect();
     assert_eq!(
         links,
-        [
-            "/etc/web/main.conf -> /run/casemate/etc/web/main.conf",
-            "/etc/web/sites -> /run/casemate/etc/web/sites"
-        ]
+        ["/etc/web/main.conf -> /run/casemate/etc/web/main.conf", "/etc/web/sites -> /run/casemate/etc/web/sites"]
     );
 }
 
@@ -299,13 +235,7 @@ fn ports_are_listed_for_people_and_for_the_audit() {
         table.to_text(),
         "listen tcp 80 mgmt web.service web\nlisten tcp 443 net web.service web\negress udp 53 net web web\n"
     );
-    assert!(
-        table
-            .to_markdown()
-            .contains("| 443/tcp | everybody | `web.service` | web |"),
-        "{}",
-        table.to_markdown()
-    );
+    assert!(table.to_markdown().contains("| 443/tcp | everybody | `web.service` | web |"), "{}", table.to_markdown());
 }
 
 #[test]
@@ -323,50 +253,28 @@ fn account_lines_hold_fixed_users_then_the_pool() {
         tables.group,
         "web:x:500:\nkeys:x:501:web\nsite001:x:20000:site001-php,www-data\nsite001-php:x:20001:\nsite002:x:20002:site002-php,www-data\nsite002-php:x:20003:\n"
     );
-    assert!(
-        tables
-            .shadow
-            .starts_with("web:*:::::::\nsite001:*:::::::\n")
-    );
-    let [membership] = tables.memberships.as_slice() else {
-        panic!("{:?}", tables.memberships)
-    };
-    assert_eq!(
-        (membership.group.as_str(), membership.user.as_str()),
-        ("adm", "web")
-    );
+    assert!(tables.shadow.starts_with("web:*:::::::\nsite001:*:::::::\n"));
+    let [membership] = tables.memberships.as_slice() else { panic!("{:?}", tables.memberships) };
+    assert_eq!((membership.group.as_str(), membership.user.as_str()), ("adm", "web"));
 }
 
 #[test]
 fn an_account_is_never_given_to_a_second_site() {
-    let first = Assignments::default()
-        .assign(&[name("a.org"), name("b.org")], 3)
-        .unwrap();
+    let first = Assignments::default().assign(&[name("a.org"), name("b.org")], 3).unwrap();
     let second = first.assign(&[name("c.org"), name("b.org")], 3).unwrap();
     assert_eq!(second.account(&name("a.org")), SiteAccount::new(1));
     assert_eq!(second.account(&name("b.org")), SiteAccount::new(2));
     assert_eq!(second.account(&name("c.org")), SiteAccount::new(3));
     let full = second.assign(&[name("d.org")], 3).unwrap_err().to_string();
-    assert!(
-        full.starts_with("no account is left for site `d.org`: all 3"),
-        "{full}"
-    );
-    assert_eq!(
-        Assignments::parse("sites.toml", &second.to_toml()).unwrap(),
-        second
-    );
+    assert!(full.starts_with("no account is left for site `d.org`: all 3"), "{full}");
+    assert_eq!(Assignments::parse("sites.toml", &second.to_toml()).unwrap(), second);
 }
 
 #[test]
 fn an_account_assigned_twice_is_refused() {
     let text = "schema = 1\n[site]\n\"a.org\" = 1\n\"b.org\" = 1\n";
-    let mistakes = Assignments::parse("sites.toml", text)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        mistakes.contains("account site001 is assigned twice"),
-        "{mistakes}"
-    );
+    let mistakes = Assignments::parse("sites.toml", text).unwrap_err().to_string();
+    assert!(mistakes.contains("account site001 is assigned twice"), "{mistakes}");
 }
 
 #[test]
@@ -393,8 +301,5 @@ overlay `two`: template `t` is missing: put it beside overlay.toml";
 #[test]
 fn a_sealed_image_reads_what_it_writes() {
     let text = "schema = 1\nname = \"webhost\"\nversion = \"0.1.0\"\noverlays = [\"base\", \"ssh\"]\nsites = 50\ndevelopment = true\n";
-    assert_eq!(
-        SealedImage::parse("image.toml", text).unwrap().to_toml(),
-        text
-    );
+    assert_eq!(SealedImage::parse("image.toml", text).unwrap().to_toml(), text);
 }

@@ -1,14 +1,13 @@
 //! The build: one function, one call per line, readable as the specification.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 use bundle::Manifest;
 use formats::fixedtime::SourceDateEpoch;
 use fs_err as fs;
 use hostconf::SealedImage;
-use serde::Serialize;
 use tools::{Failure, Progress, ResultExt as _};
 
 use crate::cache::{Hit, KeyBuilder, StageCache};
@@ -25,6 +24,7 @@ use crate::stages::overlay::{self, OverlayInput};
 use crate::stages::rootfs::{self, RootfsInput};
 use crate::stages::seal::{self, SealedRoot};
 use crate::stages::uki::{self, Kernel, UkiInput};
+use crate::summary::{self, Built, Clock, Summary, summarise};
 use crate::trees::ToolsKind;
 
 pub use crate::programs::mkfs_erofs::Compression;
@@ -70,93 +70,22 @@ pub struct Builder {
     pub(crate) settings: Settings,
     pub(crate) progress: Progress,
     stages: StageCache,
-}
-
-/// A finished build.
-#[derive(Debug)]
-pub struct Built {
-    /// Where the artifacts are.
-    pub output: PathBuf,
-    /// Numbers and names.
-    pub summary: Summary,
-}
-
-/// `build.json`: what was built, how long each stage took, how large things are.
-#[derive(Debug, Serialize)]
-pub struct Summary {
-    /// The image.
-    pub image: String,
-    /// Its version.
-    pub version: String,
-    /// Whether development keys were used.
-    pub development: bool,
-    /// The root hash.
-    pub root_hash: String,
-    /// Where the artifacts are.
-    pub output: PathBuf,
-    /// Number of packages in the root.
-    pub packages: usize,
-    /// Sizes in bytes.
-    pub sizes: Sizes,
-    /// The stages in order.
-    pub stages: Vec<StageTime>,
-    /// The most memory that the builder itself used, in KiB.
-    pub peak_memory_kib: u64,
-}
-
-/// Sizes in bytes.
-#[derive(Debug, Serialize)]
-pub struct Sizes {
-    /// Root file system.
-    pub root: u64,
-    /// Hash tree.
-    pub verity: u64,
-    /// Initrd, compressed.
-    pub initrd: u64,
-    /// Signed kernel image.
-    pub uki: u64,
-    /// Update bundle.
-    pub bundle: u64,
-}
-
-/// One stage.
-#[derive(Debug, Clone, Serialize)]
-pub struct StageTime {
-    /// Its name.
-    pub name: &'static str,
-    /// Wall time in seconds.
-    pub seconds: f64,
-    /// Whether its result was in the cache.
-    pub cached: bool,
-}
-
-/// Collects the times of stages while showing them.
-struct Clock<'a> {
-    progress: &'a Progress,
-    stages: Vec<StageTime>,
-}
-
-impl Clock<'_> {
-    fn run<T>(&mut self, name: &'static str, work: impl FnOnce(&tools::Stage) -> Result<(T, Hit)>) -> Result<T> {
-        let stage = self.progress.stage(name);
-        let started = Instant::now();
-        let (value, hit) = work(&stage)?;
-        let cached = hit == Hit::Cached;
-        if cached { stage.cached() } else { stage.done() }
-        self.stages.push(StageTime { name, seconds: round(started.elapsed()), cached });
-        Ok(value)
-    }
-
-    fn work<T>(&mut self, name: &'static str, work: impl FnOnce(&tools::Stage) -> Result<T>) -> Result<T> {
-        self.run(name, |stage| Ok((work(stage)?, Hit::Made)))
-    }
+    /// The mirror that the image names, once an image is loaded.
+    pub(crate) image_mirror: OnceLock<Option<String>>,
 }
 
 impl Builder {
     /// A builder with these settings.
     pub fn new(settings: Settings, progress: Progress) -> Self {
         let stages = StageCache::new(settings.cache.join("stages"));
-        Self { settings, progress, stages }
+        Self { settings, progress, stages, image_mirror: OnceLock::new() }
+    }
+
+    /// Reads a definition, and from it the mirror to use where nobody names another.
+    pub(crate) fn load(&self, image: &Path) -> Result<Definition> {
+        let definition = Definition::load(image)?;
+        self.image_mirror.get_or_init(|| definition.image.mirror.as_ref().map(ToString::to_string));
+        Ok(definition)
     }
 
     /// Where packages, tools and finished stages are kept.
@@ -171,27 +100,31 @@ impl Builder {
 
     /// Builds an image: every stage in order, artifacts renamed into place at the end.
     pub fn build(&self, request: &BuildRequest) -> Result<Built> {
-        let mut clock = Clock { progress: &self.progress, stages: Vec::new() };
-        let definition = Definition::load(&request.image)?;
+        let mut clock = Clock::new(&self.progress);
+        let definition = self.load(&request.image)?;
         let output = request.output.clone().unwrap_or_else(|| Path::new("out").join(definition.image.name.as_str()));
-        let work = self.workspace(&output)?;
+        let work = Self::workspace(&output)?;
 
         let packages = clock.run("lock", |_| self.locked_packages(&definition, request.locked.as_deref()))?;
         let store = clock.work("fetch", |stage| self.fetch(&packages, stage))?;
         let tools = clock.run("tools", |_| self.tools_tree_hit(ToolsKind::Build))?;
         let keys = self.keys(request.keys.as_deref(), &tools)?;
-        let agent = clock.run("agent", |_| agent::build(&self.stages, &definition.repo, &self.settings.cache, &self.settings.toolchain))?;
+        let agent = clock.run("agent", |_| {
+            agent::build(&self.stages, &definition.repo, &self.settings.cache, &self.settings.toolchain)
+        })?;
         let base = clock.run("rootfs", |stage| self.rootfs(&definition, &packages, &store, stage))?;
         let image = sealed_image(&definition, &keys);
         let root = clock.work("overlay", |_| self.overlay(&definition, &base, &image, &agent, &keys, work.path()))?;
         let kernel = uki::find_kernel(&RootTree::new(base.join("root")))?;
-        let sealed = clock.work("seal", |_| self.seal(&tools, &root, &image, &packages, work.path(), request.compression))?;
+        let sealed =
+            clock.work("seal", |_| Self::seal(&tools, &root, &image, &packages, work.path(), request.compression))?;
         let initrd = clock.work("initrd", |_| make_initrd(&definition, &root.tree, &kernel, packages.epoch()))?;
         let parts = KernelParts { kernel: &kernel, initrd: &initrd };
         clock.work("uki", |_| make_uki(&tools, &keys, &image, &root.tree, &sealed, &parts, work.path()))?;
         clock.work("disk", |_| make_disk(&tools, &definition, &sealed, work.path(), packages.epoch()))?;
         drop(root);
-        let manifest = clock.work("bundle", |_| make_bundle(&definition, &keys, &sealed, &kernel, &packages, work.path()))?;
+        let manifest =
+            clock.work("bundle", |_| make_bundle(&definition, &keys, &sealed, &kernel, &packages, work.path()))?;
         clock.work("verify", |_| verify_own(work.path(), &keys, &sealed))?;
 
         let summary = summarise(&manifest, &output, &packages, clock.stages, work.path())?;
@@ -200,7 +133,7 @@ impl Builder {
         Ok(Built { output, summary })
     }
 
-    fn workspace(&self, output: &Path) -> Result<tempfile::TempDir> {
+    fn workspace(output: &Path) -> Result<tempfile::TempDir> {
         let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent)?;
         Ok(tempfile::Builder::new().prefix(".casemate-build-").tempdir_in(parent)?)
@@ -226,7 +159,7 @@ impl Builder {
     pub fn tools_tree(&self, kind: ToolsKind) -> Result<ToolsTree> {
         let stage = self.progress.stage(kind.name());
         let (tree, hit) = self.tools_tree_hit(kind)?;
-        if hit == Hit::Cached { stage.cached() } else { stage.done() }
+        summary::end(stage, hit);
         Ok(tree)
     }
 
@@ -234,10 +167,19 @@ impl Builder {
         &self.stages
     }
 
-    fn rootfs(&self, definition: &Definition, packages: &LockedPackages, store: &crate::packages::Fetched, stage: &tools::Stage) -> Result<(PathBuf, Hit)> {
+    fn rootfs(
+        &self,
+        definition: &Definition,
+        packages: &LockedPackages,
+        store: &crate::packages::Fetched,
+        stage: &tools::Stage,
+    ) -> Result<(PathBuf, Hit)> {
         let accounts = hostconf::account_tables(&definition.overlays, definition.image.size.sites);
         let (answers, trim) = (definition.debconf_answers(), definition.trim());
-        let mut key = KeyBuilder::new("rootfs", 2).text("passwd", &accounts.passwd).text("group", &accounts.group).text("debconf", &answers);
+        let mut key = KeyBuilder::new("rootfs", 2)
+            .text("passwd", &accounts.passwd)
+            .text("group", &accounts.group)
+            .text("debconf", &answers);
         key = key.text("trim", &trim.join("\n")).text("memberships", &format!("{:?}", accounts.memberships));
         for package in &packages.root.packages {
             key = key.text(&package.name.to_string(), &package.sha256.to_string());
@@ -253,13 +195,21 @@ impl Builder {
                 epoch: packages.epoch(),
                 helper: None,
             };
-            let report = rootfs::make(input, &root, &|name| stage.message(name))?;
+            let report = rootfs::make(&input, &root, &|name| stage.message(name))?;
             fs::write(dir.join("report.txt"), format!("{report:?}\n"))?;
             Ok(())
         })
     }
 
-    fn overlay(&self, definition: &Definition, base: &Path, image: &SealedImage, agent: &Path, keys: &KeyRing, work: &Path) -> Result<MountedRoot> {
+    fn overlay(
+        &self,
+        definition: &Definition,
+        base: &Path,
+        image: &SealedImage,
+        agent: &Path,
+        keys: &KeyRing,
+        work: &Path,
+    ) -> Result<MountedRoot> {
         let scratch = tempfile::Builder::new().prefix(".overlay-").tempdir_in(&self.settings.cache)?;
         let [upper, workdir, merged] = ["upper", "work", "root"].map(|name| scratch.path().join(name));
         for dir in [&upper, &workdir, &merged] {
@@ -286,7 +236,14 @@ impl Builder {
         Ok(MountedRoot { tree, _mount: mount, _scratch: scratch })
     }
 
-    fn seal(&self, tools: &ToolsTree, root: &MountedRoot, image: &SealedImage, packages: &LockedPackages, work: &Path, compression: Compression) -> Result<SealedRoot> {
+    fn seal(
+        tools: &ToolsTree,
+        root: &MountedRoot,
+        image: &SealedImage,
+        packages: &LockedPackages,
+        work: &Path,
+        compression: Compression,
+    ) -> Result<SealedRoot> {
         let identity = format!("{} {}", image.name, image.version);
         let sealed = seal::seal(tools, root.tree.path(), work, &identity, packages.epoch(), compression)?;
         seal::verify(&sealed)?;
@@ -335,17 +292,38 @@ fn refuse_findings(findings: &[crate::stages::lint::Finding]) -> Result<()> {
 
 fn make_initrd(definition: &Definition, tree: &RootTree, kernel: &Kernel, epoch: u64) -> Result<Initrd> {
     let units = definition.units_dir();
-    let spec: InitrdSpec = toml::from_str(&fs::read_to_string(units.join("initrd.toml"))?).context("cannot read `units/initrd.toml`")?;
+    let spec: InitrdSpec =
+        toml::from_str(&fs::read_to_string(units.join("initrd.toml"))?).context("cannot read `units/initrd.toml`")?;
     let epoch = SourceDateEpoch::from_seconds(u32::try_from(epoch)?);
-    initrd::make(&InitrdInput { tree, spec: &spec, own: &units.join("initrd"), release: &kernel.release, epoch, helper: None })
+    initrd::make(&InitrdInput {
+        tree,
+        spec: &spec,
+        own: &units.join("initrd"),
+        release: &kernel.release,
+        epoch,
+        helper: None,
+    })
 }
 
-fn make_uki(tools: &ToolsTree, keys: &KeyRing, image: &SealedImage, tree: &RootTree, sealed: &SealedRoot, parts: &KernelParts<'_>, work: &Path) -> Result<()> {
+fn make_uki(
+    tools: &ToolsTree,
+    keys: &KeyRing,
+    image: &SealedImage,
+    tree: &RootTree,
+    sealed: &SealedRoot,
+    parts: &KernelParts<'_>,
+    work: &Path,
+) -> Result<()> {
     let command_line = uki::command_line(&sealed.root_hash)?;
     let os_release = tree.read_text("/usr/lib/os-release")?.parse()?;
     let files = keys.secure_boot();
     let (pair, uki_path) = (keys::pair(&files), work.join("uki.efi"));
-    let input = UkiInput { kernel: parts.kernel, initrd: &parts.initrd.bytes, command_line: &command_line, os_release: &os_release };
+    let input = UkiInput {
+        kernel: parts.kernel,
+        initrd: &parts.initrd.bytes,
+        command_line: &command_line,
+        os_release: &os_release,
+    };
     uki::make(tools, &input, pair, &uki_path)?;
     fs::write(work.join("linux"), &parts.kernel.image)?;
     fs::write(work.join("initrd.cpio.zst"), &parts.initrd.bytes)?;
@@ -355,9 +333,19 @@ fn make_uki(tools: &ToolsTree, keys: &KeyRing, image: &SealedImage, tree: &RootT
     uki::lay_out_esp(tools, pair, &label(image), &uki_path, &keys.enrolment(), &esp)
 }
 
+/// Slot B and state are made on the host by `units/initrd/usr/lib/repart.d`, which knows these sizes and no others.
+fn refuse_other_sizes(esp: u64, slot: u64) -> Result<()> {
+    if (esp, slot) == (512 * MIB, 2048 * MIB) {
+        return Ok(());
+    }
+    let found = format!("image.toml asks for an ESP of {} MiB and slots of {} MiB", esp / MIB, slot / MIB);
+    Err(Failure::refused(found).hint("set `esp = \"512M\"` and `slot = \"2G\"`: hosts have no other layout yet").into())
+}
+
 fn make_disk(tools: &ToolsTree, definition: &Definition, sealed: &SealedRoot, work: &Path, epoch: u64) -> Result<()> {
     let size = &definition.image.size;
     let slot = size.slot.bytes();
+    refuse_other_sizes(size.esp.bytes(), slot)?;
     let verity = (slot / VERITY_SHARE).next_multiple_of(MIB);
     let esp = work.join("esp");
     let parts = DiskParts {
@@ -372,7 +360,14 @@ fn make_disk(tools: &ToolsTree, definition: &Definition, sealed: &SealedRoot, wo
     Ok(fs::remove_dir_all(&esp)?)
 }
 
-fn make_bundle(definition: &Definition, keys: &KeyRing, sealed: &SealedRoot, kernel: &Kernel, packages: &LockedPackages, work: &Path) -> Result<Manifest> {
+fn make_bundle(
+    definition: &Definition,
+    keys: &KeyRing,
+    sealed: &SealedRoot,
+    kernel: &Kernel,
+    packages: &LockedPackages,
+    work: &Path,
+) -> Result<Manifest> {
     let facts = ManifestFacts {
         image: definition.image.name.as_str(),
         version: definition.image.version.as_str(),
@@ -392,7 +387,13 @@ fn verify_own(work: &Path, keys: &KeyRing, sealed: &SealedRoot) -> Result<()> {
     Ok(())
 }
 
-fn publish(definition: &Definition, packages: &LockedPackages, summary: &Summary, work: tempfile::TempDir, output: &Path) -> Result<()> {
+fn publish(
+    definition: &Definition,
+    packages: &LockedPackages,
+    summary: &Summary,
+    work: tempfile::TempDir,
+    output: &Path,
+) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::write(work.path().join("lock.toml"), packages.to_toml()?)?;
     fs::write(work.path().join("ports.md"), hostconf::PortTable::new(&definition.overlays).to_markdown())?;
@@ -408,66 +409,6 @@ fn publish(definition: &Definition, packages: &LockedPackages, summary: &Summary
     Ok(())
 }
 
-fn summarise(manifest: &Manifest, output: &Path, packages: &LockedPackages, stages: Vec<StageTime>, work: &Path) -> Result<Summary> {
-    let size = |name: &str| -> Result<u64> { Ok(fs::metadata(work.join(name))?.len()) };
-    Ok(Summary {
-        image: manifest.image.to_string(),
-        version: manifest.version.to_string(),
-        development: manifest.development,
-        root_hash: manifest.root_hash.to_string(),
-        output: output.to_owned(),
-        packages: packages.root.packages.len(),
-        sizes: Sizes {
-            root: size("root.erofs")?,
-            verity: size("root.verity")?,
-            initrd: size("initrd.cpio.zst")?,
-            uki: size("uki.efi")?,
-            bundle: size("bundle.tar")?,
-        },
-        stages,
-        peak_memory_kib: peak_memory_kib(),
-    })
-}
-
-/// proc(5): `VmHWM` is the largest resident size so far.
-fn peak_memory_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
 fn label(image: &SealedImage) -> String {
     format!("{}_{}", image.name, image.version)
-}
-
-fn round(elapsed: Duration) -> f64 {
-    (elapsed.as_secs_f64() * 100.0).round() / 100.0
-}
-
-impl Built {
-    /// What a person wants to know: where it is and what to do with it.
-    pub fn text(&self) -> String {
-        let summary = &self.summary;
-        let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / MIB as f64);
-        let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
-        let out = self.output.display();
-        format!(
-            "{} {} with {} packages, built in {seconds:.0} s\n\
-             \x20 root {}, kernel image {} (initrd {}), bundle {}\n\
-             \x20 root hash {}\n\
-             \x20 disk image {out}/disk.raw\n\
-             \n\
-             start it in a virtual machine:  casemate run {out}\n\
-             prove it:                       casemate test {out}\n\
-             write it to a disk:             casemate flash {out} /dev/DISK --host host.toml",
-            summary.image,
-            summary.version,
-            summary.packages,
-            mib(summary.sizes.root),
-            mib(summary.sizes.uki),
-            mib(summary.sizes.initrd),
-            mib(summary.sizes.bundle),
-            summary.root_hash,
-        )
-    }
 }

@@ -16,9 +16,7 @@ pub struct KeyBuilder(Sha256);
 impl KeyBuilder {
     /// Starts a key for `stage`; `revision` changes whenever the stage's own code changes its result.
     pub fn new(stage: &str, revision: u32) -> Self {
-        Self(Sha256::new())
-            .text("stage", stage)
-            .text("revision", &revision.to_string())
+        Self(Sha256::new()).text("stage", stage).text("revision", &revision.to_string())
     }
 
     /// Adds a labelled text.
@@ -87,18 +85,16 @@ impl StageCache {
         fs::create_dir_all(&self.dir)?;
         let making = tempfile::Builder::new()
             .prefix(&format!(".{stage}-"))
-            .permissions(
-                <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755),
-            )
+            .permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755))
             .tempdir_in(&self.dir)
             .with_context(|| format!("cannot make a directory in `{}`", self.dir.display()))?;
         make(making.path())?;
-        let made = making.keep();
-        match fs::rename(&made, &done) {
+        let finished = making.keep();
+        match fs::rename(&finished, &done) {
             Ok(()) => Ok((done, Hit::Made)),
             // Another build finished the same stage meanwhile: its result is as good as ours.
             Err(_) if done.is_dir() => {
-                fs::remove_dir_all(&made)?;
+                fs::remove_dir_all(&finished)?;
                 Ok((done, Hit::Cached))
             }
             Err(error) => Err(error.into()),
@@ -115,10 +111,7 @@ mod tests {
         let key = |a: &str, b: &str| KeyBuilder::new("s", 1).text("x", a).text("x", b).finish();
         assert_eq!(key("ab", "c"), key("ab", "c"));
         assert_ne!(key("ab", "c"), key("a", "bc"));
-        assert_ne!(
-            KeyBuilder::new("s", 1).finish(),
-            KeyBuilder::new("s", 2).finish()
-        );
+        assert_ne!(KeyBuilder::new("s", 1).finish(), KeyBuilder::new("s", 2).finish());
     }
 
     #[test]
@@ -136,9 +129,7 @@ mod tests {
         let (path, hit) = cache.get_or_make("s", &key, write).unwrap();
         assert!(path.join("whole").exists() && !path.join("half").exists());
         assert_eq!(hit, Hit::Made);
-        let (_, hit) = cache
-            .get_or_make("s", &key, |_| anyhow::bail!("must not run"))
-            .unwrap();
+        let (_, hit) = cache.get_or_make("s", &key, |_| anyhow::bail!("must not run")).unwrap();
         assert_eq!(hit, Hit::Cached);
     }
 }

@@ -27,11 +27,13 @@ impl Definition {
     pub fn load(image_dir: &Path) -> Result<Self> {
         let file = image_dir.join("image.toml");
         let text = fs::read_to_string(&file).or_refuse("name the folder of an image, e.g. `images/webhost`")?;
-        let image = ImageDef::parse(&file.display().to_string(), &text).or_refuse("mend image.toml; its format is in docs/formats/image-toml.md")?;
+        let image = ImageDef::parse(&file.display().to_string(), &text)
+            .or_refuse("mend image.toml; its format is in docs/formats/image-toml.md")?;
         let image_dir = fs::canonicalize(image_dir)?;
         let repo = find_repo(&image_dir)?;
         let overlays = image.overlays.iter().map(|name| load_overlay(&repo, name)).collect::<Result<Vec<_>>>()?;
-        let overlays = OverlaySet::new(overlays).or_refuse("mend the overlays; their format is in docs/formats/overlay-toml.md")?;
+        let overlays = OverlaySet::new(overlays)
+            .or_refuse("mend the overlays; their format is in docs/formats/overlay-toml.md")?;
         Ok(Self { repo, image_dir, image, overlays })
     }
 
@@ -76,7 +78,8 @@ impl Definition {
         let mut keys = Vec::new();
         for pattern in &self.image.operator_keys {
             let path = self.image_dir.join(pattern);
-            let Some(suffix) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('*')) else {
+            let Some(suffix) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('*'))
+            else {
                 keys.push(path);
                 continue;
             };
@@ -108,16 +111,19 @@ fn find_repo(image_dir: &Path) -> Result<PathBuf> {
 fn load_overlay(repo: &Path, name: &OverlayName) -> Result<LoadedOverlay> {
     let dir = repo.join("overlays").join(name.as_str());
     let file = dir.join("overlay.toml");
-    let text = fs::read_to_string(&file).or_refuse(format!("image.toml names the overlay `{name}`: make it, or take the name out"))?;
+    let text = fs::read_to_string(&file)
+        .or_refuse(format!("image.toml names the overlay `{name}`: make it, or take the name out"))?;
     // Messages name the file as a person in the repository would.
     let shown = format!("overlays/{name}/overlay.toml");
-    let def = OverlayDef::parse(&shown, &text).or_refuse("mend overlay.toml; its format is in docs/formats/overlay-toml.md")?;
+    let def = OverlayDef::parse(&shown, &text)
+        .or_refuse("mend overlay.toml; its format is in docs/formats/overlay-toml.md")?;
     let mut templates = BTreeMap::new();
     for entry in fs::read_dir(&dir)? {
         let entry = entry?;
         let file_name = entry.file_name().to_string_lossy().into_owned();
-        if file_name.ends_with(".j2") {
-            let parsed = file_name.parse().with_context(|| format!("cannot use the template `{file_name}` of `{name}`"))?;
+        if Path::new(&file_name).extension().is_some_and(|extension| extension == "j2") {
+            let parsed =
+                file_name.parse().with_context(|| format!("cannot use the template `{file_name}` of `{name}`"))?;
             templates.insert(parsed, fs::read_to_string(entry.path())?);
         }
     }

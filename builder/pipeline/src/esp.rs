@@ -33,27 +33,15 @@ impl Esp {
     pub fn find(disk: &Path) -> Result<Self> {
         let mut file = fs::File::open(disk)?;
         let size = std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
-        let table = partition_table::read(&mut file, size)
-            .with_context(|| format!("cannot read `{}`", disk.display()))?
-            .table;
-        let Some(partition) = table
-            .partitions()
-            .iter()
-            .find(|partition| partition.type_guid == Guid::ESP)
-        else {
-            return Err(Failure::refused(format!(
-                "`{}` has no EFI system partition",
-                disk.display()
-            ))
-            .hint("name a disk or disk image that `casemate build` or `casemate flash` wrote")
-            .into());
+        let table =
+            partition_table::read(&mut file, size).with_context(|| format!("cannot read `{}`", disk.display()))?.table;
+        let Some(partition) = table.partitions().iter().find(|partition| partition.type_guid == Guid::ESP) else {
+            return Err(Failure::refused(format!("`{}` has no EFI system partition", disk.display()))
+                .hint("name a disk or disk image that `casemate build` or `casemate flash` wrote")
+                .into());
         };
         let (offset, size) = table.extent(partition);
-        Ok(Self {
-            disk: disk.to_owned(),
-            offset,
-            size,
-        })
+        Ok(Self { disk: disk.to_owned(), offset, size })
     }
 
     /// Writes files, replacing those of the same name.
@@ -73,10 +61,6 @@ impl Esp {
     }
 
     fn extent(&self) -> Extent<'_> {
-        Extent {
-            disk: &self.disk,
-            offset: self.offset,
-            size: self.size,
-        }
+        Extent { disk: &self.disk, offset: self.offset, size: self.size }
     }
 }

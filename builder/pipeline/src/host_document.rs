@@ -50,15 +50,10 @@ pub fn read_host(path: &Path) -> Result<HostConfig> {
 }
 
 fn read(path: &Path) -> Result<(HostConfig, Vec<u8>)> {
-    let bytes = fs::read(path)
-        .or_refuse("name a host.toml, e.g. a copy of images/webhost/host.example.toml")?;
+    let bytes = fs::read(path).or_refuse("name a host.toml, e.g. a copy of images/webhost/host.example.toml")?;
     let largest = Context::Host.largest_document();
     if bytes.len() > largest {
-        let message = format!(
-            "`{}` has {} bytes, at most {largest} are allowed",
-            path.display(),
-            bytes.len()
-        );
+        let message = format!("`{}` has {} bytes, at most {largest} are allowed", path.display(), bytes.len());
         return Err(Failure::refused(message)
             .hint("split the host: a document of this size is not meant for one machine")
             .into());
@@ -67,8 +62,8 @@ fn read(path: &Path) -> Result<(HostConfig, Vec<u8>)> {
         .with_context(|| format!("`{}` is not UTF-8 text", path.display()))
         .or_refuse("save the file as UTF-8")?;
     let name = path.display().to_string();
-    let config = HostConfig::parse(&name, text)
-        .or_refuse("mend the document; its format is in docs/formats/host-toml.md")?;
+    let config =
+        HostConfig::parse(&name, text).or_refuse("mend the document; its format is in docs/formats/host-toml.md")?;
     Ok((config, bytes))
 }
 
@@ -84,45 +79,23 @@ pub fn sign_host(path: &Path, signer: HostSigner<'_>) -> Result<SignedHost> {
     let (config, document) = read(path)?;
     match signer {
         HostSigner::Key(key) => {
-            let signature = sign(&document, Context::Host, &[key])
-                .to_json()
-                .into_bytes();
+            let signature = sign(&document, Context::Host, &[key]).to_json().into_bytes();
             let signed_by = vec![key.public().id().to_string()];
-            Ok(SignedHost {
-                config,
-                document,
-                signature,
-                signed_by,
-                checked: true,
-            })
+            Ok(SignedHost { config, document, signature, signed_by, checked: true })
         }
         HostSigner::Existing(known) => {
             let signature = fs::read(signature_path(path))?;
             let (signed_by, checked) = check_existing(&document, &signature, known)
                 .with_context(|| format!("`{}` does not fit", signature_path(path).display()))
                 .or_refuse("sign the document again: give the operator's key with `--key FILE`")?;
-            Ok(SignedHost {
-                config,
-                document,
-                signature,
-                signed_by,
-                checked,
-            })
+            Ok(SignedHost { config, document, signature, signed_by, checked })
         }
     }
 }
 
 /// The keys of an envelope, and whether a known one of them vouches for the document.
-fn check_existing(
-    document: &[u8],
-    signature: &[u8],
-    known: &TrustedKeys,
-) -> Result<(Vec<String>, bool)> {
-    let signers = Envelope::parse(signature)?
-        .entries
-        .iter()
-        .map(|entry| entry.key.to_string())
-        .collect::<Vec<_>>();
+fn check_existing(document: &[u8], signature: &[u8], known: &TrustedKeys) -> Result<(Vec<String>, bool)> {
+    let signers = Envelope::parse(signature)?.entries.iter().map(|entry| entry.key.to_string()).collect::<Vec<_>>();
     match bundle::verify(document, signature, Context::Host, known, NonZeroUsize::MIN) {
         Ok(_) => Ok((signers, true)),
         // Signed by somebody whose public key is not here: the host knows it.
@@ -132,44 +105,24 @@ fn check_existing(
 }
 
 /// Puts a signed document on the EFI system partition of a disk or disk image, and the host's id where one is given.
-pub fn personalise(
-    tools: &ToolsTree,
-    disk: &Path,
-    signed: &SignedHost,
-    host_id: Option<&str>,
-    now: u64,
-) -> Result<()> {
+pub fn personalise(tools: &ToolsTree, disk: &Path, signed: &SignedHost, host_id: Option<&str>, now: u64) -> Result<()> {
     let esp = Esp::find(disk)?;
-    let there = esp
-        .read(tools, ESP_HOST_ID)?
-        .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+    let there = esp.read(tools, ESP_HOST_ID)?.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
     check_target(&signed.config.host, host_id.or(there.as_deref()))?;
     let id = host_id.map(|id| format!("{id}\n")).unwrap_or_default();
     let mut files = vec![
-        EspFile {
-            name: ESP_DOCUMENT,
-            bytes: &signed.document,
-        },
-        EspFile {
-            name: ESP_SIGNATURE,
-            bytes: &signed.signature,
-        },
+        EspFile { name: ESP_DOCUMENT, bytes: &signed.document },
+        EspFile { name: ESP_SIGNATURE, bytes: &signed.signature },
     ];
     if host_id.is_some() {
-        files.push(EspFile {
-            name: ESP_HOST_ID,
-            bytes: id.as_bytes(),
-        });
+        files.push(EspFile { name: ESP_HOST_ID, bytes: id.as_bytes() });
     }
     esp.write(tools, &files, now)
 }
 
 /// Refuses a document that a host with this id would ignore.
 pub fn check_target(target: &HostTarget, id: Option<&str>) -> Result<()> {
-    let id: Option<HostId> = id
-        .map(str::parse)
-        .transpose()
-        .or_refuse("name another id with `--host-id ID`")?;
+    let id: Option<HostId> = id.map(str::parse).transpose().or_refuse("name another id with `--host-id ID`")?;
     match (target, id) {
         (HostTarget::Any, _) => Ok(()),
         (HostTarget::Only(wanted), Some(id)) if *wanted == id => Ok(()),
@@ -178,9 +131,7 @@ pub fn check_target(target: &HostTarget, id: Option<&str>) -> Result<()> {
             Err(Failure::refused(format!(
                 "the document is for the host `{wanted}`, this one {found} and would ignore it"
             ))
-            .hint(format!(
-                "give `--host-id {wanted}` if it is the right one, or write `host = \"any\"`"
-            ))
+            .hint(format!("give `--host-id {wanted}` if it is the right one, or write `host = \"any\"`"))
             .into())
         }
     }
@@ -191,9 +142,7 @@ pub fn check_target(target: &HostTarget, id: Option<&str>) -> Result<()> {
 /// Sites get accounts in the order of the document, as on a new host; an older host may have given them others.
 pub fn render_host(document: &Path, image_dir: &Path) -> Result<RenderPlan> {
     let config = read_host(document)?;
-    let Definition {
-        image, overlays, ..
-    } = Definition::load(image_dir)?;
+    let Definition { image, overlays, .. } = Definition::load(image_dir)?;
     let sealed = SealedImage {
         name: image.name,
         version: image.version,
@@ -205,8 +154,7 @@ pub fn render_host(document: &Path, image_dir: &Path) -> Result<RenderPlan> {
     let assignments = Assignments::default()
         .assign(sites, sealed.sites)
         .or_refuse("name fewer sites, or raise the pool of the image")?;
-    plan(&config, &assignments, &overlays, &sealed)
-        .or_refuse("mend the templates of the overlays that are named")
+    plan(&config, &assignments, &overlays, &sealed).or_refuse("mend the templates of the overlays that are named")
 }
 
 #[cfg(test)]
@@ -238,20 +186,10 @@ kind = "static"
 
     #[test]
     fn every_mistake_is_named_with_line_and_column_and_nothing_is_signed() {
-        let (_dir, path) = document(
-            &GOOD
-                .replace("serial = 3", "serial = 0")
-                .replace("\"static\"", "\"perl\""),
-        );
-        for error in [
-            read_host(&path).unwrap_err(),
-            sign_host(&path, HostSigner::Key(&key(1))).unwrap_err(),
-        ] {
+        let (_dir, path) = document(&GOOD.replace("serial = 3", "serial = 0").replace("\"static\"", "\"perl\""));
+        for error in [read_host(&path).unwrap_err(), sign_host(&path, HostSigner::Key(&key(1))).unwrap_err()] {
             let text = tools::failure::render(&error);
-            assert!(
-                text.contains("host.toml:2:10: ") && text.contains("host.toml:13:8: "),
-                "{text}"
-            );
+            assert!(text.contains("host.toml:2:10: ") && text.contains("host.toml:13:8: "), "{text}");
             assert_eq!(tools::failure::exit_kind(&error).code(), 1);
         }
     }
@@ -261,14 +199,7 @@ kind = "static"
         let (_dir, path) = document(GOOD);
         let signed = sign_host(&path, HostSigner::Key(&key(1))).unwrap();
         let trusted = TrustedKeys::new([key(1).public().clone()]);
-        bundle::verify(
-            &signed.document,
-            &signed.signature,
-            Context::Host,
-            &trusted,
-            NonZeroUsize::MIN,
-        )
-        .unwrap();
+        bundle::verify(&signed.document, &signed.signature, Context::Host, &trusted, NonZeroUsize::MIN).unwrap();
         assert_eq!(
             (signed.signed_by, signed.config.serial.to_string()),
             (vec![key(1).public().id().to_string()], "3".to_owned())
@@ -282,22 +213,11 @@ kind = "static"
         fs::write(signature_path(&path), &made.signature).unwrap();
         let known = TrustedKeys::new([key(1).public().clone()]);
         let taken = sign_host(&path, HostSigner::Existing(&known)).unwrap();
-        assert_eq!(
-            (&taken.signature, &taken.signed_by, taken.checked),
-            (&made.signature, &made.signed_by, true)
-        );
-        assert!(
-            !sign_host(&path, HostSigner::Existing(&TrustedKeys::default()))
-                .unwrap()
-                .checked
-        );
+        assert_eq!((&taken.signature, &taken.signed_by, taken.checked), (&made.signature, &made.signed_by, true));
+        assert!(!sign_host(&path, HostSigner::Existing(&TrustedKeys::default())).unwrap().checked);
         fs::write(&path, GOOD.replace("serial = 3", "serial = 4")).unwrap();
-        let text =
-            tools::failure::render(&sign_host(&path, HostSigner::Existing(&known)).unwrap_err());
-        assert!(
-            text.contains("host.toml.sig` does not fit") && text.contains("--key"),
-            "{text}"
-        );
+        let text = tools::failure::render(&sign_host(&path, HostSigner::Existing(&known)).unwrap_err());
+        assert!(text.contains("host.toml.sig` does not fit") && text.contains("--key"), "{text}");
         let other = sign(GOOD.as_bytes(), Context::Manifest, &[&key(1)]).to_json();
         fs::write(signature_path(&path), other).unwrap();
         assert!(sign_host(&path, HostSigner::Existing(&TrustedKeys::default())).is_err());
@@ -321,15 +241,9 @@ kind = "static"
     #[test]
     fn the_examples_of_both_images_render() {
         for name in ["webhost", "minimal"] {
-            let image = Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("../../images")
-                .join(name);
+            let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images").join(name);
             let plan = render_host(&image.join("host.example.toml"), &image).unwrap();
-            assert!(
-                plan.files
-                    .iter()
-                    .all(|file| file.path.as_str().starts_with("/run/casemate/etc/"))
-            );
+            assert!(plan.files.iter().all(|file| file.path.as_str().starts_with("/run/casemate/etc/")));
             assert!(!plan.files.is_empty());
         }
     }

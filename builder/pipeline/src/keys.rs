@@ -28,42 +28,21 @@ pub struct KeyRing {
 impl KeyRing {
     /// Opens an existing set; names all that is missing.
     pub fn open(dir: &Path) -> Result<Self> {
-        let needed = [
-            "release.key",
-            "release.pub",
-            "operator.pub",
-            "secureboot/db.key",
-            "secureboot/db.crt",
-        ];
-        let missing: Vec<&str> = needed
-            .into_iter()
-            .filter(|name| !dir.join(name).is_file())
-            .collect();
+        let needed = ["release.key", "release.pub", "operator.pub", "secureboot/db.key", "secureboot/db.crt"];
+        let missing: Vec<&str> = needed.into_iter().filter(|name| !dir.join(name).is_file()).collect();
         if !missing.is_empty() {
-            return Err(Failure::refused(format!(
-                "`{}` lacks {}",
-                dir.display(),
-                missing.join(", ")
-            ))
-            .hint(format!(
-                "make a set of keys with `casemate keys init {}`",
-                dir.display()
-            ))
-            .into());
+            return Err(Failure::refused(format!("`{}` lacks {}", dir.display(), missing.join(", ")))
+                .hint(format!("make a set of keys with `casemate keys init {}`", dir.display()))
+                .into());
         }
-        Ok(Self {
-            dir: dir.to_owned(),
-            development: dir.join(DEVELOPMENT_MARK).exists(),
-        })
+        Ok(Self { dir: dir.to_owned(), development: dir.join(DEVELOPMENT_MARK).exists() })
     }
 
     /// Opens the development keys of this cache, making them the first time.
     pub fn development(cache: &Path, tools: &ToolsTree) -> Result<Self> {
         let dir = cache.join("development-keys");
         if !dir.is_dir() {
-            let making = tempfile::Builder::new()
-                .prefix(".development-keys-")
-                .tempdir_in(cache)?;
+            let making = tempfile::Builder::new().prefix(".development-keys-").tempdir_in(cache)?;
             fill(making.path(), tools, "casemate DEVELOPMENT")?;
             fs::write(
                 making.path().join(DEVELOPMENT_MARK),
@@ -81,14 +60,9 @@ impl KeyRing {
                 .hint("keys are never overwritten: choose another directory, or move the old keys away")
                 .into());
         }
-        let parent = dir
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent)?;
-        let making = tempfile::Builder::new()
-            .prefix(".keys-")
-            .tempdir_in(parent)?;
+        let making = tempfile::Builder::new().prefix(".keys-").tempdir_in(parent)?;
         fill(making.path(), tools, "casemate")?;
         if dir.is_dir() {
             fs::remove_dir(dir)?;
@@ -114,9 +88,7 @@ impl KeyRing {
 
     /// The public half of the release key.
     pub fn release_public(&self) -> Result<TrustedKeys> {
-        Ok(TrustedKeys::new([load_public_key(
-            &self.dir.join("release.pub"),
-        )?]))
+        Ok(TrustedKeys::new([load_public_key(&self.dir.join("release.pub"))?]))
     }
 
     /// The public half of the operator key.
@@ -131,10 +103,7 @@ impl KeyRing {
 
     /// What signs EFI programs, as (key, certificate) paths.
     pub fn secure_boot(&self) -> (PathBuf, PathBuf) {
-        (
-            self.dir.join("secureboot/db.key"),
-            self.dir.join("secureboot/db.crt"),
-        )
+        (self.dir.join("secureboot/db.key"), self.dir.join("secureboot/db.crt"))
     }
 
     /// The lists that firmware enrols, as (variable, path) pairs; those that are there.
@@ -149,25 +118,17 @@ impl KeyRing {
 
 /// Reads a private ed25519 key.
 pub fn load_signing_key(path: &Path) -> Result<SigningKey> {
-    let name = path
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .unwrap_or("key")
-        .to_owned();
-    SigningKey::from_pem(&fs::read_to_string(path)?, &name)
-        .with_context(|| format!("cannot use `{}`", path.display()))
+    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("key").to_owned();
+    SigningKey::from_pem(&fs::read_to_string(path)?, &name).with_context(|| format!("cannot use `{}`", path.display()))
 }
 
 /// Reads a public ed25519 key.
 pub fn load_public_key(path: &Path) -> Result<PublicKey> {
-    fs::read_to_string(path)?
-        .trim()
-        .parse()
-        .with_context(|| format!("cannot use `{}`", path.display()))
+    fs::read_to_string(path)?.trim().parse().with_context(|| format!("cannot use `{}`", path.display()))
 }
 
 /// The Secure Boot pair as `sbsign` wants it.
-pub fn pair<'a>((key, certificate): &'a (PathBuf, PathBuf)) -> KeyPair<'a> {
+pub fn pair((key, certificate): &(PathBuf, PathBuf)) -> KeyPair<'_> {
     KeyPair { key, certificate }
 }
 
@@ -176,20 +137,14 @@ fn fill(dir: &Path, tools: &ToolsTree, subject: &str) -> Result<()> {
     for name in ["release", "operator"] {
         let key = SigningKey::from_random(&random_bytes()?, &format!("{subject} {name}"))?;
         write_private(&dir.join(format!("{name}.key")), key.to_pem()?.as_bytes())?;
-        fs::write(
-            dir.join(format!("{name}.pub")),
-            format!("{}\n", key.public()),
-        )?;
+        fs::write(dir.join(format!("{name}.pub")), format!("{}\n", key.public()))?;
     }
     let secure_boot = dir.join("secureboot");
     fs::create_dir(&secure_boot)?;
     let owner = Guid::derived_from(&hex::encode(random_bytes()?)).to_string();
     efi_keys::make(tools, &secure_boot, &owner, subject)?;
     for name in ["PK.key", "KEK.key", "db.key"] {
-        fs::set_permissions(
-            secure_boot.join(name),
-            std::fs::Permissions::from_mode(0o600),
-        )?;
+        fs::set_permissions(secure_boot.join(name), std::fs::Permissions::from_mode(0o600))?;
     }
     Ok(())
 }
@@ -197,11 +152,7 @@ fn fill(dir: &Path, tools: &ToolsTree, subject: &str) -> Result<()> {
 fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     use fs_err::os::unix::fs::OpenOptionsExt as _;
     use std::io::Write as _;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     Ok(file.write_all(bytes)?)
 }
 

@@ -3,7 +3,6 @@
 //! [`build::Builder`] is the door. No stage reads the clock, the environment or a file that its arguments do not name.
 
 pub mod build;
-pub mod packages;
 pub mod cache;
 pub mod definition;
 pub mod esp;
@@ -12,10 +11,12 @@ pub mod flash_image;
 pub mod host_document;
 pub mod inspect;
 pub mod keys;
+pub mod packages;
 pub mod partition_table;
 pub mod programs;
 pub mod root_tree;
 pub mod stages;
+pub mod summary;
 #[cfg(test)]
 mod test_artifacts;
 pub mod trees;

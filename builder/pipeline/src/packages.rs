@@ -63,7 +63,7 @@ pub struct Fetched {
 impl Builder {
     /// Chooses the packages of an image from the archive as it is now.
     pub fn lock(&self, image: &Path) -> Result<Lock> {
-        let definition = Definition::load(image)?;
+        let definition = self.load(image)?;
         let stage = self.progress.stage("lock");
         let lock = self.resolve_image(&definition)?;
         stage.done();
@@ -71,17 +71,25 @@ impl Builder {
     }
 
     /// The packages of a lock file, or of the archive as it is now.
-    pub(crate) fn locked_packages(&self, definition: &Definition, locked: Option<&Path>) -> Result<(LockedPackages, Hit)> {
+    pub(crate) fn locked_packages(
+        &self,
+        definition: &Definition,
+        locked: Option<&Path>,
+    ) -> Result<(LockedPackages, Hit)> {
         let Some(path) = locked else {
             return Ok((LockedPackages { root: self.resolve_image(definition)? }, Hit::Made));
         };
-        let lock = Lock::parse(&fs::read_to_string(path)?).or_refuse("make the lock anew with `casemate lock IMAGE`")?;
+        let lock =
+            Lock::parse(&fs::read_to_string(path)?).or_refuse("make the lock anew with `casemate lock IMAGE`")?;
         let mut locked: Vec<String> = lock.wanted.iter().map(ToString::to_string).collect();
         locked.sort();
         if locked != definition.packages() {
-            return Err(Failure::refused(format!("`{}` was made for other packages than this image asks for", path.display()))
-                .hint("make the lock anew with `casemate lock IMAGE`")
-                .into());
+            return Err(Failure::refused(format!(
+                "`{}` was made for other packages than this image asks for",
+                path.display()
+            ))
+            .hint("make the lock anew with `casemate lock IMAGE`")
+            .into());
         }
         Ok((LockedPackages { root: lock }, Hit::Cached))
     }
@@ -94,7 +102,11 @@ impl Builder {
     /// The tools tree of this kind, and whether it was there.
     pub(crate) fn tools_tree_hit(&self, kind: ToolsKind) -> Result<(ToolsTree, Hit)> {
         let stage = self.progress.stage(format!("{} packages", kind.name()));
-        let lock = self.resolve(&self.archive(TOOLS_SUITE.parse()?, &[Component::main()])?, kind.packages().iter().copied(), Base::Empty)?;
+        let lock = Self::resolve(
+            &self.archive(&TOOLS_SUITE.parse()?, &[Component::main()])?,
+            kind.packages().iter().copied(),
+            Base::Empty,
+        )?;
         let inputs = self.fetch_lock(&lock, &stage)?;
         stage.done();
         let mut key = KeyBuilder::new(kind.name(), 1);
@@ -112,18 +124,23 @@ impl Builder {
     }
 
     fn resolve_image(&self, definition: &Definition) -> Result<Lock> {
-        let components = definition.image.components.iter().map(|name| Ok(name.as_str().parse()?)).collect::<Result<Vec<Component>>>()?;
-        let archive = self.archive(definition.image.suite.as_str().parse()?, &components)?;
+        let components = definition
+            .image
+            .components
+            .iter()
+            .map(|name| Ok(name.as_str().parse()?))
+            .collect::<Result<Vec<Component>>>()?;
+        let archive = self.archive(&definition.image.suite.as_str().parse()?, &components)?;
         let names = definition.packages();
-        self.resolve(&archive, names.iter().map(String::as_str), Base::Essential)
+        Self::resolve(&archive, names.iter().map(String::as_str), Base::Essential)
     }
 
-    fn resolve<'n>(&self, archive: &Archive, names: impl Iterator<Item = &'n str>, base: Base) -> Result<Lock> {
+    fn resolve<'n>(archive: &Archive, names: impl Iterator<Item = &'n str>, base: Base) -> Result<Lock> {
         let wanted = names.map(|name| Ok(name.parse()?)).collect::<Result<Vec<PackageName>>>()?;
         archive.lock(&wanted, base).or_refuse("name packages that Debian 13 carries and that go together")
     }
 
-    fn archive(&self, suite: debian::suite::SuiteName, components: &[Component]) -> Result<Archive> {
+    fn archive(&self, suite: &debian::suite::SuiteName, components: &[Component]) -> Result<Archive> {
         let (http, mirrors, keyring) = (Http::default(), self.mirrors()?, Keyring::debian()?);
         let access = Access {
             cache: &self.settings.cache,
@@ -132,17 +149,23 @@ impl Builder {
             freshness: Freshness::default(),
             now: UnixTime(self.settings.now),
         };
-        let suites = Suite::of_release(&suite, components);
+        let suites = Suite::of_release(suite, components);
         Archive::open(&access, &suites, &"amd64".parse()?).context("cannot use the Debian archive")
     }
 
     fn fetch_lock(&self, lock: &Lock, stage: &Stage) -> Result<Vec<UnpackInput>> {
         let (http, mirrors) = (Http::default(), self.mirrors()?);
         let store = Store::open(&self.settings.cache.join("packages"))?;
-        let paths = fetch_all(&store, &lock.downloads()?, self.network(&http, &mirrors), &ShowFetch(stage)).context("cannot fetch packages")?;
+        let paths = fetch_all(&store, &lock.downloads()?, self.network(&http, &mirrors), &ShowFetch(stage))
+            .context("cannot fetch packages")?;
         let inputs = lock.packages.iter().zip(paths);
         Ok(inputs
-            .map(|(package, path)| UnpackInput { name: package.name.to_string(), path, sha256: package.sha256, size: package.size })
+            .map(|(package, path)| UnpackInput {
+                name: package.name.to_string(),
+                path,
+                sha256: package.sha256,
+                size: package.size,
+            })
             .collect())
     }
 
@@ -150,9 +173,10 @@ impl Builder {
         if self.settings.offline { Network::Offline } else { Network::Online(http, mirrors) }
     }
 
-    /// `--mirror` and `CASEMATE_MIRROR` first, then the build machine's own apt sources.
+    /// `--mirror` and `CASEMATE_MIRROR` first, then `image.toml`, then the build machine's own apt sources.
     fn mirrors(&self) -> Result<Mirrors> {
-        if let Some(text) = &self.settings.mirror {
+        let of_image = self.image_mirror.get().and_then(Option::as_ref);
+        if let Some(text) = self.settings.mirror.as_ref().or(of_image) {
             return text.parse().or_refuse("give `--mirror URL` or `--mirror ARCHIVE_URL,SECURITY_URL`");
         }
         load_apt_sources(Path::new("/etc/apt"))?.ok_or_else(|| {
@@ -186,7 +210,12 @@ fn tools_options() -> Result<UnpackOptions> {
         jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         ownership: Ownership::Numeric,
         special_files: SpecialFiles::Refuse,
-        trim: TrimRules::parse(["/usr/share/doc/**", "/usr/share/man/**", "/usr/share/locale/**", "/usr/share/info/**"])?,
+        trim: TrimRules::parse([
+            "/usr/share/doc/**",
+            "/usr/share/man/**",
+            "/usr/share/locale/**",
+            "/usr/share/info/**",
+        ])?,
         users: Vec::new(),
         groups: Vec::new(),
         placeholders: Vec::new(),
@@ -209,4 +238,3 @@ fn finish_tools_tree(root: &Path) -> Result<()> {
     runner.run(&Tool::new("/usr/sbin/ldconfig")).remedied()?;
     Ok(())
 }
-

@@ -126,17 +126,9 @@ impl RootTree {
         for entry in WalkDir::new(&start).min_depth(1).sort_by_file_name() {
             let entry = entry.with_context(|| format!("cannot walk `{}`", start.display()))?;
             let relative = entry.path().strip_prefix(&self.path)?;
-            let Some(relative) = relative.to_str() else {
-                bail!("a name is not UTF-8: `{}`", entry.path().display())
-            };
-            let metadata = entry
-                .metadata()
-                .with_context(|| format!("cannot read `{}`", entry.path().display()))?;
-            entries.push(Entry {
-                name: format!("/{relative}"),
-                path: entry.path().to_owned(),
-                metadata,
-            });
+            let Some(relative) = relative.to_str() else { bail!("a name is not UTF-8: `{}`", entry.path().display()) };
+            let metadata = entry.metadata().with_context(|| format!("cannot read `{}`", entry.path().display()))?;
+            entries.push(Entry { name: format!("/{relative}"), path: entry.path().to_owned(), metadata });
         }
         Ok(entries)
     }
@@ -148,9 +140,7 @@ impl RootTree {
         for entry in WalkDir::new(source).min_depth(1).sort_by_file_name() {
             let entry = entry.with_context(|| format!("cannot walk `{}`", source.display()))?;
             let relative = entry.path().strip_prefix(source)?;
-            let Some(relative) = relative.to_str() else {
-                bail!("a name is not UTF-8: `{}`", entry.path().display())
-            };
+            let Some(relative) = relative.to_str() else { bail!("a name is not UTF-8: `{}`", entry.path().display()) };
             let target = format!("{}/{relative}", name.trim_end_matches('/'));
             let kind = entry.file_type();
             if kind.is_dir() {
@@ -159,17 +149,10 @@ impl RootTree {
             }
             if kind.is_symlink() {
                 let link = fs::read_link(entry.path())?;
-                self.link(
-                    &target,
-                    link.to_str().context("a link's target is not UTF-8")?,
-                )?;
+                self.link(&target, link.to_str().context("a link's target is not UTF-8")?)?;
             } else {
                 let executable = entry.metadata()?.mode() & 0o100 != 0;
-                self.write(
-                    &target,
-                    &fs::read(entry.path())?,
-                    if executable { 0o755 } else { 0o644 },
-                )?;
+                self.write(&target, &fs::read(entry.path())?, if executable { 0o755 } else { 0o644 })?;
             }
             laid.push(target);
         }
@@ -193,10 +176,7 @@ impl RootTree {
                 done = here;
                 continue;
             };
-            let target = target
-                .to_str()
-                .with_context(|| format!("the target of `{here}` is not UTF-8"))?
-                .to_owned();
+            let target = target.to_str().with_context(|| format!("the target of `{here}` is not UTF-8"))?.to_owned();
             if target.starts_with('/') {
                 done.clear();
             }
@@ -223,11 +203,7 @@ impl RootTree {
 
 /// The parts of a path, last one first.
 fn parts(path: &str) -> Vec<String> {
-    path.split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .rev()
-        .map(str::to_owned)
-        .collect()
+    path.split('/').filter(|part| !part.is_empty() && *part != ".").rev().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -240,8 +216,7 @@ mod tests {
         let outside = dir.path().join("outside");
         fs::write(&outside, "host").unwrap();
         let tree = RootTree::new(dir.path().join("root"));
-        tree.link("/etc/hostname", outside.to_str().unwrap())
-            .unwrap();
+        tree.link("/etc/hostname", outside.to_str().unwrap()).unwrap();
         tree.write("/etc/hostname", b"image", 0o644).unwrap();
         assert_eq!(fs::read_to_string(&outside).unwrap(), "host");
         assert_eq!(tree.read_text("/etc/hostname").unwrap(), "image");
@@ -253,23 +228,13 @@ mod tests {
         let source = dir.path().join("overlay");
         fs::create_dir_all(source.join("usr/bin")).unwrap();
         fs::write(source.join("usr/bin/tool"), "x").unwrap();
-        fs::set_permissions(
-            source.join("usr/bin/tool"),
-            PermissionsExt::from_mode(0o775),
-        )
-        .unwrap();
+        fs::set_permissions(source.join("usr/bin/tool"), PermissionsExt::from_mode(0o775)).unwrap();
         symlink("tool", source.join("usr/bin/alias")).unwrap();
         let tree = RootTree::new(dir.path().join("root"));
         let laid = tree.lay_over(&source, "/").unwrap();
         assert_eq!(laid, ["/usr/bin/alias", "/usr/bin/tool"]);
-        assert_eq!(
-            tree.at("/usr/bin/tool").metadata().unwrap().mode() & 0o7777,
-            0o755
-        );
-        assert_eq!(
-            fs::read_link(tree.at("/usr/bin/alias")).unwrap(),
-            Path::new("tool")
-        );
+        assert_eq!(tree.at("/usr/bin/tool").metadata().unwrap().mode() & 0o7777, 0o755);
+        assert_eq!(fs::read_link(tree.at("/usr/bin/alias")).unwrap(), Path::new("tool"));
     }
 
     #[test]
@@ -281,13 +246,7 @@ mod tests {
         tree.link("/lib64", "/lib/../lib/x86").unwrap();
         let (name, links) = tree.resolve("/lib64/libc.so.6").unwrap();
         assert_eq!(name, "/usr/lib/x86/libc.so.6");
-        assert_eq!(
-            links
-                .iter()
-                .map(|(name, _)| name.as_str())
-                .collect::<Vec<_>>(),
-            ["/lib64", "/lib"]
-        );
+        assert_eq!(links.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["/lib64", "/lib"]);
         tree.link("/loop", "loop").unwrap();
         assert!(tree.resolve("/loop").is_err());
     }

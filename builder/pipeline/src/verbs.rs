@@ -36,14 +36,9 @@ impl Builder {
         let certificate = certificate.is_file().then_some(certificate);
         let tools = self.tools_tree(ToolsKind::Build)?;
         let stage = self.progress().stage("verify");
-        let manifest =
-            verify_output::verify(output, &trusted, certificate.as_deref(), Some(&tools))?;
+        let manifest = verify_output::verify(output, &trusted, certificate.as_deref(), Some(&tools))?;
         stage.done();
-        Ok(VerifiedOutput {
-            manifest,
-            key,
-            secure_boot: certificate.is_some(),
-        })
+        Ok(VerifiedOutput { manifest, key, secure_boot: certificate.is_some() })
     }
 
     /// Checks image, proof and device before a flash.
@@ -76,27 +71,19 @@ impl Builder {
         }
         let keys = self.development_keys();
         if host_document::signature_path(document).exists() {
-            let known = load_public_key(&keys.join("operator.pub"))
-                .into_iter()
-                .collect();
+            let known = load_public_key(&keys.join("operator.pub")).into_iter().collect();
             return host_document::sign_host(document, HostSigner::Existing(&known));
         }
         let key = keys.join("operator.key");
         if !key.is_file() {
             return Err(missing("operator key", "--key FILE"));
         }
-        self.progress()
-            .note("no key was given: signed with the DEVELOPMENT operator key of this cache");
+        self.progress().note("no key was given: signed with the DEVELOPMENT operator key of this cache");
         host_document::sign_host(document, HostSigner::Key(&load_signing_key(&key)?))
     }
 
     /// Puts a signed document on the ESP of a disk or disk image.
-    pub fn personalise(
-        &self,
-        disk: &Path,
-        signed: &SignedHost,
-        host_id: Option<&str>,
-    ) -> Result<()> {
+    pub fn personalise(&self, disk: &Path, signed: &SignedHost, host_id: Option<&str>) -> Result<()> {
         let tools = self.tools_tree(ToolsKind::Build)?;
         host_document::personalise(&tools, disk, signed, host_id, self.settings.now)
     }
@@ -113,13 +100,9 @@ impl Builder {
         } else {
             let path = self.development_keys().join("release.pub");
             if !path.is_file() {
-                return Err(missing(
-                    "release key",
-                    "`--key FILE` (`flash`: `--release-key FILE`)",
-                ));
+                return Err(missing("release key", "`--key FILE` (`flash`: `--release-key FILE`)"));
             }
-            self.progress()
-                .note("no key was given: the DEVELOPMENT release key of this cache is trusted");
+            self.progress().note("no key was given: the DEVELOPMENT release key of this cache is trusted");
             path
         };
         let trusted = TrustedKeys::new([load_public_key(&path)?]);
@@ -132,11 +115,7 @@ impl Builder {
 }
 
 fn missing(what: &str, option: &str) -> anyhow::Error {
-    Failure::refused(format!(
-        "no {what} was given, and this cache has no development keys"
-    ))
-    .hint(format!(
-        "name it with {option}; a build without `--keys` makes development keys"
-    ))
-    .into()
+    Failure::refused(format!("no {what} was given, and this cache has no development keys"))
+        .hint(format!("name it with {option}; a build without `--keys` makes development keys"))
+        .into()
 }

@@ -28,13 +28,8 @@ impl AtomicFile {
             .prefix(&format!(".{name}."))
             .tempfile_in(directory)
             .at("create a file in", directory)?;
-        file.as_file()
-            .set_permissions(Permissions::from_mode(mode))
-            .at("set the mode of", target)?;
-        Ok(Self {
-            file,
-            target: target.to_owned(),
-        })
+        file.as_file().set_permissions(Permissions::from_mode(mode)).at("set the mode of", target)?;
+        Ok(Self { file, target: target.to_owned() })
     }
 
     /// The file behind, for copies that need a descriptor.
@@ -51,9 +46,7 @@ impl AtomicFile {
     pub fn commit(self) -> Result<(), PathError> {
         let Self { file, target } = self;
         file.as_file().sync_all().at("flush", &target)?;
-        file.persist(&target)
-            .map_err(|error| error.error)
-            .at("rename to", &target)?;
+        file.persist(&target).map_err(|error| error.error).at("rename to", &target)?;
         sync_dir(parent(&target))
     }
 }
@@ -99,8 +92,7 @@ pub fn publish_dir(finished: &Path, target: &Path) -> Result<(), PathError> {
 
 /// Swaps the two directories in one step, then removes the old one under its scratch name.
 fn replace_dir(finished: &Path, target: &Path) -> Result<(), PathError> {
-    rustix::fs::renameat_with(CWD, finished, CWD, target, RenameFlags::EXCHANGE)
-        .at("replace", target)?;
+    rustix::fs::renameat_with(CWD, finished, CWD, target, RenameFlags::EXCHANGE).at("replace", target)?;
     sync_dir(parent(target))?;
     fs::remove_dir_all_if_exists(finished)
 }
@@ -123,9 +115,7 @@ mod tests {
 
     fn names(path: &Path) -> Vec<String> {
         let list = fs::list_dir(path).unwrap();
-        list.iter()
-            .map(|p| p.file_name().unwrap().to_string_lossy().into_owned())
-            .collect()
+        list.iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect()
     }
 
     #[test]
@@ -135,10 +125,7 @@ mod tests {
         write_atomic(&path, b"old", 0o644).unwrap();
         write_atomic(&path, b"new", 0o600).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(names(dir.path()), ["f"]);
     }
 

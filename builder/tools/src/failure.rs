@@ -52,20 +52,12 @@ pub struct Failure {
 impl Failure {
     /// Refuses an input, with a message.
     pub fn refused(message: impl Into<String>) -> Self {
-        Self {
-            inner: anyhow::Error::msg(message.into()),
-            hint: None,
-            kind: ExitKind::Refused,
-        }
+        Self { inner: anyhow::Error::msg(message.into()), hint: None, kind: ExitKind::Refused }
     }
 
     /// Blames the machine or ourselves, with a message.
     pub fn environment(message: impl Into<String>) -> Self {
-        Self {
-            inner: anyhow::Error::msg(message.into()),
-            hint: None,
-            kind: ExitKind::Environment,
-        }
+        Self { inner: anyhow::Error::msg(message.into()), hint: None, kind: ExitKind::Environment }
     }
 
     /// Adds what to do.
@@ -100,12 +92,7 @@ impl<T, E: Remedy> ResultExt<T> for Result<T, E> {
     fn remedied(self) -> anyhow::Result<T> {
         self.map_err(|error| {
             let (hint, kind) = (error.remedy(), error.exit_kind());
-            Failure {
-                inner: error.into(),
-                hint,
-                kind,
-            }
-            .into()
+            Failure { inner: error.into(), hint, kind }.into()
         })
     }
 }
@@ -130,12 +117,7 @@ impl<T, E: Into<anyhow::Error>> HintExt<T> for Result<T, E> {
 }
 
 fn wrap(error: impl Into<anyhow::Error>, hint: impl Into<String>, kind: ExitKind) -> anyhow::Error {
-    Failure {
-        inner: error.into(),
-        hint: Some(hint.into()),
-        kind,
-    }
-    .into()
+    Failure { inner: error.into(), hint: Some(hint.into()), kind }.into()
 }
 
 /// The text that a person sees: `error:`, indented causes, `hint:`.
@@ -158,10 +140,7 @@ pub fn render(error: &anyhow::Error) -> String {
 
 /// The exit code of a failure: the first link of the chain that knows decides, else it is ours.
 pub fn exit_kind(error: &anyhow::Error) -> ExitKind {
-    error
-        .chain()
-        .find_map(kind_of)
-        .unwrap_or(ExitKind::Environment)
+    error.chain().find_map(kind_of).unwrap_or(ExitKind::Environment)
 }
 
 /// Prints the failure on standard error and returns the exit code.
@@ -196,10 +175,7 @@ mod tests {
     #[test]
     fn prints_error_causes_and_hint() {
         let result = std::fs::read("/no/such").map_err(|e| PathError::new("read", "/no/such", e));
-        let error = result
-            .remedied()
-            .context("cannot load the lock")
-            .unwrap_err();
+        let error = result.remedied().context("cannot load the lock").unwrap_err();
         assert_eq!(
             render(&error),
             "error: cannot load the lock\n  caused by: cannot read `/no/such`\n  \

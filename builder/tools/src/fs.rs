@@ -22,16 +22,8 @@ pub struct PathError {
 
 impl PathError {
     /// Puts an action and a path to a system error.
-    pub fn new(
-        action: &'static str,
-        path: impl Into<PathBuf>,
-        source: impl Into<io::Error>,
-    ) -> Self {
-        Self {
-            action,
-            path: path.into(),
-            source: source.into(),
-        }
+    pub fn new(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Self { action, path: path.into(), source: source.into() }
     }
 }
 
@@ -144,10 +136,8 @@ pub fn canonicalize(path: &Path) -> Result<PathBuf, PathError> {
 /// The paths in a directory, sorted by bytes so that results do not depend on the file system.
 pub fn list_dir(path: &Path) -> Result<Vec<PathBuf>, PathError> {
     let entries = fs::read_dir(path).at("list", path)?;
-    let mut paths = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<Vec<_>>>()
-        .at("list", path)?;
+    let mut paths =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>().at("list", path)?;
     paths.sort();
     Ok(paths)
 }
@@ -182,11 +172,7 @@ mod tests {
         for name in ["b", "a", "B", "c.d"] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
-        let names: Vec<_> = list_dir(dir.path())
-            .unwrap()
-            .iter()
-            .map(|p| p.file_name().unwrap().to_owned())
-            .collect();
+        let names: Vec<_> = list_dir(dir.path()).unwrap().iter().map(|p| p.file_name().unwrap().to_owned()).collect();
         assert_eq!(names, ["B", "a", "b", "c.d"]);
     }
 

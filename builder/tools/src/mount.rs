@@ -33,10 +33,7 @@ impl Mount {
     }
 
     fn new(target: &Path) -> Self {
-        Self {
-            target: target.to_owned(),
-            mounted: true,
-        }
+        Self { target: target.to_owned(), mounted: true }
     }
 }
 
@@ -53,20 +50,10 @@ impl Drop for Mount {
 ///
 /// `work` must be an empty directory on the file system of `upper`. Options that change what is stored in
 /// `upper` are fixed, so that a later stage can use it as a lower layer on any kernel.
-pub fn overlay(
-    lower: &[&Path],
-    upper: &Path,
-    work: &Path,
-    target: &Path,
-) -> Result<Mount, PathError> {
+pub fn overlay(lower: &[&Path], upper: &Path, work: &Path, target: &Path) -> Result<Mount, PathError> {
     let (handles, mut options) = lower_option(lower)?;
     let (upper, work) = (directory(upper)?, directory(work)?);
-    let _ = write!(
-        options,
-        ",upperdir={},workdir={}",
-        handle_path(&upper),
-        handle_path(&work)
-    );
+    let _ = write!(options, ",upperdir={},workdir={}", handle_path(&upper), handle_path(&work));
     options.push_str(",index=off,metacopy=off,redirect_dir=off,xino=off");
     mount_overlay(&options, MountFlags::empty(), target, handles)
 }
@@ -106,31 +93,19 @@ pub fn tmpfs(target: &Path, size_mib: u64, mode: u32) -> Result<Mount, PathError
 
 /// Forbids writing through an existing bind mount.
 pub(crate) fn make_read_only(target: &Path) -> Result<(), PathError> {
-    rustix::mount::mount_remount(target, MountFlags::BIND | MountFlags::RDONLY, "")
-        .at("make read-only", target)
+    rustix::mount::mount_remount(target, MountFlags::BIND | MountFlags::RDONLY, "").at("make read-only", target)
 }
 
-fn mount_overlay(
-    options: &str,
-    flags: MountFlags,
-    target: &Path,
-    handles: Vec<OwnedFd>,
-) -> Result<Mount, PathError> {
-    let options = std::ffi::CString::new(options)
-        .map_err(std::io::Error::other)
-        .at("mount at", target)?;
-    rustix::mount::mount("overlay", target, "overlay", flags, &*options)
-        .at("mount overlay at", target)?;
+fn mount_overlay(options: &str, flags: MountFlags, target: &Path, handles: Vec<OwnedFd>) -> Result<Mount, PathError> {
+    let options = std::ffi::CString::new(options).map_err(std::io::Error::other).at("mount at", target)?;
+    rustix::mount::mount("overlay", target, "overlay", flags, &*options).at("mount overlay at", target)?;
     // The kernel resolved the names during the call; the descriptors were needed until here.
     drop(handles);
     Ok(Mount::new(target))
 }
 
 fn lower_option(lower: &[&Path]) -> Result<(Vec<OwnedFd>, String), PathError> {
-    let handles = lower
-        .iter()
-        .map(|path| directory(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let handles = lower.iter().map(|path| directory(path)).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<_> = handles.iter().map(handle_path).collect();
     Ok((handles, format!("lowerdir={}", names.join(":"))))
 }

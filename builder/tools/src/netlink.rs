@@ -35,24 +35,16 @@ pub fn loopback_up() -> io::Result<()> {
 
 /// Brings an interface up by its index.
 pub fn link_up(index: u32) -> io::Result<()> {
-    send(
-        &Message::new(RTM_NEWLINK, 0)
-            .link_header(index, IFF_UP)
-            .finish(),
-    )
+    send(&Message::new(RTM_NEWLINK, 0).link_header(index, IFF_UP).finish())
 }
 
 /// Makes a pair of connected interfaces: `name` here, `peer` in the namespace `peer_namespace`.
 pub fn add_veth(name: &str, peer: &str, peer_namespace: BorrowedFd<'_>) -> io::Result<()> {
     let namespace = peer_namespace.as_raw_fd().to_ne_bytes();
-    let peer = Message::body()
-        .link_header(0, 0)
-        .attribute(IFLA_IFNAME, &text(peer))
-        .attribute(IFLA_NET_NS_FD, &namespace);
+    let peer =
+        Message::body().link_header(0, 0).attribute(IFLA_IFNAME, &text(peer)).attribute(IFLA_NET_NS_FD, &namespace);
     let data = Message::body().attribute(VETH_INFO_PEER | NLA_F_NESTED, &peer.bytes);
-    let info = Message::body()
-        .attribute(IFLA_INFO_KIND, b"veth")
-        .attribute(IFLA_INFO_DATA | NLA_F_NESTED, &data.bytes);
+    let info = Message::body().attribute(IFLA_INFO_KIND, b"veth").attribute(IFLA_INFO_DATA | NLA_F_NESTED, &data.bytes);
     let message = Message::new(RTM_NEWLINK, NLM_F_CREATE_EXCL)
         .link_header(0, 0)
         .attribute(IFLA_IFNAME, &text(name))
@@ -69,12 +61,7 @@ pub fn add_address(index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> 
     message.bytes.extend_from_slice(&[2, prefix, 0, 0]);
     message.bytes.extend_from_slice(&index.to_ne_bytes());
     let octets = address.octets();
-    send(
-        &message
-            .attribute(IFA_LOCAL, &octets)
-            .attribute(IFA_ADDRESS, &octets)
-            .finish(),
-    )
+    send(&message.attribute(IFA_LOCAL, &octets).attribute(IFA_ADDRESS, &octets).finish())
 }
 
 /// Sends everything without a nearer route to `gateway`.
@@ -82,9 +69,7 @@ pub fn add_default_route(gateway: Ipv4Addr) -> io::Result<()> {
     const RTA_GATEWAY: u16 = 5;
     // struct rtmsg: AF_INET, no prefixes, table main (254), protocol boot (3), scope universe, unicast (1).
     let mut message = Message::new(RTM_NEWROUTE, NLM_F_CREATE_EXCL);
-    message
-        .bytes
-        .extend_from_slice(&[2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
+    message.bytes.extend_from_slice(&[2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
     send(&message.attribute(RTA_GATEWAY, &gateway.octets()).finish())
 }
 
@@ -133,9 +118,7 @@ impl Message {
     }
 
     fn finish(mut self) -> Vec<u8> {
-        let length = u32::try_from(self.bytes.len())
-            .unwrap_or(u32::MAX)
-            .to_ne_bytes();
+        let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX).to_ne_bytes();
         self.bytes.splice(..4, length);
         self.bytes
     }
@@ -151,17 +134,10 @@ fn text(name: &str) -> Vec<u8> {
 fn send(message: &[u8]) -> io::Result<()> {
     let flags = SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-    rustix::net::sendto(
-        &socket,
-        message,
-        SendFlags::empty(),
-        &SocketAddrNetlink::new(0, 0),
-    )?;
+    rustix::net::sendto(&socket, message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     let mut answer = [0_u8; 8192];
     let (count, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
-    let code = answer
-        .get(16..20.min(count))
-        .and_then(|code| <[u8; 4]>::try_from(code).ok());
+    let code = answer.get(16..20.min(count)).and_then(|code| <[u8; 4]>::try_from(code).ok());
     match code.map(i32::from_ne_bytes) {
         Some(0) => Ok(()),
         Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),

@@ -88,12 +88,9 @@ impl Remedy for ToolError {
     fn remedy(&self) -> Option<String> {
         Some(match self {
             Self::NotFound { remedy, .. } => remedy.clone(),
-            Self::Start { .. } => {
-                "see that the file exists, is readable and may be executed".into()
-            }
+            Self::Start { .. } => "see that the file exists, is readable and may be executed".into(),
             Self::Sandbox { .. } => {
-                "run as root on Linux 5.12 or later, and see that the paths named above exist"
-                    .into()
+                "run as root on Linux 5.12 or later, and see that the paths named above exist".into()
             }
             Self::Failed { .. } => "run the shown command by hand to see more".into(),
             Self::TimedOut { .. } => "see whether the machine is overloaded, then try again".into(),
@@ -113,11 +110,7 @@ pub(crate) fn tail(stderr: &[u8]) -> String {
 }
 
 fn describe(status: i32) -> String {
-    if status > 128 {
-        format!("signal {}", status - 128)
-    } else {
-        format!("status {status}")
-    }
+    if status > 128 { format!("signal {}", status - 128) } else { format!("status {status}") }
 }
 
 fn indented(text: &str) -> String {
@@ -132,23 +125,12 @@ mod tests {
     fn tail_keeps_the_last_two_kibibytes() {
         let long = "é".repeat(3000);
         let cut = tail(long.as_bytes());
-        assert!(
-            cut.len() <= TAIL && cut.chars().all(|c| c == 'é'),
-            "{}",
-            cut.len()
-        );
+        assert!(cut.len() <= TAIL && cut.chars().all(|c| c == 'é'), "{}", cut.len());
     }
 
     #[test]
     fn failure_shows_command_status_and_indented_stderr() {
-        let error = ToolError::Failed {
-            command: "x -y".into(),
-            status: 139,
-            stderr_tail: "a\nb".into(),
-        };
-        assert_eq!(
-            error.to_string(),
-            "`x -y` ended with signal 11\n  | a\n  | b"
-        );
+        let error = ToolError::Failed { command: "x -y".into(), status: 139, stderr_tail: "a\nb".into() };
+        assert_eq!(error.to_string(), "`x -y` ended with signal 11\n  | a\n  | b");
     }
 }

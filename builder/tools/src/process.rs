@@ -23,26 +23,17 @@ pub(crate) struct Ended {
 }
 
 /// Runs the command to its end.
-pub(crate) fn complete(
-    mut command: Command,
-    tool: &Tool,
-    sink: Option<&dyn LineSink>,
-) -> Result<Ended, ToolError> {
+pub(crate) fn complete(mut command: Command, tool: &Tool, sink: Option<&dyn LineSink>) -> Result<Ended, ToolError> {
     let (stdin, bytes) = prepare_stdin(tool)?;
-    command
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .map_err(|source| start_error(tool, "start", source))?;
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|source| start_error(tool, "start", source))?;
     let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         scope.spawn(move || feed(input, bytes));
         let out = scope.spawn(move || drain(stdout, usize::MAX, sink));
         let err = scope.spawn(move || drain(stderr, STDERR_KEPT, sink));
-        let (status, timed_out) = wait(&mut child, tool.time_limit())
-            .map_err(|source| start_error(tool, "wait for", source))?;
+        let (status, timed_out) =
+            wait(&mut child, tool.time_limit()).map_err(|source| start_error(tool, "wait for", source))?;
         let output = Output {
             status: shell_status(status),
             stdout: out.join().unwrap_or_default(),
@@ -57,17 +48,9 @@ pub(crate) fn judge(ended: Ended, tool: &Tool) -> Result<Output, ToolError> {
     let Ended { output, timed_out } = ended;
     let (command, stderr_tail) = (tool.to_string(), tail(&output.stderr));
     match tool.time_limit() {
-        Some(limit) if timed_out => Err(ToolError::TimedOut {
-            command,
-            limit,
-            stderr_tail,
-        }),
+        Some(limit) if timed_out => Err(ToolError::TimedOut { command, limit, stderr_tail }),
         _ if tool.accepts(output.status) => Ok(output),
-        _ => Err(ToolError::Failed {
-            command,
-            status: output.status,
-            stderr_tail,
-        }),
+        _ => Err(ToolError::Failed { command, status: output.status, stderr_tail }),
     }
 }
 
@@ -88,17 +71,11 @@ pub(crate) fn prepare_stdin(tool: &Tool) -> Result<(Stdio, &[u8]), ToolError> {
 
 /// Exit status as a shell shows it: 128 + n for signal n.
 pub(crate) fn shell_status(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 pub(crate) fn start_error(tool: &Tool, action: &'static str, source: io::Error) -> ToolError {
-    ToolError::Start {
-        action,
-        command: tool.to_string(),
-        source,
-    }
+    ToolError::Start { action, command: tool.to_string(), source }
 }
 
 /// A tool may stop reading early; that is its own affair, so a broken pipe is no error.

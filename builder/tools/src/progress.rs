@@ -38,9 +38,7 @@ impl std::str::FromStr for ProgressMode {
             "plain" => Ok(Self::Plain),
             "json" => Ok(Self::Json),
             "quiet" => Ok(Self::Quiet),
-            other => Err(format!(
-                "unknown progress mode `{other}`, use `auto`, `plain`, `json` or `quiet`"
-            )),
+            other => Err(format!("unknown progress mode `{other}`, use `auto`, `plain`, `json` or `quiet`")),
         }
     }
 }
@@ -60,9 +58,7 @@ impl Progress {
     /// Reports to standard error.
     pub fn new(mode: ProgressMode) -> Self {
         match mode {
-            ProgressMode::Auto if io::stderr().is_terminal() => {
-                Self(Arc::new(Shape::Bars(MultiProgress::new())))
-            }
+            ProgressMode::Auto if io::stderr().is_terminal() => Self(Arc::new(Shape::Bars(MultiProgress::new()))),
             ProgressMode::Auto | ProgressMode::Plain => Self::plain_to(io::stderr()),
             ProgressMode::Json => Self::json_to(io::stderr()),
             ProgressMode::Quiet => Self(Arc::new(Shape::Quiet)),
@@ -82,35 +78,17 @@ impl Progress {
     /// Begins a stage.
     pub fn stage(&self, name: impl Into<String>) -> Stage {
         let name = name.into();
-        let bar = if let Shape::Bars(bars) = &*self.0 {
-            Some(new_bar(bars, &name))
-        } else {
-            None
-        };
+        let bar = if let Shape::Bars(bars) = &*self.0 { Some(new_bar(bars, &name)) } else { None };
         self.json(&Event::of("start", &name));
         let now = Instant::now();
-        let state = Mutex::new(Count {
-            done: 0,
-            total: None,
-            shown: now,
-        });
-        Stage {
-            progress: self.clone(),
-            name,
-            bar,
-            started: now,
-            state,
-            ended: false,
-        }
+        let state = Mutex::new(Count { done: 0, total: None, shown: now });
+        Stage { progress: self.clone(), name, bar, started: now, state, ended: false }
     }
 
     /// Says something that is no stage, such as a loud warning.
     pub fn note(&self, text: &str) {
         self.line(text);
-        self.json(&Event {
-            message: Some(text),
-            ..Event::of("note", "")
-        });
+        self.json(&Event { message: Some(text), ..Event::of("note", "") });
     }
 
     fn line(&self, text: &str) {
@@ -164,11 +142,7 @@ impl Stage {
         if count.shown.elapsed() >= JSON_INTERVAL {
             count.shown = Instant::now();
             let (done, total) = (Some(count.done), count.total);
-            self.progress.json(&Event {
-                done,
-                total,
-                ..Event::of("bytes", &self.name)
-            });
+            self.progress.json(&Event { done, total, ..Event::of("bytes", &self.name) });
         }
     }
 
@@ -204,28 +178,16 @@ impl Stage {
             bar.finish_and_clear();
         }
         let elapsed = self.started.elapsed();
-        let detail = if result.is_empty() {
-            String::new()
-        } else {
-            format!(": {result}")
-        };
+        let detail = if result.is_empty() { String::new() } else { format!(": {result}") };
         let text = match outcome {
-            "done" => format!(
-                "{} done in {:.1} s{detail}",
-                self.name,
-                elapsed.as_secs_f64()
-            ),
+            "done" => format!("{} done in {:.1} s{detail}", self.name, elapsed.as_secs_f64()),
             "failed" => format!("{} failed after {:.1} s", self.name, elapsed.as_secs_f64()),
             other => format!("{} {other}", self.name),
         };
         self.progress.line(&text);
         let milliseconds = u64::try_from(elapsed.as_millis()).ok();
         let message = Some(result).filter(|text| !text.is_empty());
-        self.progress.json(&Event {
-            milliseconds,
-            message,
-            ..Event::of(outcome, &self.name)
-        });
+        self.progress.json(&Event { milliseconds, message, ..Event::of(outcome, &self.name) });
     }
 
     fn count(&self) -> std::sync::MutexGuard<'_, Count> {
@@ -261,12 +223,7 @@ struct Event<'a> {
 
 impl<'a> Event<'a> {
     fn of(kind: &'a str, stage: &'a str) -> Self {
-        Self {
-            version: JSON_VERSION,
-            kind,
-            stage,
-            ..Self::default()
-        }
+        Self { version: JSON_VERSION, kind, stage, ..Self::default() }
     }
 }
 
@@ -322,8 +279,7 @@ mod tests {
         progress.stage("seal").done_with("3 MiB");
         progress.stage("uki").cached();
         drop(progress.stage("disk"));
-        let expected =
-            "fetch done in 0.0 s\nseal done in 0.0 s: 3 MiB\nuki cached\ndisk failed after 0.0 s\n";
+        let expected = "fetch done in 0.0 s\nseal done in 0.0 s: 3 MiB\nuki cached\ndisk failed after 0.0 s\n";
         assert_eq!(out.text(), expected);
     }
 
@@ -336,34 +292,16 @@ mod tests {
         std::thread::sleep(JSON_INTERVAL);
         stage.advance(4);
         stage.done();
-        let events: Vec<serde_json::Value> = out
-            .text()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        let names: Vec<_> = events
-            .iter()
-            .map(|event| event["event"].as_str().unwrap())
-            .collect();
+        let events: Vec<serde_json::Value> =
+            out.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
         assert_eq!(names, ["start", "bytes", "done"]);
-        assert!(
-            events
-                .iter()
-                .all(|event| event["version"] == 1 && event["stage"] == "fetch")
-        );
-        assert_eq!(
-            (&events[1]["done"], &events[1]["total"]),
-            (&4.into(), &10.into())
-        );
+        assert!(events.iter().all(|event| event["version"] == 1 && event["stage"] == "fetch"));
+        assert_eq!((&events[1]["done"], &events[1]["total"]), (&4.into(), &10.into()));
     }
 
     #[test]
     fn refuses_an_unknown_mode_and_names_the_known() {
-        assert!(
-            "jsn"
-                .parse::<ProgressMode>()
-                .unwrap_err()
-                .contains("`json`")
-        );
+        assert!("jsn".parse::<ProgressMode>().unwrap_err().contains("`json`"));
     }
 }

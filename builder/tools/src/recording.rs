@@ -22,17 +22,8 @@ impl RecordingRunner {
 
     /// Queues the answer to the next tool not yet answered for; its status is judged as a real one would be.
     #[must_use]
-    pub fn answer(
-        self,
-        status: i32,
-        stdout: impl Into<Vec<u8>>,
-        stderr: impl Into<Vec<u8>>,
-    ) -> Self {
-        let output = Output {
-            status,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        };
+    pub fn answer(self, status: i32, stdout: impl Into<Vec<u8>>, stderr: impl Into<Vec<u8>>) -> Self {
+        let output = Output { status, stdout: stdout.into(), stderr: stderr.into() };
         lock(&self.answers).push_back(output);
         self
     }
@@ -52,13 +43,7 @@ impl Runner for RecordingRunner {
     fn run(&self, tool: &Tool) -> Result<Output, ToolError> {
         lock(&self.seen).push(tool.clone());
         let output = lock(&self.answers).pop_front().unwrap_or_default();
-        crate::process::judge(
-            crate::process::Ended {
-                output,
-                timed_out: false,
-            },
-            tool,
-        )
+        crate::process::judge(crate::process::Ended { output, timed_out: false }, tool)
     }
 }
 
@@ -72,17 +57,9 @@ mod tests {
 
     #[test]
     fn records_commands_and_plays_answers_in_order() {
-        let runner = RecordingRunner::new()
-            .answer(0, "one", "")
-            .answer(2, "", "broken");
+        let runner = RecordingRunner::new().answer(0, "one", "").answer(2, "", "broken");
         assert_eq!(runner.run(&Tool::new("a")).unwrap().stdout_text(), "one");
-        assert!(
-            runner
-                .run(&Tool::new("b").arg("c"))
-                .unwrap_err()
-                .to_string()
-                .contains("broken")
-        );
+        assert!(runner.run(&Tool::new("b").arg("c")).unwrap_err().to_string().contains("broken"));
         assert_eq!(runner.run(&Tool::new("d")).unwrap(), Output::default());
         assert_eq!(runner.commands(), ["a", "b c", "d"]);
     }

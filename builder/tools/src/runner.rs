@@ -87,10 +87,7 @@ impl Runner for HostRunner {
 /// The command of a tool that runs on the host as it is.
 pub(crate) fn host_command(tool: &Tool) -> Command {
     let mut command = Command::new(tool.program());
-    command
-        .args(tool.arguments())
-        .env_clear()
-        .envs(tool.environment());
+    command.args(tool.arguments()).env_clear().envs(tool.environment());
     if let Some(cwd) = tool.working_directory() {
         command.current_dir(cwd);
     }
@@ -101,18 +98,12 @@ pub(crate) fn host_command(tool: &Tool) -> Command {
 pub(crate) fn name_missing(error: ToolError, tool: &Tool) -> ToolError {
     let directory_exists = tool.working_directory().is_none_or(Path::is_dir);
     match error {
-        ToolError::Start {
-            action: "start",
-            source,
-            ..
-        } if source.kind() == io::ErrorKind::NotFound && directory_exists => {
+        ToolError::Start { action: "start", source, .. }
+            if source.kind() == io::ErrorKind::NotFound && directory_exists =>
+        {
             let program = tool.program().to_string_lossy().into_owned();
             let remedy = format!("install the package of this machine that holds `{program}`");
-            ToolError::NotFound {
-                program,
-                command: tool.to_string(),
-                remedy,
-            }
+            ToolError::NotFound { program, command: tool.to_string(), remedy }
         }
         other => other,
     }
@@ -131,102 +122,63 @@ mod tests {
 
     #[test]
     fn returns_both_streams_and_passes_stdin() {
-        let output = HostRunner::new()
-            .run(&sh("cat; echo bad >&2").stdin("in"))
-            .unwrap();
-        assert_eq!(
-            (output.stdout_text(), output.stderr_text()),
-            ("in".into(), "bad\n".into())
-        );
+        let output = HostRunner::new().run(&sh("cat; echo bad >&2").stdin("in")).unwrap();
+        assert_eq!((output.stdout_text(), output.stderr_text()), ("in".into(), "bad\n".into()));
     }
 
     #[test]
     fn reads_stdin_from_a_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "from file").unwrap();
-        let output = HostRunner::new()
-            .run(&sh("cat").stdin_file(file.path()))
-            .unwrap();
+        let output = HostRunner::new().run(&sh("cat").stdin_file(file.path())).unwrap();
         assert_eq!(output.stdout_text(), "from file");
     }
 
     #[test]
     fn does_not_deadlock_on_large_input_and_output() {
         let big = vec![b'x'; 3 << 20];
-        let output = HostRunner::new()
-            .run(&sh("cat").stdin(big.clone()))
-            .unwrap();
+        let output = HostRunner::new().run(&sh("cat").stdin(big.clone())).unwrap();
         assert!(output.stdout == big);
     }
 
     #[test]
     fn clears_the_environment() {
-        let output = HostRunner::new()
-            .run(&Tool::new("/usr/bin/env").env("A", "1"))
-            .unwrap();
+        let output = HostRunner::new().run(&Tool::new("/usr/bin/env").env("A", "1")).unwrap();
         let text = output.stdout_text();
-        let mut names: Vec<_> = text
-            .lines()
-            .filter_map(|line| line.split('=').next())
-            .collect();
+        let mut names: Vec<_> = text.lines().filter_map(|line| line.split('=').next()).collect();
         names.sort_unstable();
         assert_eq!(names, ["A", "LANG", "PATH", "TZ"]);
     }
 
     #[test]
     fn failure_names_command_status_and_stderr() {
-        let error = HostRunner::new()
-            .run(&sh("echo reason >&2; exit 7"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("status 7") && error.contains("reason") && error.contains("/bin/sh -c"),
-            "{error}"
-        );
+        let error = HostRunner::new().run(&sh("echo reason >&2; exit 7")).unwrap_err().to_string();
+        assert!(error.contains("status 7") && error.contains("reason") && error.contains("/bin/sh -c"), "{error}");
     }
 
     #[test]
     fn accepts_other_statuses_only_when_asked() {
-        assert_eq!(
-            HostRunner::new()
-                .run(&sh("exit 3").accept(&[0, 3]))
-                .unwrap()
-                .status,
-            3
-        );
-        assert!(
-            HostRunner::new()
-                .run(&sh("exit 4").accept(&[0, 3]))
-                .is_err()
-        );
+        assert_eq!(HostRunner::new().run(&sh("exit 3").accept(&[0, 3])).unwrap().status, 3);
+        assert!(HostRunner::new().run(&sh("exit 4").accept(&[0, 3])).is_err());
     }
 
     #[test]
     fn missing_program_says_what_to_install() {
-        let error = HostRunner::new()
-            .run(&Tool::new("no-such-program-here"))
-            .unwrap_err();
+        let error = HostRunner::new().run(&Tool::new("no-such-program-here")).unwrap_err();
         assert!(matches!(error, ToolError::NotFound { .. }), "{error}");
         assert!(error.remedy().unwrap().contains("no-such-program-here"));
     }
 
     #[test]
     fn missing_directory_is_not_taken_for_a_missing_program() {
-        let error = HostRunner::new()
-            .run(&sh("true").cwd("/no/such/place"))
-            .unwrap_err();
+        let error = HostRunner::new().run(&sh("true").cwd("/no/such/place")).unwrap_err();
         assert!(matches!(error, ToolError::Start { .. }), "{error}");
     }
 
     #[test]
     fn kills_a_tool_that_exceeds_its_time() {
-        let tool = Tool::new("sleep")
-            .arg("30")
-            .timeout(Duration::from_millis(100));
-        assert!(matches!(
-            HostRunner::new().run(&tool).unwrap_err(),
-            ToolError::TimedOut { .. }
-        ));
+        let tool = Tool::new("sleep").arg("30").timeout(Duration::from_millis(100));
+        assert!(matches!(HostRunner::new().run(&tool).unwrap_err(), ToolError::TimedOut { .. }));
     }
 
     #[test]
@@ -234,10 +186,7 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let copy = Arc::clone(&seen);
         let sink = move |line: &str| copy.lock().unwrap().push(line.to_owned());
-        HostRunner::new()
-            .with_sink(Arc::new(sink))
-            .run(&sh("printf 'a\\nb\\nlast'"))
-            .unwrap();
+        HostRunner::new().with_sink(Arc::new(sink)).run(&sh("printf 'a\\nb\\nlast'")).unwrap();
         assert_eq!(*seen.lock().unwrap(), ["a", "b", "last"]);
     }
 }

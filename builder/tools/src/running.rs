@@ -49,15 +49,8 @@ impl Running {
             })
             .map_err(|source| start_error(tool, "start", source))?;
         let lost = || Err(io::Error::other("the keeper thread ended"));
-        let pid = answer
-            .recv()
-            .unwrap_or_else(|_| lost())
-            .map_err(|source| start_error(tool, "start", source))?;
-        Ok(Self {
-            pid,
-            end,
-            status: None,
-        })
+        let pid = answer.recv().unwrap_or_else(|_| lost()).map_err(|source| start_error(tool, "start", source))?;
+        Ok(Self { pid, end, status: None })
     }
 
     /// The process id of the started process (of the helper, in a sandbox).
@@ -98,35 +91,22 @@ impl Drop for Running {
 }
 
 fn redirect(mut command: Command, tool: &Tool, log: &Path) -> Result<Command, ToolError> {
-    let to_start =
-        |error: fs::PathError| start_error(tool, "open the log of", io::Error::other(error));
+    let to_start = |error: fs::PathError| start_error(tool, "open the log of", io::Error::other(error));
     let file: File = fs::create(log).map_err(to_start)?;
-    let copy = file
-        .try_clone()
-        .map_err(|source| start_error(tool, "open the log of", source))?;
+    let copy = file.try_clone().map_err(|source| start_error(tool, "open the log of", source))?;
     let stdin = match tool.input() {
         // Nobody would feed a pipe while the caller goes on; a file does the same for a daemon.
         Stdin::Bytes(_) => {
-            let source = io::Error::new(
-                io::ErrorKind::Unsupported,
-                "a launched tool takes no input bytes",
-            );
+            let source = io::Error::new(io::ErrorKind::Unsupported, "a launched tool takes no input bytes");
             return Err(start_error(tool, "start", source));
         }
         _ => prepare_stdin(tool)?.0,
     };
-    command
-        .stdin(stdin)
-        .stdout(Stdio::from(file))
-        .stderr(Stdio::from(copy));
+    command.stdin(stdin).stdout(Stdio::from(file)).stderr(Stdio::from(copy));
     Ok(command)
 }
 
-fn keep(
-    mut child: Child,
-    started: &mpsc::SyncSender<io::Result<Pid>>,
-    ended: &mpsc::SyncSender<i32>,
-) {
+fn keep(mut child: Child, started: &mpsc::SyncSender<io::Result<Pid>>, ended: &mpsc::SyncSender<i32>) {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let _ = started.send(pid.ok_or_else(|| io::Error::other("the child has no process id")));
     let status = child.wait().map_or(128 + 9, shell_status);

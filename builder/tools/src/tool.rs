@@ -43,9 +43,7 @@ impl Tool {
         Self {
             program: program.into(),
             args: Vec::new(),
-            env: env
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
+            env: env.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             cwd: None,
             stdin: Stdin::Empty,
             timeout: None,
@@ -187,13 +185,8 @@ mod tests {
 
     #[test]
     fn shows_a_command_that_a_shell_reads_back() {
-        let tool = Tool::new("mk fs")
-            .args(["-o", "it's", "", "a=b"])
-            .source_date_epoch(7);
-        assert_eq!(
-            tool.to_string(),
-            r"SOURCE_DATE_EPOCH=7 'mk fs' -o 'it'\''s' '' a=b"
-        );
+        let tool = Tool::new("mk fs").args(["-o", "it's", "", "a=b"]).source_date_epoch(7);
+        assert_eq!(tool.to_string(), r"SOURCE_DATE_EPOCH=7 'mk fs' -o 'it'\''s' '' a=b");
     }
 
     #[test]

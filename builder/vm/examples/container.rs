@@ -22,9 +22,7 @@ fn main() -> ExitCode {
 
 fn run(args: &[String]) -> anyhow::Result<()> {
     let [tools_tree, root, directory, rest @ ..] = args else {
-        return Err(tools::Failure::refused("three paths are needed")
-            .hint("see the head of this file")
-            .into());
+        return Err(tools::Failure::refused("three paths are needed").hint("see the head of this file").into());
     };
     let mut spec = ContainerSpec::new(root, "0123456789abcdef0123456789abcdef".parse()?);
     let rest = match rest {
@@ -36,24 +34,16 @@ fn run(args: &[String]) -> anyhow::Result<()> {
     };
     let started = Instant::now();
     let hint = "see console.log in the directory";
-    let mut container = Container::start(&spec, Path::new(tools_tree), Path::new(directory), LIMIT)
-        .or_blame_environment(hint)?;
+    let mut container =
+        Container::start(&spec, Path::new(tools_tree), Path::new(directory), LIMIT).or_blame_environment(hint)?;
     let state = container.wait_booted(LIMIT).or_blame_environment(hint)?;
     let mut out = std::io::stdout();
-    writeln!(
-        out,
-        "{state} after {:.1} s",
-        started.elapsed().as_secs_f64()
-    )?;
+    writeln!(out, "{state} after {:.1} s", started.elapsed().as_secs_f64())?;
     if let [program, args @ ..] = rest {
         let output = container.exec(&Tool::new(program).args(args)).remedied()?;
         out.write_all(&output.stdout)?;
     }
     let status = container.power_off(LIMIT).or_blame_environment(hint)?;
-    writeln!(
-        out,
-        "off with status {status} after {:.1} s",
-        started.elapsed().as_secs_f64()
-    )?;
+    writeln!(out, "off with status {status} after {:.1} s", started.elapsed().as_secs_f64())?;
     Ok(())
 }

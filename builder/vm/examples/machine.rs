@@ -9,9 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tools::{ResultExt, failure::HintExt};
-use vm::{
-    Accelerator, Disk, Firmware, Forward, Machine, MachineSpec, Network, Outbound, Persistence,
-};
+use vm::{Accelerator, Disk, Firmware, Forward, Machine, MachineSpec, Network, Outbound, Persistence};
 
 fn main() -> ExitCode {
     tools::enter_if_requested();
@@ -23,31 +21,20 @@ fn main() -> ExitCode {
 
 fn run(args: &[String]) -> anyhow::Result<()> {
     let [tree, directory, pattern, seconds, what @ ..] = args else {
-        return Err(tools::Failure::refused("too few words")
-            .hint("see the head of this file")
-            .into());
+        return Err(tools::Failure::refused("too few words").hint("see the head of this file").into());
     };
     let (tree, mut out) = (Path::new(tree), std::io::stdout());
     let mut spec = MachineSpec::new(firmware(what)?);
     if let [kind, file, ..] = what
         && kind == "disk"
     {
-        spec.disks.push(Disk {
-            persistence: Persistence::Snapshot,
-            ..Disk::new(file)
-        });
+        spec.disks.push(Disk { persistence: Persistence::Snapshot, ..Disk::new(file) });
     }
     let verdict = Accelerator::probe(tree);
     writeln!(out, "{}: {}", verdict.accelerator, verdict.reason)?;
     spec.accelerator = verdict.accelerator;
-    let forwards = vec![Forward {
-        host_port: 22022,
-        guest_port: 22,
-    }];
-    spec.network = Network::User {
-        forwards,
-        outbound: Outbound::Blocked,
-    };
+    let forwards = vec![Forward { host_port: 22022, guest_port: 22 }];
+    spec.network = Network::User { forwards, outbound: Outbound::Blocked };
     let mut machine = Machine::start(&spec, tree, Path::new(directory)).remedied()?;
     let limit = Duration::from_secs(seconds.parse()?);
     let line = match pattern.strip_prefix('!') {
@@ -56,28 +43,19 @@ fn run(args: &[String]) -> anyhow::Result<()> {
     };
     let line = line.or_refuse("see serial.log in the directory")?;
     let (time, resets) = (machine.uptime().as_secs_f64(), machine.reset_count());
-    writeln!(
-        out,
-        "`{line}` after {time:.1} s, {resets} resets, panicked: {}",
-        machine.has_panicked()
-    )?;
+    writeln!(out, "`{line}` after {time:.1} s, {resets} resets, panicked: {}", machine.has_panicked())?;
     machine.cut_power();
     Ok(())
 }
 
 fn firmware(what: &[String]) -> anyhow::Result<Firmware> {
     match what {
-        [kind, _, vars] if kind == "disk" => Ok(Firmware::Uefi {
-            code: Firmware::CODE.into(),
-            vars: vars.into(),
-        }),
+        [kind, _, vars] if kind == "disk" => Ok(Firmware::Uefi { code: Firmware::CODE.into(), vars: vars.into() }),
         [kind, kernel, initrd, cmdline] if kind == "kernel" => Ok(Firmware::DirectKernel {
             kernel: kernel.into(),
             initrd: Some(initrd.into()).filter(|_| !initrd.is_empty()),
             cmdline: cmdline.clone(),
         }),
-        _ => Err(tools::Failure::refused("neither a disk nor a kernel")
-            .hint("see the head of this file")
-            .into()),
+        _ => Err(tools::Failure::refused("neither a disk nor a kernel").hint("see the head of this file").into()),
     }
 }

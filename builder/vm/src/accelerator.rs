@@ -72,43 +72,28 @@ fn probe_in_sandbox(qemu_tree: &Path) -> Result<Verdict, PathError> {
     use tools::fs::AtPath;
     let scratch = tempfile::tempdir().at("create a directory in", std::env::temp_dir())?;
     tools::fs::write(&scratch.path().join("sector"), boot_sector())?;
-    let sandbox = Sandbox::new(qemu_tree)
-        .bind("/dev/kvm", "/dev/kvm")
-        .bind(scratch.path(), "/run/probe");
+    let sandbox = Sandbox::new(qemu_tree).bind("/dev/kvm", "/dev/kvm").bind(scratch.path(), "/run/probe");
     Ok(judge_kvm(&SandboxRunner::new(sandbox)))
 }
 
 /// Runs the guest and takes KVM only if it did exactly what it should.
 fn judge_kvm(runner: &dyn Runner) -> Verdict {
     match runner.run(&probe_tool(Accelerator::Kvm)) {
-        Ok(output) if output.stdout_text().contains(WORD) => Verdict {
-            accelerator: Accelerator::Kvm,
-            reason: "a guest ran under KVM".into(),
-        },
+        Ok(output) if output.stdout_text().contains(WORD) => {
+            Verdict { accelerator: Accelerator::Kvm, reason: "a guest ran under KVM".into() }
+        }
         Ok(_) => emulate("KVM ran a guest to its end, but its word did not come".into()),
         Err(error) => emulate(format!("KVM is there but runs no guest: {error}")),
     }
 }
 
 fn emulate(reason: String) -> Verdict {
-    Verdict {
-        accelerator: Accelerator::Tcg,
-        reason,
-    }
+    Verdict { accelerator: Accelerator::Tcg, reason }
 }
 
 fn probe_tool(accelerator: Accelerator) -> Tool {
     Tool::new("qemu-system-x86_64")
-        .args([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-machine",
-            "pc",
-            "-m",
-            "16",
-        ])
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc", "-m", "16"])
         .args(accelerator.options())
         .args(["-drive", &format!("if=ide,format=raw,file={SECTOR}")])
         .args(["-chardev", "stdio,id=s,signal=off", "-serial", "chardev:s"])
@@ -159,12 +144,9 @@ mod tests {
 
     #[test]
     fn emulates_when_qemu_aborts_or_the_word_is_missing() {
-        for (status, text, said) in [
-            (134, "", "Assertion `ret == nmsrs' failed"),
-            (STATUS, "", ""),
-            (0, WORD, ""),
-            (STATUS, "casemate-pr", ""),
-        ] {
+        for (status, text, said) in
+            [(134, "", "Assertion `ret == nmsrs' failed"), (STATUS, "", ""), (0, WORD, ""), (STATUS, "casemate-pr", "")]
+        {
             let verdict = judge_kvm(&RecordingRunner::new().answer(status, text, said));
             assert_eq!(verdict.accelerator, Accelerator::Tcg, "{status} {text}");
             assert!(verdict.reason.contains(said));
@@ -174,10 +156,7 @@ mod tests {
     #[test]
     fn sector_is_bootable_and_its_word_lies_where_the_code_looks() {
         let sector = boot_sector();
-        assert_eq!(
-            (sector.len(), &sector[510..]),
-            (512, [0x55, 0xaa].as_slice())
-        );
+        assert_eq!((sector.len(), &sector[510..]), (512, [0x55, 0xaa].as_slice()));
         let address = usize::from(u16::from_le_bytes([sector[10], sector[11]])) - 0x7c00;
         assert!(sector[address..].starts_with(WORD.as_bytes()));
     }

@@ -36,11 +36,7 @@ impl Plan {
     pub fn new(spec: &MachineSpec) -> Self {
         // QEMU keeps the writes of a snapshot in $TMPDIR; the tree's own /var/tmp is read-only.
         let tool = Tool::new("qemu-system-x86_64").env("TMPDIR", WORK);
-        let mut plan = Self {
-            tool,
-            binds: Vec::new(),
-            files: Vec::new(),
-        };
+        let mut plan = Self { tool, binds: Vec::new(), files: Vec::new() };
         plan.add_base(spec);
         plan.add_firmware(&spec.firmware);
         plan.add_disks(&spec.disks);
@@ -60,11 +56,7 @@ impl Plan {
     /// Shows a host file under a plain name and returns its path inside.
     fn show(&mut self, source: &Path, name: &str, access: Access) -> String {
         let target = format!("/run/files/{name}");
-        self.binds.push(Bind {
-            source: source.to_owned(),
-            target: target.clone().into(),
-            access,
-        });
+        self.binds.push(Bind { source: source.to_owned(), target: target.clone().into(), access });
         target
     }
 
@@ -73,42 +65,16 @@ impl Plan {
             Firmware::SecureBoot { .. } => "q35,smm=on",
             _ => "q35",
         };
-        self.add([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-machine",
-            smm,
-        ]);
+        self.add(["-nodefaults", "-no-user-config", "-display", "none", "-machine", smm]);
         self.add(spec.accelerator.options());
         if spec.accelerator == Accelerator::Kvm {
             let device = PathBuf::from("/dev/kvm");
-            self.binds.push(Bind {
-                source: device.clone(),
-                target: device,
-                access: Access::Writable,
-            });
+            self.binds.push(Bind { source: device.clone(), target: device, access: Access::Writable });
         }
-        self.add([
-            "-m".to_owned(),
-            spec.memory_mib.to_string(),
-            "-smp".into(),
-            spec.cpus.to_string(),
-        ]);
-        self.add([
-            "-object",
-            "rng-random,id=rng0,filename=/dev/urandom",
-            "-device",
-            "virtio-rng-pci,rng=rng0",
-        ]);
+        self.add(["-m".to_owned(), spec.memory_mib.to_string(), "-smp".into(), spec.cpus.to_string()]);
+        self.add(["-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0"]);
         // A panic is an event for us; what follows it is the guest's decision (panic= on its command line).
-        self.add([
-            "-device",
-            "pvpanic",
-            "-action",
-            "panic=none,reboot=reset,shutdown=poweroff",
-        ]);
+        self.add(["-device", "pvpanic", "-action", "panic=none,reboot=reset,shutdown=poweroff"]);
         self.add([
             "-chardev".to_owned(),
             format!(
@@ -119,10 +85,7 @@ impl Plan {
             "chardev:serial0".into(),
         ]);
         // `wait=on`: the guest does not start before we listen, so no event can be missed.
-        self.add([
-            "-qmp".to_owned(),
-            format!("unix:{WORK}/{QMP_SOCKET},server=on,wait=on"),
-        ]);
+        self.add(["-qmp".to_owned(), format!("unix:{WORK}/{QMP_SOCKET},server=on,wait=on")]);
     }
 
     fn add_firmware(&mut self, firmware: &Firmware) {
@@ -133,18 +96,9 @@ impl Plan {
                 self.add(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
                 self.add_flash(code, vars);
             }
-            Firmware::DirectKernel {
-                kernel,
-                initrd,
-                cmdline,
-            } => {
+            Firmware::DirectKernel { kernel, initrd, cmdline } => {
                 let kernel = self.show(kernel, "kernel", Access::ReadOnly);
-                self.add([
-                    "-kernel".to_owned(),
-                    kernel,
-                    "-append".into(),
-                    cmdline.clone(),
-                ]);
+                self.add(["-kernel".to_owned(), kernel, "-append".into(), cmdline.clone()]);
                 if let Some(initrd) = initrd {
                     let initrd = self.show(initrd, "initrd", Access::ReadOnly);
                     self.add(["-initrd".to_owned(), initrd]);
@@ -156,21 +110,12 @@ impl Plan {
     fn add_flash(&mut self, code: &Path, vars: &Path) {
         let vars = self.show(vars, "vars", Access::Writable);
         let code = escape(&code.to_string_lossy());
-        self.add([
-            "-drive".to_owned(),
-            format!("if=pflash,format=raw,unit=0,readonly=on,file={code}"),
-        ]);
-        self.add([
-            "-drive".to_owned(),
-            format!("if=pflash,format=raw,unit=1,file={vars}"),
-        ]);
+        self.add(["-drive".to_owned(), format!("if=pflash,format=raw,unit=0,readonly=on,file={code}")]);
+        self.add(["-drive".to_owned(), format!("if=pflash,format=raw,unit=1,file={vars}")]);
     }
 
     fn add_disks(&mut self, disks: &[Disk]) {
-        if disks
-            .iter()
-            .any(|disk| disk.interface == Interface::VirtioScsi)
-        {
+        if disks.iter().any(|disk| disk.interface == Interface::VirtioScsi) {
             self.add(["-device", "virtio-scsi-pci,id=scsi0"]);
         }
         for (number, disk) in disks.iter().enumerate() {
@@ -184,14 +129,8 @@ impl Plan {
                 Persistence::Snapshot => ",snapshot=on",
                 Persistence::ReadOnly => ",readonly=on",
             };
-            let drive =
-                format!("if=none,id=disk{number},format=raw,discard=unmap,file={file}{mode}");
-            self.add([
-                "-drive".to_owned(),
-                drive,
-                "-device".into(),
-                device(number, disk.interface),
-            ]);
+            let drive = format!("if=none,id=disk{number},format=raw,discard=unmap,file={file}{mode}");
+            self.add(["-drive".to_owned(), drive, "-device".into(), device(number, disk.interface)]);
         }
     }
 
@@ -202,39 +141,20 @@ impl Plan {
                 return;
             }
             Network::User { forwards, outbound } => {
-                let restrict = if *outbound == Outbound::Blocked {
-                    "on"
-                } else {
-                    "off"
-                };
+                let restrict = if *outbound == Outbound::Blocked { "on" } else { "off" };
                 let rules: String = forwards
                     .iter()
                     .flat_map(|forward| {
-                        let (host, guest) = (
-                            forward.host_port.to_string(),
-                            forward.guest_port.to_string(),
-                        );
-                        [
-                            ",hostfwd=tcp:127.0.0.1:".to_owned(),
-                            host,
-                            "-:".into(),
-                            guest,
-                        ]
+                        let (host, guest) = (forward.host_port.to_string(), forward.guest_port.to_string());
+                        [",hostfwd=tcp:127.0.0.1:".to_owned(), host, "-:".into(), guest]
                     })
                     .collect();
                 format!("user,id=net0,restrict={restrict}{rules}")
             }
             Network::Tap { name, .. } => {
                 let device = PathBuf::from("/dev/net/tun");
-                self.binds.push(Bind {
-                    source: device.clone(),
-                    target: device,
-                    access: Access::Writable,
-                });
-                format!(
-                    "tap,id=net0,ifname={},script=no,downscript=no",
-                    escape(name)
-                )
+                self.binds.push(Bind { source: device.clone(), target: device, access: Access::Writable });
+                format!("tap,id=net0,ifname={},script=no,downscript=no", escape(name))
             }
         };
         // Without an option ROM the firmware does not wait for a network boot.
@@ -292,22 +212,10 @@ mod tests {
     fn direct_kernel_boot_names_only_files_of_the_sandbox() {
         let plan = Plan::new(&direct());
         let text = plan.tool.to_string();
-        assert!(text.contains(
-            "-kernel /run/files/kernel -append 'console=ttyS0 quiet' -initrd /run/files/initrd"
-        ));
+        assert!(text.contains("-kernel /run/files/kernel -append 'console=ttyS0 quiet' -initrd /run/files/initrd"));
         assert!(!text.contains("/host"), "{text}");
-        let pairs: Vec<_> = plan
-            .binds
-            .iter()
-            .map(|bind| (bind.source.to_str().unwrap(), bind.access))
-            .collect();
-        assert_eq!(
-            pairs,
-            [
-                ("/host/k,1", Access::ReadOnly),
-                ("/host/i", Access::ReadOnly)
-            ]
-        );
+        let pairs: Vec<_> = plan.binds.iter().map(|bind| (bind.source.to_str().unwrap(), bind.access)).collect();
+        assert_eq!(pairs, [("/host/k,1", Access::ReadOnly), ("/host/i", Access::ReadOnly)]);
     }
 
     #[test]
@@ -317,20 +225,14 @@ mod tests {
         assert!(text.contains("-machine q35,smm=on"));
         assert!(text.contains("-global driver=cfi.pflash01,property=secure,value=on"));
         let flash = "unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
-        assert!(
-            text.contains(flash) && text.contains("unit=1,file=/run/files/vars"),
-            "{text}"
-        );
+        assert!(text.contains(flash) && text.contains("unit=1,file=/run/files/vars"), "{text}");
     }
 
     #[test]
     fn plain_uefi_has_no_secure_flash() {
         let (code, vars) = (Firmware::CODE.into(), "/v".into());
         let text = shown(&MachineSpec::new(Firmware::Uefi { code, vars }));
-        assert!(
-            text.contains("pflash") && !text.contains("secure,value") && !text.contains("smm"),
-            "{text}"
-        );
+        assert!(text.contains("pflash") && !text.contains("secure,value") && !text.contains("smm"), "{text}");
     }
 
     #[test]
@@ -342,11 +244,7 @@ mod tests {
             (Interface::Nvme, Persistence::ReadOnly),
             (Interface::Ahci, Persistence::Kept),
         ] {
-            spec.disks.push(Disk {
-                path: "/d".into(),
-                interface,
-                persistence,
-            });
+            spec.disks.push(Disk { path: "/d".into(), interface, persistence });
         }
         let plan = Plan::new(&spec);
         let text = plan.tool.to_string();
@@ -359,35 +257,16 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         let access: Vec<_> = plan.binds.iter().skip(2).map(|bind| bind.access).collect();
-        assert_eq!(
-            access,
-            [
-                Access::Writable,
-                Access::ReadOnly,
-                Access::ReadOnly,
-                Access::Writable
-            ]
-        );
+        assert_eq!(access, [Access::Writable, Access::ReadOnly, Access::ReadOnly, Access::Writable]);
     }
 
     #[test]
     fn user_network_listens_on_loopback_only_and_blocks_the_way_out() {
         let mut spec = direct();
-        let forwards = vec![
-            Forward {
-                host_port: 2222,
-                guest_port: 22,
-            },
-            Forward {
-                host_port: 8443,
-                guest_port: 443,
-            },
-        ];
-        spec.network = Network::User {
-            forwards,
-            outbound: Outbound::Blocked,
-        };
-        let expected = "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=tcp:127.0.0.1:8443-:443 -device";
+        let forwards = vec![Forward { host_port: 2222, guest_port: 22 }, Forward { host_port: 8443, guest_port: 443 }];
+        spec.network = Network::User { forwards, outbound: Outbound::Blocked };
+        let expected =
+            "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=tcp:127.0.0.1:8443-:443 -device";
         assert!(shown(&spec).contains(expected), "{}", shown(&spec));
     }
 
@@ -400,39 +279,21 @@ mod tests {
     #[test]
     fn kvm_shows_its_device_and_tcg_does_not() {
         let mut spec = direct();
-        assert!(
-            !Plan::new(&spec)
-                .binds
-                .iter()
-                .any(|bind| bind.source.ends_with("kvm"))
-        );
+        assert!(!Plan::new(&spec).binds.iter().any(|bind| bind.source.ends_with("kvm")));
         spec.accelerator = Accelerator::Kvm;
-        assert!(
-            Plan::new(&spec)
-                .binds
-                .iter()
-                .any(|bind| bind.source.ends_with("kvm"))
-        );
+        assert!(Plan::new(&spec).binds.iter().any(|bind| bind.source.ends_with("kvm")));
         assert!(shown(&spec).contains("-accel kvm -cpu host"));
     }
 
     #[test]
     fn fw_cfg_credentials_are_files_and_smbios_ones_are_not() {
         let mut spec = direct();
-        spec.credentials
-            .push(Credential::smbios("a".parse().unwrap(), "x"));
-        spec.credentials
-            .push(Credential::fw_cfg("b".parse().unwrap(), "y"));
+        spec.credentials.push(Credential::smbios("a".parse().unwrap(), "x"));
+        spec.credentials.push(Credential::fw_cfg("b".parse().unwrap(), "y"));
         let plan = Plan::new(&spec);
         assert_eq!(plan.files, [("credential1".to_owned(), b"y".to_vec())]);
         let text = plan.tool.to_string();
-        assert!(
-            text.contains("name=opt/io.systemd.credentials/b,file=/run/machine/credential1"),
-            "{text}"
-        );
-        assert!(
-            text.contains("io.systemd.credential.binary:a=eA=="),
-            "{text}"
-        );
+        assert!(text.contains("name=opt/io.systemd.credentials/b,file=/run/machine/credential1"), "{text}");
+        assert!(text.contains("io.systemd.credential.binary:a=eA=="), "{text}");
     }
 }

@@ -24,11 +24,7 @@ impl Cgroup {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mounts = tools::fs::read_to_string(Path::new("/proc/self/mounts"))?;
         let top = find_mount(&mounts).ok_or_else(|| {
-            PathError::new(
-                "find a cgroup 2 file system in",
-                "/proc/self/mounts",
-                std::io::ErrorKind::NotFound,
-            )
+            PathError::new("find a cgroup 2 file system in", "/proc/self/mounts", std::io::ErrorKind::NotFound)
         })?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = top.join(format!("casemate-{}-{number}", std::process::id()));
@@ -80,10 +76,7 @@ mod tests {
     fn finds_the_unified_tree_on_old_and_new_hosts() {
         let old = "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         assert_eq!(find_mount(old), Some("/sys/fs/cgroup/unified".into()));
-        assert_eq!(
-            find_mount("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0"),
-            Some("/sys/fs/cgroup".into())
-        );
+        assert_eq!(find_mount("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0"), Some("/sys/fs/cgroup".into()));
         assert_eq!(find_mount("proc /proc proc rw 0 0\nshort\n"), None);
     }
 }

@@ -10,16 +10,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tools::{
-    Access, Bind, JoinRunner, Launcher, Network, Output, PathError, Runner, Running, Sandbox,
-    SandboxRunner, Tool, ToolError,
+    Access, Bind, JoinRunner, Launcher, Network, Output, PathError, Runner, Running, Sandbox, SandboxRunner, Tool,
+    ToolError,
 };
 
 use crate::cgroup::Cgroup;
+use crate::credential::Credential;
+use crate::serial::{OnPanic, SerialError, SerialLog};
 
 /// Time between two looks at a container that starts.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Name of nspawn's and the container's console output in the container's directory.
 const CONSOLE_LOG: &str = "console.log";
+/// Where credentials lie, in the container's directory and below [`INSIDE`].
+const CREDENTIALS: &str = "credentials";
+/// Where the container's directory lies inside the sandbox.
+const INSIDE: &str = "/run/container";
 /// Where the root tree lies inside the sandbox.
 const ROOT: &str = "/run/container/root";
 
@@ -36,15 +42,8 @@ impl FromStr for MachineId {
     type Err = MachineIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.len() == 32
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if digits && text.bytes().any(|b| b != b'0') {
-            Ok(Self(text.into()))
-        } else {
-            Err(MachineIdError(text.into()))
-        }
+        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if digits && text.bytes().any(|b| b != b'0') { Ok(Self(text.into())) } else { Err(MachineIdError(text.into())) }
     }
 }
 
@@ -76,6 +75,8 @@ pub struct ContainerSpec {
     pub machine_id: MachineId,
     /// A network namespace by path; without it one that has only `lo`.
     pub network: Option<PathBuf>,
+    /// Named bytes for PID 1 and its units; the channel is for machines and means nothing here.
+    pub credentials: Vec<Credential>,
     /// Words for PID 1, in the form of a kernel command line.
     pub init_args: Vec<String>,
     /// Capabilities beyond nspawn's own list, such as `CAP_SYS_MODULE`.
@@ -91,6 +92,7 @@ impl ContainerSpec {
             binds: Vec::new(),
             machine_id,
             network: None,
+            credentials: Vec::new(),
             init_args: Vec::new(),
             capabilities: Vec::new(),
         }
@@ -132,8 +134,9 @@ pub struct Container {
     // Dropped in this order: first the processes, then their group.
     running: Running,
     group: Cgroup,
-    directory: PathBuf,
+    console: SerialLog,
     leader: i32,
+    started: Instant,
 }
 
 impl Container {
@@ -146,37 +149,48 @@ impl Container {
     ) -> Result<Self, ContainerError> {
         tools::fs::create_dir_all(directory)?;
         let group = Cgroup::new()?;
-        let (sandbox, tool) = plan(spec, tools_tree, group.path());
-        let running = SandboxRunner::new(sandbox).launch(&tool, &directory.join(CONSOLE_LOG))?;
-        let mut container = Self {
-            running,
-            group,
-            directory: directory.to_owned(),
-            leader: 0,
-        };
-        container.leader = container.poll(limit, |container| {
-            match find_leader(container.group.path()) {
-                Some(leader) => Ok(leader),
-                None => Err("not started".into()),
-            }
+        let (mut sandbox, tool) = plan(spec, tools_tree, group.path());
+        if !spec.credentials.is_empty() {
+            let credentials = directory.join(CREDENTIALS);
+            write_credentials(&spec.credentials, &credentials)?;
+            sandbox = sandbox.bind_read_only(credentials, format!("{INSIDE}/{CREDENTIALS}"));
+        }
+        let console = SerialLog::new(directory.join(CONSOLE_LOG));
+        let running = SandboxRunner::new(sandbox).launch(&tool, console.path())?;
+        let mut container = Self { running, group, console, leader: 0, started: Instant::now() };
+        container.leader = container.poll(limit, |container| match find_leader(container.group.path()) {
+            Some(leader) => Ok(leader),
+            None => Err("not started".into()),
         })?;
         Ok(container)
     }
 
     /// Waits until systemd has nothing more to start; returns `running` or `degraded`.
     pub fn wait_booted(&mut self, limit: Duration) -> Result<String, ContainerError> {
-        let tool = Tool::new("systemctl")
-            .arg("is-system-running")
-            .accept(&(0..=255).collect::<Vec<_>>());
+        let tool = Tool::new("systemctl").arg("is-system-running").accept(&(0..=255).collect::<Vec<_>>());
         self.poll(limit, |container| {
-            let state = container
-                .exec(&tool)
-                .map_or_else(|_| "not started".into(), |output| output.stdout_text());
+            let state = container.exec(&tool).map_or_else(|_| "not started".into(), |output| output.stdout_text());
             match state.trim() {
                 booted @ ("running" | "degraded" | "maintenance") => Ok(booted.to_owned()),
                 other => Err(other.to_owned()),
             }
         })
+    }
+
+    /// Waits for a line on the container's console.
+    pub fn wait_for_console(&mut self, pattern: &str, limit: Duration) -> Result<String, SerialError> {
+        let running = &mut self.running;
+        self.console.wait_for(pattern, limit, OnPanic::Fail, || running.try_status().is_none())
+    }
+
+    /// What the container has written to its console.
+    pub fn console(&self) -> &SerialLog {
+        &self.console
+    }
+
+    /// Time since it was started.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Runs a program of the container inside it, as root.
@@ -202,19 +216,9 @@ impl Container {
     /// Asks systemd to power off and waits for the end.
     pub fn power_off(&mut self, limit: Duration) -> Result<i32, ContainerError> {
         // The answer may be lost with the container that gives it.
-        let _ = self.exec(
-            &Tool::new("systemctl")
-                .arg("poweroff")
-                .accept(&(0..=255).collect::<Vec<_>>()),
-        );
+        let _ = self.exec(&Tool::new("systemctl").arg("poweroff").accept(&(0..=255).collect::<Vec<_>>()));
         let log = self.log();
-        self.running
-            .wait_timeout(limit)
-            .ok_or(ContainerError::TimedOut {
-                state: "stopping".into(),
-                limit,
-                log,
-            })
+        self.running.wait_timeout(limit).ok_or(ContainerError::TimedOut { state: "stopping".into(), limit, log })
     }
 
     /// Kills everything inside at once.
@@ -223,8 +227,7 @@ impl Container {
     }
 
     fn log(&self) -> String {
-        let bytes = tools::fs::read(&self.directory.join(CONSOLE_LOG)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).trim().to_owned()
+        self.console.text().unwrap_or_default().trim().to_owned()
     }
 
     /// Looks again and again; the error of a look is the state to report when the time is over.
@@ -236,19 +239,12 @@ impl Container {
         let started = Instant::now();
         loop {
             if let Some(status) = self.running.try_status() {
-                return Err(ContainerError::Ended {
-                    status,
-                    log: self.log(),
-                });
+                return Err(ContainerError::Ended { status, log: self.log() });
             }
             match look(self) {
                 Ok(found) => return Ok(found),
                 Err(state) if started.elapsed() >= limit => {
-                    return Err(ContainerError::TimedOut {
-                        state,
-                        limit,
-                        log: self.log(),
-                    });
+                    return Err(ContainerError::TimedOut { state, limit, log: self.log() });
                 }
                 Err(_) => thread::sleep(INTERVAL),
             }
@@ -256,32 +252,25 @@ impl Container {
     }
 }
 
+/// One file for each, by its number: a name can be anything that systemd accepts.
+fn write_credentials(credentials: &[Credential], directory: &Path) -> Result<(), PathError> {
+    tools::fs::create_dir_all(directory)?;
+    let mut numbered = credentials.iter().enumerate();
+    numbered.try_for_each(|(number, credential)| {
+        tools::fs::write(&directory.join(number.to_string()), &credential.bytes)
+    })
+}
+
 /// The sandbox and the command, without touching anything.
 fn plan(spec: &ContainerSpec, tools_tree: &Path, group: &Path) -> (Sandbox, Tool) {
-    let network = spec
-        .network
-        .clone()
-        .map_or(Network::None, Network::Namespace);
-    let mut sandbox = Sandbox::new(tools_tree)
-        .network(network)
-        .cgroup(group)
-        .bind_read_only(&spec.root, ROOT);
+    let network = spec.network.clone().map_or(Network::None, Network::Namespace);
+    let mut sandbox = Sandbox::new(tools_tree).network(network).cgroup(group).bind_read_only(&spec.root, ROOT);
     // `--link-journal=no`: the sandbox has no machine id. `--keep-unit`: there is no systemd to ask.
+    // `--console=read-only`: a terminal of its own at `/dev/console`, which a program can open by name.
     // The namespace is the sandbox's own; naming it makes nspawn leave CAP_NET_ADMIN to the container.
     let mut tool = Tool::new("systemd-nspawn")
-        .args([
-            "--quiet",
-            "--boot",
-            "--register=no",
-            "--keep-unit",
-            "--link-journal=no",
-            "--console=pipe",
-        ])
-        .args([
-            "--network-namespace-path=/proc/1/ns/net",
-            "--resolv-conf=off",
-            "--timezone=off",
-        ])
+        .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no", "--console=read-only"])
+        .args(["--network-namespace-path=/proc/1/ns/net", "--resolv-conf=off", "--timezone=off"])
         .arg(format!("--directory={ROOT}"))
         .arg(format!("--uuid={}", spec.machine_id))
         .arg("--machine=casemate");
@@ -292,13 +281,13 @@ fn plan(spec: &ContainerSpec, tools_tree: &Path, group: &Path) -> (Sandbox, Tool
     for capability in &spec.capabilities {
         tool = tool.arg(format!("--capability={capability}"));
     }
+    for (number, credential) in spec.credentials.iter().enumerate() {
+        let name = &credential.name;
+        tool = tool.arg(format!("--load-credential={name}:{INSIDE}/{CREDENTIALS}/{number}"));
+    }
     for (number, bind) in spec.binds.iter().enumerate() {
-        let inside = format!("/run/container/bind{number}");
-        let option = if bind.access == Access::ReadOnly {
-            "--bind-ro"
-        } else {
-            "--bind"
-        };
+        let inside = format!("{INSIDE}/bind{number}");
+        let option = if bind.access == Access::ReadOnly { "--bind-ro" } else { "--bind" };
         tool = tool.arg(format!("{option}={inside}:{}", bind.target.display()));
         sandbox = sandbox.bind(&bind.source, inside);
     }
@@ -335,12 +324,7 @@ mod tests {
     fn command_boots_the_tree_read_only_with_the_given_identity() {
         let (_, tool) = plan(&spec(), Path::new("/tree"), Path::new("/group"));
         let text = tool.to_string();
-        for part in [
-            "--read-only",
-            "--link-journal=no",
-            "--directory=/run/container/root",
-            &format!("--uuid={ID}"),
-        ] {
+        for part in ["--read-only", "--link-journal=no", "--directory=/run/container/root", &format!("--uuid={ID}")] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("/host"));
@@ -348,34 +332,32 @@ mod tests {
 
     #[test]
     fn binds_keep_order_and_access_and_init_words_come_last() {
-        let bind = |target: &str, access| Bind {
-            source: "/s".into(),
-            target: target.into(),
-            access,
-        };
+        let bind = |target: &str, access| Bind { source: "/s".into(), target: target.into(), access };
         let mut spec = spec();
-        spec.binds = vec![
-            bind("/var", Access::Writable),
-            bind("/opt", Access::ReadOnly),
-        ];
+        spec.binds = vec![bind("/var", Access::Writable), bind("/opt", Access::ReadOnly)];
         spec.init_args = vec!["systemd.log_level=info".into()];
-        let text = plan(&spec, Path::new("/tree"), Path::new("/group"))
-            .1
-            .to_string();
+        let text = plan(&spec, Path::new("/tree"), Path::new("/group")).1.to_string();
         let expected = "--bind=/run/container/bind0:/var --bind-ro=/run/container/bind1:/opt systemd.log_level=info";
         assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]
+    fn credentials_are_named_on_the_command_line_and_their_bytes_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spec = spec();
+        spec.credentials = ["a.one", "b"].map(|name| Credential::smbios(name.parse().unwrap(), "secret")).into();
+        let text = plan(&spec, Path::new("/tree"), Path::new("/group")).1.to_string();
+        for part in ["a.one:/run/container/credentials/0", "b:/run/container/credentials/1"] {
+            assert!(text.contains(&format!("--load-credential={part}")), "{part} in {text}");
+        }
+        assert!(!text.contains("secret"));
+        write_credentials(&spec.credentials, directory.path()).unwrap();
+        assert_eq!(std::fs::read(directory.path().join("1")).unwrap(), b"secret");
+    }
+
+    #[test]
     fn refuses_what_is_no_machine_id() {
-        for text in [
-            "",
-            "0",
-            &"0".repeat(32),
-            &ID.to_uppercase(),
-            &ID[1..],
-            "0123456789abcdef0123456789abcdeg",
-        ] {
+        for text in ["", "0", &"0".repeat(32), &ID.to_uppercase(), &ID[1..], "0123456789abcdef0123456789abcdeg"] {
             assert!(text.parse::<MachineId>().is_err(), "{text}");
         }
     }
@@ -383,10 +365,6 @@ mod tests {
     #[test]
     fn init_is_known_by_its_innermost_number() {
         assert!(is_namespace_init("Name:\tsystemd\nNSpid:\t812\t7\t1\n"));
-        assert!(
-            !is_namespace_init("NSpid:\t1\t12\n")
-                && !is_namespace_init("")
-                && !is_namespace_init("NSpid:\n")
-        );
+        assert!(!is_namespace_init("NSpid:\t1\t12\n") && !is_namespace_init("") && !is_namespace_init("NSpid:\n"));
     }
 }

@@ -31,13 +31,8 @@ impl FromStr for CredentialName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let good =
-            (1..=200).contains(&text.len()) && text.chars().all(allowed) && !text.starts_with('.');
-        if good {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(CredentialNameError(text.to_owned()))
-        }
+        let good = (1..=200).contains(&text.len()) && text.chars().all(allowed) && !text.starts_with('.');
+        if good { Ok(Self(text.to_owned())) } else { Err(CredentialNameError(text.to_owned())) }
     }
 }
 
@@ -61,20 +56,12 @@ pub struct Credential {
 impl Credential {
     /// A credential by SMBIOS, which works with firmware and with direct kernel boot.
     pub fn smbios(name: CredentialName, bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            name,
-            bytes: bytes.into(),
-            channel: Channel::Smbios,
-        }
+        Self { name, bytes: bytes.into(), channel: Channel::Smbios }
     }
 
     /// A credential by `fw_cfg`, which needs the guest's `qemu_fw_cfg` module.
     pub fn fw_cfg(name: CredentialName, bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            name,
-            bytes: bytes.into(),
-            channel: Channel::FwCfg,
-        }
+        Self { name, bytes: bytes.into(), channel: Channel::FwCfg }
     }
 
     /// The two words of QEMU's command line; base64 keeps commas out of an SMBIOS string.
@@ -85,15 +72,9 @@ impl Credential {
         match self.channel {
             Channel::Smbios => {
                 let text = STANDARD.encode(&self.bytes);
-                [
-                    "-smbios".into(),
-                    format!("type=11,value=io.systemd.credential.binary:{name}={text}"),
-                ]
+                ["-smbios".into(), format!("type=11,value=io.systemd.credential.binary:{name}={text}")]
             }
-            Channel::FwCfg => [
-                "-fw_cfg".into(),
-                format!("name=opt/io.systemd.credentials/{name},file={file}"),
-            ],
+            Channel::FwCfg => ["-fw_cfg".into(), format!("name=opt/io.systemd.credentials/{name},file={file}")],
         }
     }
 }
@@ -112,16 +93,7 @@ mod tests {
 
     #[test]
     fn refuses_names_that_would_change_the_option() {
-        for name in [
-            "",
-            "a,b",
-            "a=b",
-            "a/b",
-            "../x",
-            ".hidden",
-            "a b",
-            &"x".repeat(201),
-        ] {
+        for name in ["", "a,b", "a=b", "a/b", "../x", ".hidden", "a b", &"x".repeat(201)] {
             assert!(name.parse::<CredentialName>().is_err(), "{name}");
         }
     }

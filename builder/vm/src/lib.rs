@@ -10,16 +10,18 @@ pub mod credential;
 pub mod machine;
 pub mod netns;
 pub mod qmp;
+pub mod root_image;
 pub mod serial;
 pub mod spec;
 
 mod cgroup;
 
 pub use accelerator::Accelerator;
-pub use container::{Container, ContainerError, ContainerSpec};
+pub use container::{Container, ContainerError, ContainerSpec, MachineId};
 pub use credential::Credential;
 pub use machine::{Machine, MachineError};
 pub use netns::NetworkNamespace;
 pub use qmp::{Qmp, QmpError};
+pub use root_image::RootImage;
 pub use serial::{SerialError, SerialLog};
 pub use spec::{Disk, Firmware, Forward, Interface, MachineSpec, Network, Outbound, Persistence};

@@ -56,9 +56,7 @@ impl Remedy for MachineError {
         Some(match self {
             Self::Start(error) => return error.remedy(),
             Self::File(error) => return error.remedy(),
-            Self::Ended { .. } => {
-                "see that the named files exist and the forwarded ports are free".into()
-            }
+            Self::Ended { .. } => "see that the named files exist and the forwarded ports are free".into(),
             Self::Unreachable | Self::StillRunning(_) | Self::Qmp(_) => {
                 "see the serial log and `qemu.log` in the machine's directory".into()
             }
@@ -82,11 +80,7 @@ pub struct Machine {
 
 impl Machine {
     /// Starts the machine with QEMU from `qemu_tree`; logs and sockets are kept in `directory`, one per start.
-    pub fn start(
-        spec: &MachineSpec,
-        qemu_tree: &Path,
-        directory: &Path,
-    ) -> Result<Self, MachineError> {
+    pub fn start(spec: &MachineSpec, qemu_tree: &Path, directory: &Path) -> Result<Self, MachineError> {
         let plan = Plan::new(spec);
         tools::fs::create_dir_all(directory)?;
         for name in [QMP_SOCKET, SERIAL_SOCKET, SERIAL_LOG] {
@@ -95,50 +89,28 @@ impl Machine {
         for (name, bytes) in &plan.files {
             tools::fs::write(&directory.join(name), bytes)?;
         }
-        let sandbox = Sandbox::new(qemu_tree)
-            .network(sandbox_network(&spec.network))
-            .bind(directory, WORK);
+        let sandbox = Sandbox::new(qemu_tree).network(sandbox_network(&spec.network)).bind(directory, WORK);
         let runner = SandboxRunner::new(sandbox.binds(plan.binds));
         let started = Instant::now();
         let mut running = runner.launch(&plan.tool, &directory.join(QEMU_LOG))?;
         let qmp = Qmp::over(connect(directory, &mut running)?, PATIENCE)?;
         let serial = SerialLog::new(directory.join(SERIAL_LOG));
-        Ok(Self {
-            running,
-            qmp,
-            serial,
-            directory: directory.to_owned(),
-            started,
-        })
+        Ok(Self { running, qmp, serial, directory: directory.to_owned(), started })
     }
 
     /// Waits for a line on the serial console; a panic of the guest fails the wait at once.
-    pub fn wait_for_serial(
-        &mut self,
-        pattern: &str,
-        limit: Duration,
-    ) -> Result<String, SerialError> {
+    pub fn wait_for_serial(&mut self, pattern: &str, limit: Duration) -> Result<String, SerialError> {
         self.wait_serial(pattern, limit, OnPanic::Fail)
     }
 
     /// Waits for a line on the serial console where the guest is meant to panic.
-    pub fn wait_for_serial_past_panic(
-        &mut self,
-        pattern: &str,
-        limit: Duration,
-    ) -> Result<String, SerialError> {
+    pub fn wait_for_serial_past_panic(&mut self, pattern: &str, limit: Duration) -> Result<String, SerialError> {
         self.wait_serial(pattern, limit, OnPanic::Ignore)
     }
 
-    fn wait_serial(
-        &mut self,
-        pattern: &str,
-        limit: Duration,
-        on_panic: OnPanic,
-    ) -> Result<String, SerialError> {
+    fn wait_serial(&mut self, pattern: &str, limit: Duration, on_panic: OnPanic) -> Result<String, SerialError> {
         let running = &mut self.running;
-        self.serial
-            .wait_for(pattern, limit, on_panic, || running.try_status().is_none())
+        self.serial.wait_for(pattern, limit, on_panic, || running.try_status().is_none())
     }
 
     /// Opens the serial line for typing; what the guest writes is in the log as well.
@@ -163,19 +135,12 @@ impl Machine {
 
     /// How often the guest has reset itself.
     pub fn reset_count(&self) -> usize {
-        self.qmp
-            .events()
-            .iter()
-            .filter(|event| is_guest_reset(event))
-            .count()
+        self.qmp.events().iter().filter(|event| is_guest_reset(event)).count()
     }
 
     /// Whether the guest's kernel has reported a panic.
     pub fn has_panicked(&self) -> bool {
-        self.qmp
-            .events()
-            .iter()
-            .any(|event| event.name == "GUEST_PANICKED")
+        self.qmp.events().iter().any(|event| event.name == "GUEST_PANICKED")
     }
 
     /// Presses the power button and waits for the guest to end in good order.
@@ -193,29 +158,20 @@ impl Machine {
 
     /// Waits until the machine has ended by itself; returns QEMU's status.
     pub fn wait_exit(&mut self, limit: Duration) -> Result<i32, MachineError> {
-        self.running
-            .wait_timeout(limit)
-            .ok_or(MachineError::StillRunning(limit))
+        self.running.wait_timeout(limit).ok_or(MachineError::StillRunning(limit))
     }
 }
 
 fn is_guest_reset(event: &Event) -> bool {
-    event.name == "RESET"
-        && event.data.get("guest").and_then(serde_json::Value::as_bool) == Some(true)
+    event.name == "RESET" && event.data.get("guest").and_then(serde_json::Value::as_bool) == Some(true)
 }
 
 /// User networking is done by QEMU itself with ordinary sockets of the host.
 fn sandbox_network(network: &Network) -> tools::Network {
     match network {
         Network::None => tools::Network::None,
-        Network::Tap {
-            namespace: Some(path),
-            ..
-        } => tools::Network::Namespace(path.clone()),
-        Network::User { .. }
-        | Network::Tap {
-            namespace: None, ..
-        } => tools::Network::Host,
+        Network::Tap { namespace: Some(path), .. } => tools::Network::Namespace(path.clone()),
+        Network::User { .. } | Network::Tap { namespace: None, .. } => tools::Network::Host,
     }
 }
 
@@ -227,10 +183,7 @@ fn connect(directory: &Path, running: &mut Running) -> Result<UnixStream, Machin
         }
         if let Some(status) = running.try_status() {
             let log = tools::fs::read(&directory.join(QEMU_LOG))?;
-            return Err(MachineError::Ended {
-                status,
-                log: String::from_utf8_lossy(&log).trim().to_owned(),
-            });
+            return Err(MachineError::Ended { status, log: String::from_utf8_lossy(&log).trim().to_owned() });
         }
         if started.elapsed() > PATIENCE {
             return Err(MachineError::Unreachable);
@@ -242,9 +195,7 @@ fn connect(directory: &Path, running: &mut Running) -> Result<UnixStream, Machin
 /// Connects to a socket in a directory whose path may be longer than a socket address can hold (108 bytes).
 fn connect_in(directory: &Path, name: &str) -> Result<UnixStream, PathError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let handle = File::from(
-        rustix::fs::open(directory, flags, Mode::empty()).at("open directory", directory)?,
-    );
+    let handle = File::from(rustix::fs::open(directory, flags, Mode::empty()).at("open directory", directory)?);
     let short = format!("/proc/self/fd/{}/{name}", handle.as_raw_fd());
     UnixStream::connect(short).at("connect to", directory.join(name))
 }
@@ -259,10 +210,7 @@ mod tests {
 
     #[test]
     fn only_resets_by_the_guest_count() {
-        let event = |guest: bool| Event {
-            name: "RESET".into(),
-            data: json!({ "guest": guest }),
-        };
+        let event = |guest: bool| Event { name: "RESET".into(), data: json!({ "guest": guest }) };
         assert!(is_guest_reset(&event(true)) && !is_guest_reset(&event(false)));
     }
 
@@ -272,8 +220,7 @@ mod tests {
         let deep = scratch.path().join("d".repeat(200));
         std::fs::create_dir(&deep).unwrap();
         let current = std::fs::File::open(&deep).unwrap();
-        let _listener =
-            UnixListener::bind(format!("/proc/self/fd/{}/s", current.as_raw_fd())).unwrap();
+        let _listener = UnixListener::bind(format!("/proc/self/fd/{}/s", current.as_raw_fd())).unwrap();
         connect_in(&deep, "s").unwrap();
         assert_eq!(connect_in(&deep, "t").unwrap_err().path, deep.join("t"));
     }

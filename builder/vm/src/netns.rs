@@ -41,21 +41,13 @@ impl NetworkNamespace {
 
     /// A path that leads to the namespace for as long as this process and value live.
     pub fn path(&self) -> PathBuf {
-        format!(
-            "/proc/{}/fd/{}",
-            std::process::id(),
-            self.handle.as_raw_fd()
-        )
-        .into()
+        format!("/proc/{}/fd/{}", std::process::id(), self.handle.as_raw_fd()).into()
     }
 
     /// Runs a closure inside; sockets made there stay there when they are handed out.
     pub fn run<T: Send>(&self, deed: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         in_thread(|| {
-            rustix::thread::move_into_link_name_space(
-                self.handle.as_fd(),
-                Some(LinkNameSpaceType::Network),
-            )?;
+            rustix::thread::move_into_link_name_space(self.handle.as_fd(), Some(LinkNameSpaceType::Network))?;
             deed()
         })
     }
@@ -106,16 +98,9 @@ mod tests {
 
     #[test]
     fn a_cable_carries_data_between_two_namespaces() {
-        let (left, right) = (
-            NetworkNamespace::new().unwrap(),
-            NetworkNamespace::new().unwrap(),
-        );
-        let port = |interface, last| Port {
-            interface,
-            address: Ipv4Addr::new(10, 9, 8, last),
-        };
-        left.connect(&port("left0", 1), &right, &port("right0", 2))
-            .unwrap();
+        let (left, right) = (NetworkNamespace::new().unwrap(), NetworkNamespace::new().unwrap());
+        let port = |interface, last| Port { interface, address: Ipv4Addr::new(10, 9, 8, last) };
+        left.connect(&port("left0", 1), &right, &port("right0", 2)).unwrap();
         left.default_route(Ipv4Addr::new(10, 9, 8, 2)).unwrap();
         let address = SocketAddr::from(([10, 9, 8, 2], 80));
         let listener = right.run(|| TcpListener::bind(address)).unwrap();
@@ -123,25 +108,14 @@ mod tests {
         client.write_all(b"word").unwrap();
         drop(client);
         let mut text = String::new();
-        listener
-            .accept()
-            .unwrap()
-            .0
-            .read_to_string(&mut text)
-            .unwrap();
+        listener.accept().unwrap().0.read_to_string(&mut text).unwrap();
         assert_eq!(text, "word");
     }
 
     #[test]
     fn an_interface_that_exists_is_not_made_twice() {
-        let (left, right) = (
-            NetworkNamespace::new().unwrap(),
-            NetworkNamespace::new().unwrap(),
-        );
-        let port = |interface| Port {
-            interface,
-            address: Ipv4Addr::new(10, 9, 8, 1),
-        };
+        let (left, right) = (NetworkNamespace::new().unwrap(), NetworkNamespace::new().unwrap());
+        let port = |interface| Port { interface, address: Ipv4Addr::new(10, 9, 8, 1) };
         left.connect(&port("a0"), &right, &port("b0")).unwrap();
         let error = left.connect(&port("a0"), &right, &port("c0")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);

@@ -81,14 +81,8 @@ impl Qmp {
     pub fn over(stream: UnixStream, limit: Duration) -> Result<Self, QmpError> {
         let shared = Arc::new(Shared::default());
         let (reader, ours) = (stream.try_clone()?, Arc::clone(&shared));
-        thread::Builder::new()
-            .name("qmp".into())
-            .spawn(move || listen(reader, &ours))?;
-        let qmp = Self {
-            writer: Mutex::new(stream),
-            shared,
-            limit,
-        };
+        thread::Builder::new().name("qmp".into()).spawn(move || listen(reader, &ours))?;
+        let qmp = Self { writer: Mutex::new(stream), shared, limit };
         qmp.wait("greeting", |state| state.greeted.then_some(()))?;
         qmp.execute("qmp_capabilities", None)?;
         Ok(qmp)
@@ -103,34 +97,19 @@ impl Qmp {
         }
         let sent = lock(&self.writer).write_all(format!("{request}\n").as_bytes());
         sent.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => QmpError::Closed {
-                during: command.to_owned(),
-            },
+            io::ErrorKind::BrokenPipe => QmpError::Closed { during: command.to_owned() },
             _ => error.into(),
         })?;
         let mut answer = self.wait(command, |state| {
-            let place = state
-                .answers
-                .iter()
-                .position(|answer| answer.get("id") == Some(&json!(id)))?;
+            let place = state.answers.iter().position(|answer| answer.get("id") == Some(&json!(id)))?;
             Some(state.answers.swap_remove(place))
         })?;
         match answer.get("error") {
             Some(error) => {
-                let description = error
-                    .get("desc")
-                    .and_then(Value::as_str)
-                    .unwrap_or("no reason given")
-                    .to_owned();
-                Err(QmpError::Refused {
-                    command: command.to_owned(),
-                    description,
-                })
+                let description = error.get("desc").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
+                Err(QmpError::Refused { command: command.to_owned(), description })
             }
-            None => Ok(answer
-                .get_mut("return")
-                .map(Value::take)
-                .unwrap_or_default()),
+            None => Ok(answer.get_mut("return").map(Value::take).unwrap_or_default()),
         }
     }
 
@@ -147,13 +126,7 @@ impl Qmp {
     /// Waits until at least `count` events of this name have come since the start.
     pub fn wait_event(&self, name: &str, count: usize, limit: Duration) -> Result<(), QmpError> {
         self.wait_within(name, limit, |state| {
-            (state
-                .events
-                .iter()
-                .filter(|event| event.name == name)
-                .count()
-                >= count)
-                .then_some(())
+            (state.events.iter().filter(|event| event.name == name).count() >= count).then_some(())
         })
     }
 
@@ -163,11 +136,7 @@ impl Qmp {
         state.next_id
     }
 
-    fn wait<T>(
-        &self,
-        during: &str,
-        look: impl FnMut(&mut State) -> Option<T>,
-    ) -> Result<T, QmpError> {
+    fn wait<T>(&self, during: &str, look: impl FnMut(&mut State) -> Option<T>) -> Result<T, QmpError> {
         self.wait_within(during, self.limit, look)
     }
 
@@ -190,12 +159,7 @@ impl Qmp {
             if left.is_zero() {
                 return Err(QmpError::Silent { during, limit });
             }
-            state = self
-                .shared
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -227,11 +191,7 @@ impl State {
     fn sort(&mut self, mut value: Value) {
         if value.get("QMP").is_some() {
             self.greeted = true;
-        } else if let Some(name) = value
-            .get("event")
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-        {
+        } else if let Some(name) = value.get("event").and_then(Value::as_str).map(str::to_owned) {
             let data = value.get_mut("data").map(Value::take).unwrap_or_default();
             self.events.push(Event { name, data });
         } else if value.get("id").is_some() {
@@ -278,64 +238,37 @@ mod tests {
     fn returns_the_answer_with_its_own_id_and_passes_arguments() {
         let qmp = connect(|_, request| {
             let stale = r#"{"return": "stale", "id": 999}"#;
-            format!(
-                "{stale}\n{{\"return\": {}, \"id\": {}}}",
-                request["arguments"], request["id"]
-            )
+            format!("{stale}\n{{\"return\": {}, \"id\": {}}}", request["arguments"], request["id"])
         });
         let arguments = json!({ "a": [1, "two"] });
-        assert_eq!(
-            qmp.execute("echo", Some(arguments.clone())).unwrap(),
-            arguments
-        );
+        assert_eq!(qmp.execute("echo", Some(arguments.clone())).unwrap(), arguments);
     }
 
     #[test]
     fn collects_events_between_answers() {
         let qmp = connect(|_, request| {
             let event = r#"{"event": "RESET", "data": {"guest": true}, "timestamp": {}}"#;
-            format!(
-                "{event}\nnonsense\n{{\"return\": {{}}, \"id\": {}}}\n{event}",
-                request["id"]
-            )
+            format!("{event}\nnonsense\n{{\"return\": {{}}, \"id\": {}}}\n{event}", request["id"])
         });
         qmp.execute("x", None).unwrap();
         qmp.wait_event("RESET", 2, Duration::from_secs(5)).unwrap();
-        assert_eq!(
-            qmp.events()[0],
-            Event {
-                name: "RESET".into(),
-                data: json!({ "guest": true })
-            }
-        );
+        assert_eq!(qmp.events()[0], Event { name: "RESET".into(), data: json!({ "guest": true }) });
     }
 
     #[test]
     fn refusal_carries_the_reason() {
         let qmp = connect(|_, request| {
-            format!(
-                r#"{{"error": {{"class": "X", "desc": "no such thing"}}, "id": {}}}"#,
-                request["id"]
-            )
+            format!(r#"{{"error": {{"class": "X", "desc": "no such thing"}}, "id": {}}}"#, request["id"])
         });
         let error = qmp.execute("bad", None).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the machine refused `bad`: no such thing"
-        );
+        assert_eq!(error.to_string(), "the machine refused `bad`: no such thing");
     }
 
     #[test]
     fn a_machine_that_ends_is_noticed_at_once() {
         let qmp = connect(|_, _| "close".into());
-        assert!(matches!(
-            qmp.execute("quit", None),
-            Err(QmpError::Closed { .. })
-        ));
-        assert!(matches!(
-            qmp.wait_event("X", 1, Duration::from_secs(60)),
-            Err(QmpError::Closed { .. })
-        ));
+        assert!(matches!(qmp.execute("quit", None), Err(QmpError::Closed { .. })));
+        assert!(matches!(qmp.wait_event("X", 1, Duration::from_secs(60)), Err(QmpError::Closed { .. })));
         assert!(qmp.is_closed());
     }
 

@@ -13,11 +13,7 @@ const TAIL_LINES: usize = 30;
 /// Time between two looks at the file.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// What a guest writes when it is lost. Matched anywhere in a line.
-const PANICS: [&str; 3] = [
-    "Kernel panic - not syncing",
-    "You are in emergency mode",
-    "Freezing execution",
-];
+const PANICS: [&str; 3] = ["Kernel panic - not syncing", "You are in emergency mode", "Freezing execution"];
 
 /// Why the awaited text did not come.
 #[derive(Debug, thiserror::Error)]
@@ -74,10 +70,7 @@ pub struct SerialLog {
 impl SerialLog {
     /// Follows the log at this path from its start; it need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            position: 0,
-        }
+        Self { path: path.into(), position: 0 }
     }
 
     /// Where the log is kept.
@@ -104,10 +97,7 @@ impl SerialLog {
             let was_alive = alive();
             let text = self.text()?;
             // A character that was cut when the last wait ended has other bytes now.
-            let start = (0..=self.position)
-                .rev()
-                .find(|place| text.is_char_boundary(*place))
-                .unwrap_or(0);
+            let start = (0..=self.position).rev().find(|place| text.is_char_boundary(*place)).unwrap_or(0);
             let fresh = text.get(start..).unwrap_or_default();
             match find(fresh, pattern, on_panic) {
                 Found::Line { line, end } => {
@@ -115,26 +105,15 @@ impl SerialLog {
                     return Ok(line);
                 }
                 Found::Panic(line) => {
-                    return Err(SerialError::Panicked {
-                        pattern: pattern.into(),
-                        line,
-                        tail: tail(&text),
-                    });
+                    return Err(SerialError::Panicked { pattern: pattern.into(), line, tail: tail(&text) });
                 }
                 Found::Nothing => {}
             }
             if !was_alive {
-                return Err(SerialError::Ended {
-                    pattern: pattern.into(),
-                    tail: tail(&text),
-                });
+                return Err(SerialError::Ended { pattern: pattern.into(), tail: tail(&text) });
             }
             if started.elapsed() >= limit {
-                return Err(SerialError::TimedOut {
-                    pattern: pattern.into(),
-                    limit,
-                    tail: tail(&text),
-                });
+                return Err(SerialError::TimedOut { pattern: pattern.into(), limit, tail: tail(&text) });
             }
             thread::sleep(INTERVAL);
         }
@@ -161,10 +140,7 @@ fn find(text: &str, pattern: &str, on_panic: OnPanic) -> Found {
     for line in text.split_inclusive('\n') {
         end += line.len();
         if line.contains(pattern) {
-            return Found::Line {
-                line: line.trim().to_owned(),
-                end,
-            };
+            return Found::Line { line: line.trim().to_owned(), end };
         }
         if on_panic == OnPanic::Fail && PANICS.iter().any(|panic| line.contains(panic)) {
             return Found::Panic(line.trim().to_owned());
@@ -207,11 +183,7 @@ fn skip_sequence(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 fn tail(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
     let start = lines.len().saturating_sub(TAIL_LINES);
-    lines
-        .iter()
-        .skip(start)
-        .flat_map(|line| ["  | ", line, "\n"])
-        .collect()
+    lines.iter().skip(start).flat_map(|line| ["  | ", line, "\n"]).collect()
 }
 
 #[cfg(test)]
@@ -237,20 +209,13 @@ mod tests {
         assert_eq!(wait(&mut log, "login").unwrap(), "login");
         assert_eq!(wait(&mut log, "boot").unwrap(), "boot 2");
         wait(&mut log, "login").unwrap();
-        assert!(matches!(
-            wait(&mut log, "login"),
-            Err(SerialError::TimedOut { .. })
-        ));
+        assert!(matches!(wait(&mut log, "login"), Err(SerialError::TimedOut { .. })));
     }
 
     #[test]
     fn sees_through_colours_and_half_lines() {
-        let (_dir, mut log) =
-            log(b"\x1b[0;32m  OK  \x1b[0m Started \x1b[0;1mssh\x1b[0m\r\nhost login: ");
-        assert_eq!(
-            wait(&mut log, "OK   Started ssh").unwrap(),
-            "OK   Started ssh"
-        );
+        let (_dir, mut log) = log(b"\x1b[0;32m  OK  \x1b[0m Started \x1b[0;1mssh\x1b[0m\r\nhost login: ");
+        assert_eq!(wait(&mut log, "OK   Started ssh").unwrap(), "OK   Started ssh");
         assert_eq!(wait(&mut log, "host login:").unwrap(), "host login:");
     }
 
@@ -259,40 +224,26 @@ mod tests {
         let content = b"start\n[ 1.2] Kernel panic - not syncing: dm-verity\nsecond boot\n";
         let (_dir, mut strict) = log(content);
         let error = wait(&mut strict, "second boot").unwrap_err();
-        assert!(
-            matches!(&error, SerialError::Panicked { line, .. } if line.contains("dm-verity")),
-            "{error}"
-        );
+        assert!(matches!(&error, SerialError::Panicked { line, .. } if line.contains("dm-verity")), "{error}");
         let (_dir, mut lenient) = log(content);
-        lenient
-            .wait_for("second boot", Duration::ZERO, OnPanic::Ignore, || true)
-            .unwrap();
+        lenient.wait_for("second boot", Duration::ZERO, OnPanic::Ignore, || true).unwrap();
     }
 
     #[test]
     fn awaited_text_after_an_end_is_still_found_and_missing_text_is_told() {
         let (_dir, mut log) = log(b"last words\n");
-        let mut wait =
-            |pattern| log.wait_for(pattern, Duration::from_secs(60), OnPanic::Fail, || false);
+        let mut wait = |pattern| log.wait_for(pattern, Duration::from_secs(60), OnPanic::Fail, || false);
         wait("last words").unwrap();
         let error = wait("more").unwrap_err();
-        assert!(
-            matches!(&error, SerialError::Ended { tail, .. } if tail == "  | last words\n"),
-            "{error}"
-        );
+        assert!(matches!(&error, SerialError::Ended { tail, .. } if tail == "  | last words\n"), "{error}");
     }
 
     #[test]
     fn errors_show_only_the_end_of_a_long_log() {
-        let content: String = (0..1000)
-            .flat_map(|n| ["line ".to_owned(), n.to_string(), "\n".into()])
-            .collect();
+        let content: String = (0..1000).flat_map(|n| ["line ".to_owned(), n.to_string(), "\n".into()]).collect();
         let (_dir, mut log) = log(content.as_bytes());
         let text = wait(&mut log, "nothing").unwrap_err().to_string();
-        assert!(
-            text.contains("line 999") && !text.contains("line 900"),
-            "{text}"
-        );
+        assert!(text.contains("line 999") && !text.contains("line 900"), "{text}");
     }
 
     #[test]
@@ -308,8 +259,7 @@ mod tests {
             thread::sleep(Duration::from_millis(100));
             std::fs::write(path, b"first\nsecond\n").unwrap();
         });
-        log.wait_for("second", Duration::from_secs(10), OnPanic::Fail, || true)
-            .unwrap();
+        log.wait_for("second", Duration::from_secs(10), OnPanic::Fail, || true).unwrap();
         writer.join().unwrap();
     }
 

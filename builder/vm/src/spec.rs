@@ -45,11 +45,7 @@ pub struct Disk {
 impl Disk {
     /// A virtio disk whose writes are kept.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            interface: Interface::VirtioBlk,
-            persistence: Persistence::Kept,
-        }
+        Self { path: path.into(), interface: Interface::VirtioBlk, persistence: Persistence::Kept }
     }
 }
 

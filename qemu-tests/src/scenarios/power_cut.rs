@@ -25,7 +25,8 @@ const CUTS: [(&str, Duration); 3] = [
 fn talkative(host: &TestHost<'_>) -> Result<MachineSpec> {
     let mut spec = host.spec(Start::Direct)?;
     if let Firmware::DirectKernel { cmdline, .. } = &mut spec.firmware {
-        *cmdline = cmdline.replace("systemd.show_status=error", "systemd.show_status=yes systemd.status_unit_format=name");
+        *cmdline =
+            cmdline.replace("systemd.show_status=error", "systemd.show_status=yes systemd.status_unit_format=name");
     }
     Ok(spec)
 }

@@ -74,7 +74,11 @@ pub(crate) fn with_every_reason(artifacts: &Artifacts) -> Result<()> {
 fn wait_on_console(machine: &mut vm::Machine, text: &str) -> Result<()> {
     let started = std::time::Instant::now();
     while !machine.serial().text()?.contains(text) {
-        ensure!(started.elapsed() < Duration::from_secs(60), "the console never shows `{text}`:\n{}", machine.serial().text()?);
+        ensure!(
+            started.elapsed() < Duration::from_secs(60),
+            "the console never shows `{text}`:\n{}",
+            machine.serial().text()?
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
     Ok(())

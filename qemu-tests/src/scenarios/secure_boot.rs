@@ -74,12 +74,23 @@ fn booted(text: &str) -> bool {
 /// A variable store with the certificates of `keys` enrolled and Secure Boot on.
 fn enrol(artifacts: &Artifacts, keys: &Path, target: &Path) -> Result<PathBuf> {
     const OWNER: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
-    let tool = Tool::new("virt-fw-vars")
-        .args(["--input", Firmware::VARS, "--output", "/run/output/vars.fd", "--sb"])
-        .args(["--set-pk", OWNER, "/run/keys/PK.crt", "--add-kek", OWNER, "/run/keys/KEK.crt", "--add-db", OWNER, "/run/keys/db.crt"]);
+    let tool =
+        Tool::new("virt-fw-vars").args(["--input", Firmware::VARS, "--output", "/run/output/vars.fd", "--sb"]).args([
+            "--set-pk",
+            OWNER,
+            "/run/keys/PK.crt",
+            "--add-kek",
+            OWNER,
+            "/run/keys/KEK.crt",
+            "--add-db",
+            OWNER,
+            "/run/keys/db.crt",
+        ]);
     let output = target.with_extension("d");
     fs::create_dir_all(&output)?;
-    let sandbox = Sandbox::new(artifacts.run_tree()).bind_read_only(keys.join("secureboot"), "/run/keys").bind(&output, "/run/output");
+    let sandbox = Sandbox::new(artifacts.run_tree())
+        .bind_read_only(keys.join("secureboot"), "/run/keys")
+        .bind(&output, "/run/output");
     SandboxRunner::new(sandbox).run(&tool).remedied().context("cannot enrol keys")?;
     fs::rename(output.join("vars.fd"), target)?;
     Ok(target.to_owned())

@@ -1,4 +1,4 @@
-//! The main job, seen from outside: WordPress over HTTPS, ssh for the administrator, the same host after a restart, and never a damaged byte.
+//! The main job, seen from outside: `WordPress` over HTTPS, ssh for the administrator, the same host after a restart, and never a damaged byte.
 
 use std::time::Duration;
 
@@ -17,7 +17,9 @@ pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts) -> Result<()> {
     let operator = Operator::new(artifacts, &dir, "operator")?;
     let stranger = Operator::new(artifacts, &dir, "stranger")?;
     let mut host = TestHost::new(artifacts, Image::Webhost, &dir)?;
-    host.personalise(&operator.document(&dir, &Facts { hostname: "web1.example.org", serial: 1, wordpress: Some(TITLE) })?)?;
+    host.personalise(
+        &operator.document(&dir, &Facts { hostname: "web1.example.org", serial: 1, wordpress: Some(TITLE) })?,
+    )?;
     let client = Client::new(artifacts, &dir, host.ports);
 
     let (mut machine, first) = host.boot_healthy(Start::Uefi)?;
@@ -33,7 +35,9 @@ pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts) -> Result<()> {
     ensure!(client.ssh_ok(&operator.key, "cat /run/machine-id")? == machine_id, "the machine id changed");
     check_site(&client, &second)?;
     never_returns_a_damaged_byte(&client, &operator, &host, artifacts)?;
-    machine.wait_for_serial_past_panic("Kernel panic", Duration::from_secs(120)).context("the damaged block was read and nothing happened")?;
+    machine
+        .wait_for_serial_past_panic("Kernel panic", Duration::from_secs(120))
+        .context("the damaged block was read and nothing happened")?;
     Ok(())
 }
 
@@ -46,24 +50,43 @@ fn check_site(client: &Client<'_>, identity: &Identity) -> Result<()> {
     );
     let front = client.https("www.example.org", "/")?;
     ensure!(front.status == 200, "the front page answers {}: {}", front.status, front.head);
-    ensure!(front.body.contains(&format!("<title>{TITLE}")), "the front page has another title:\n{}", front.body.get(..2000).unwrap_or(&front.body));
+    ensure!(
+        front.body.contains(&format!("<title>{TITLE}")),
+        "the front page has another title:\n{}",
+        front.body.get(..2000).unwrap_or(&front.body)
+    );
     let plain = client.http("www.example.org", "/")?;
-    ensure!(plain.status == 301 && plain.head.contains("https://www.example.org/"), "plain HTTP is not redirected: {}", plain.head);
+    ensure!(
+        plain.status == 301 && plain.head.contains("https://www.example.org/"),
+        "plain HTTP is not redirected: {}",
+        plain.head
+    );
     Ok(())
 }
 
 fn check_ssh(client: &Client<'_>, operator: &Operator, stranger: &Operator) -> Result<()> {
     ensure!(client.ssh_ok(&operator.key, "id -un")?.trim() == "admin", "ssh logs in as somebody else");
     ensure!(client.ssh_ok(&operator.key, "sudo -n id -u")?.trim() == "0", "the administrator cannot become root");
-    for (key, user) in [(&stranger.key, "admin"), (&operator.key, "root"), (&operator.key, "www-data"), (&stranger.key, "root")] {
+    for (key, user) in
+        [(&stranger.key, "admin"), (&operator.key, "root"), (&operator.key, "www-data"), (&stranger.key, "root")]
+    {
         let refused = client.ssh(key, user, "true")?;
-        ensure!(refused.status == 255 && refused.stderr_text().contains("Permission denied"), "ssh as {user} with {} was not refused: {refused:?}", key.display());
+        ensure!(
+            refused.status == 255 && refused.stderr_text().contains("Permission denied"),
+            "ssh as {user} with {} was not refused: {refused:?}",
+            key.display()
+        );
     }
     Ok(())
 }
 
 /// Flips a byte of a file that no boot reads, under the running host, and asks for the file.
-fn never_returns_a_damaged_byte(client: &Client<'_>, operator: &Operator, host: &TestHost<'_>, artifacts: &Artifacts) -> Result<()> {
+fn never_returns_a_damaged_byte(
+    client: &Client<'_>,
+    operator: &Operator,
+    host: &TestHost<'_>,
+    artifacts: &Artifacts,
+) -> Result<()> {
     const FILE: &str = "/usr/share/zoneinfo/Pacific/Apia";
     tamper::flip_in_file(artifacts, Image::Webhost, &host.disk, FILE)?;
     let output = client.ssh(&operator.key, "admin", &format!("sha256sum {FILE}"))?;

@@ -29,28 +29,16 @@ pub(super) struct Arguments {
 pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let probes = read_probes(host)?;
     let mut status = status::read(host)?;
-    status.health = if arguments.wait {
-        gate::wait(host, &probes, gate::PATIENCE)
-    } else {
-        gate::ask(host, &probes)
-    };
+    status.health = if arguments.wait { gate::wait(host, &probes, gate::PATIENCE) } else { gate::ask(host, &probes) };
     let works = status.health.iter().all(crate::status::CheckResult::passes);
-    status.phase = if works {
-        Phase::Healthy
-    } else {
-        Phase::Unhealthy
-    };
+    status.phase = if works { Phase::Healthy } else { Phase::Unhealthy };
     facts::look(host.paths, &mut status);
     if arguments.wait {
         console::publish(host.paths, host.files, &status)?;
     } else {
         status::show(&status, arguments.json)?;
     }
-    Ok(if works {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn read_probes(host: Host<'_>) -> anyhow::Result<Vec<Probe>> {

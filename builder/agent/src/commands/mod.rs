@@ -52,18 +52,9 @@ enum Verb {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let paths = Paths::new(&arguments.root);
-    let files = Files::new(if rustix::process::geteuid().is_root() {
-        Ownership::Set
-    } else {
-        Ownership::Leave
-    });
+    let files = Files::new(if rustix::process::geteuid().is_root() { Ownership::Set } else { Ownership::Leave });
     let runner = HostRunner::new();
-    let host = Host {
-        paths: &paths,
-        files: &files,
-        runner: &runner,
-        random: kernel_random,
-    };
+    let host = Host { paths: &paths, files: &files, runner: &runner, random: kernel_random };
     let done = match arguments.verb {
         Verb::Personalise(arguments) => personalise::run(host, &arguments),
         Verb::Status(arguments) => status::run(host, &arguments),
@@ -77,11 +68,7 @@ pub fn run() -> ExitCode {
 /// Lets one agent at a time change the host; a second one waits. The lock ends with the value, or with the process.
 fn lock(host: Host<'_>) -> anyhow::Result<fs::File> {
     let path = host.paths.lock();
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path);
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.with_context(|| format!("cannot open `{}`", path.display()))?;
     rustix::fs::flock(&file, FlockOperation::LockExclusive)
         .with_context(|| format!("cannot lock `{}`", path.display()))?;
@@ -90,7 +77,5 @@ fn lock(host: Host<'_>) -> anyhow::Result<fs::File> {
 
 /// Text for a person or data for a machine.
 fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }

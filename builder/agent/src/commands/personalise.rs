@@ -51,12 +51,8 @@ fn refuse_another_root(paths: &Paths) -> Result<(), Failure> {
     if paths.root() == Path::new("/") {
         return Ok(());
     }
-    let message = format!(
-        "`personalise` works on `/` only, not on `{}`",
-        paths.root().display()
-    );
-    Err(Failure::refused(message)
-        .hint("it would run the image's programs on this machine; boot the image instead"))
+    let message = format!("`personalise` works on `/` only, not on `{}`", paths.root().display());
+    Err(Failure::refused(message).hint("it would run the image's programs on this machine; boot the image instead"))
 }
 
 #[cfg(test)]

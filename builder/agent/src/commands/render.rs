@@ -22,21 +22,12 @@ pub(super) struct Arguments {
 pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let _lock = lock(host)?;
     let work = personalise::accepted_work(host).map_err(|reasons| {
-        Failure::refused(reasons.join("\n"))
-            .hint("`casemate-agent status` says what the host waits for")
+        Failure::refused(reasons.join("\n")).hint("`casemate-agent status` says what the host waits for")
     })?;
     if arguments.check {
         let differences = rendering::differences(host, &work.files);
-        print(
-            &differences
-                .iter()
-                .fold(String::new(), |text, name| text + name + "\n"),
-        )?;
-        return Ok(if differences.is_empty() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        });
+        print(&differences.iter().fold(String::new(), |text, name| text + name + "\n"))?;
+        return Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     rendering::render(host, &work)?;
     Ok(ExitCode::SUCCESS)

@@ -25,11 +25,7 @@ pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitC
     let mut status = read(host)?;
     facts::look(host.paths, &mut status);
     show(&status, arguments.json)?;
-    Ok(if status.is_well() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if status.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Reads what the last verb has left.

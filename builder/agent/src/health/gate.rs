@@ -30,10 +30,7 @@ const HTTPS: u16 = 443;
 pub fn ask(host: Host<'_>, probes: &[Probe]) -> Vec<CheckResult> {
     probes
         .iter()
-        .map(|probe| CheckResult {
-            name: probe.name.clone(),
-            failure: question(host, &probe.question).err(),
-        })
+        .map(|probe| CheckResult { name: probe.name.clone(), failure: question(host, &probe.question).err() })
         .collect()
 }
 
@@ -43,11 +40,7 @@ pub fn wait(host: Host<'_>, probes: &[Probe], patience: Duration) -> Vec<CheckRe
     let mut results = ask(host, probes);
     while results.iter().any(|result| !result.passes()) && Instant::now() < end {
         std::thread::sleep(PAUSE.min(patience));
-        for (result, probe) in results
-            .iter_mut()
-            .zip(probes)
-            .filter(|(result, _)| !result.passes())
-        {
+        for (result, probe) in results.iter_mut().zip(probes).filter(|(result, _)| !result.passes()) {
             result.failure = question(host, &probe.question).err();
         }
     }
@@ -57,30 +50,12 @@ pub fn wait(host: Host<'_>, probes: &[Probe], patience: Duration) -> Vec<CheckRe
 fn question(host: Host<'_>, question: &Question) -> Result<(), String> {
     match question {
         Question::Ssh(port) => probe::ssh(*port, TIMEOUT).map_err(|error| error.to_string()),
-        Question::Tcp(port) => probe::tcp(*port, TIMEOUT)
-            .map(drop)
-            .map_err(|error| error.to_string()),
+        Question::Tcp(port) => probe::tcp(*port, TIMEOUT).map(drop).map_err(|error| error.to_string()),
         Question::Unix(path) => probe::unix(path).map_err(|error| error.to_string()),
         Question::Exec(command) => exec(host, command),
-        Question::Https {
-            name,
-            path,
-            expect,
-            certificate,
-        } => {
-            let expected = Expected {
-                status: 200,
-                text: expect.clone(),
-            };
-            https(
-                &probe::Page {
-                    port: HTTPS,
-                    name,
-                    path,
-                    expected: &expected,
-                },
-                certificate,
-            )
+        Question::Https { name, path, expect, certificate } => {
+            let expected = Expected { status: 200, text: expect.clone() };
+            https(&probe::Page { port: HTTPS, name, path, expected: &expected }, certificate)
         }
     }
 }
@@ -90,17 +65,12 @@ fn exec(host: Host<'_>, command: &[String]) -> Result<(), String> {
         return Err("no program is named".to_owned());
     };
     let tool = Tool::new(program).args(arguments).timeout(TIMEOUT);
-    host.runner
-        .run(&tool)
-        .map(drop)
-        .map_err(|error| reason("probe", &error))
+    host.runner.run(&tool).map(drop).map_err(|error| reason("probe", &error))
 }
 
 fn https(page: &probe::Page<'_>, certificate: &Path) -> Result<(), String> {
-    let pem = fs::read(certificate)
-        .map_err(|error| format!("cannot read `{}`: {error}", certificate.display()))?;
-    let der = CertificateDer::from_pem_slice(&pem)
-        .map_err(|error| format!("`{}`: {error}", certificate.display()))?;
+    let pem = fs::read(certificate).map_err(|error| format!("cannot read `{}`: {error}", certificate.display()))?;
+    let der = CertificateDer::from_pem_slice(&pem).map_err(|error| format!("`{}`: {error}", certificate.display()))?;
     let config = pinned::client(der).map_err(|error| error.to_string())?;
     probe::https(page, &config, TIMEOUT).map_err(|error| error.to_string())
 }
@@ -111,10 +81,7 @@ mod tests {
     use crate::testing::Tree;
 
     fn exec_probe(name: &str) -> Probe {
-        Probe {
-            name: name.to_owned(),
-            question: Question::Exec(vec![format!("/bin/{name}")]),
-        }
+        Probe { name: name.to_owned(), question: Question::Exec(vec![format!("/bin/{name}")]) }
     }
 
     #[test]
@@ -123,41 +90,18 @@ mod tests {
         tree.programs.fail("/bin/bad", "no such table");
         let results = ask(tree.host(), &[exec_probe("good"), exec_probe("bad")]);
         assert!(results[0].passes());
-        assert!(
-            results[1]
-                .failure
-                .as_ref()
-                .unwrap()
-                .contains("no such table"),
-            "{results:?}"
-        );
+        assert!(results[1].failure.as_ref().unwrap().contains("no such table"), "{results:?}");
     }
 
     #[test]
     fn asks_again_only_what_failed() {
         let tree = Tree::new();
         tree.programs.fail("/bin/bad", "not yet");
-        let results = wait(
-            tree.host(),
-            &[exec_probe("good"), exec_probe("bad")],
-            Duration::from_millis(20),
-        );
+        let results = wait(tree.host(), &[exec_probe("good"), exec_probe("bad")], Duration::from_millis(20));
         assert!(!results[1].passes());
         let commands = tree.programs.commands();
-        assert_eq!(
-            commands
-                .iter()
-                .filter(|command| command.contains("good"))
-                .count(),
-            1
-        );
-        assert!(
-            commands
-                .iter()
-                .filter(|command| command.contains("bad"))
-                .count()
-                > 1
-        );
+        assert_eq!(commands.iter().filter(|command| command.contains("good")).count(), 1);
+        assert!(commands.iter().filter(|command| command.contains("bad")).count() > 1);
     }
 
     #[test]
@@ -169,19 +113,7 @@ mod tests {
             expect: String::new(),
             certificate: tree.paths.tls().join("certificate.pem"),
         };
-        let results = ask(
-            tree.host(),
-            &[Probe {
-                name: "site".into(),
-                question,
-            }],
-        );
-        assert!(
-            results[0]
-                .failure
-                .as_ref()
-                .unwrap()
-                .contains("certificate.pem")
-        );
+        let results = ask(tree.host(), &[Probe { name: "site".into(), question }]);
+        assert!(results[0].failure.as_ref().unwrap().contains("certificate.pem"));
     }
 }

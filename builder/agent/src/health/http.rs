@@ -51,22 +51,15 @@ pub enum HttpError {
 }
 
 /// Asks for a path and reads the answer to its end.
-pub fn get(
-    connection: &mut (impl Read + Write),
-    host: &str,
-    path: &str,
-) -> Result<Answer, HttpError> {
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: casemate-agent\r\nConnection: close\r\n\r\n"
-    );
+pub fn get(connection: &mut (impl Read + Write), host: &str, path: &str) -> Result<Answer, HttpError> {
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: casemate-agent\r\nConnection: close\r\n\r\n");
     connection.write_all(request.as_bytes())?;
     connection.flush()?;
     let mut bytes = Vec::new();
     match connection.take(LIMIT).read_to_end(&mut bytes) {
         // Many servers close without the closing message of TLS; the status line and text are judged all the same.
-        Err(error) if bytes.is_empty() || error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            Err(error.into())
-        }
+        Err(error) if bytes.is_empty() || error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error.into()),
         _ => parse(&bytes),
     }
 }
@@ -88,10 +81,7 @@ impl Expected {
     /// Compares an answer with what is wanted.
     pub fn check(&self, answer: &Answer) -> Result<(), HttpError> {
         if answer.status != self.status {
-            return Err(HttpError::Status {
-                found: answer.status,
-                expected: self.status,
-            });
+            return Err(HttpError::Status { found: answer.status, expected: self.status });
         }
         if !answer.text.contains(&self.text) {
             return Err(HttpError::Text(self.text.clone()));
@@ -108,43 +98,22 @@ mod tests {
     fn reads_status_and_text() {
         let answer = parse(b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n<html>Example</html>").unwrap();
         assert_eq!(answer.status, 200);
-        let expected = Expected {
-            status: 200,
-            text: "Example".into(),
-        };
+        let expected = Expected { status: 200, text: "Example".into() };
         assert!(expected.check(&answer).is_ok());
     }
 
     #[test]
     fn refuses_another_status_or_text() {
         let answer = parse(b"HTTP/1.1 500 Oops\r\n\r\nerror").unwrap();
-        let wants = |status, text: &str| {
-            Expected {
-                status,
-                text: text.into(),
-            }
-            .check(&answer)
-            .unwrap_err()
-            .to_string()
-        };
+        let wants = |status, text: &str| Expected { status, text: text.into() }.check(&answer).unwrap_err().to_string();
         assert_eq!(wants(200, ""), "the status is 500 instead of 200");
         assert_eq!(wants(500, "Example"), "the answer does not hold `Example`");
     }
 
     #[test]
     fn refuses_what_is_not_http() {
-        for bytes in [
-            &b""[..],
-            b"SSH-2.0-x",
-            b"HTTP/1.1",
-            b"HTTP/1.1 abc",
-            b"HTTP/2 200",
-            b"\xff\xfe",
-        ] {
-            assert!(
-                matches!(parse(bytes), Err(HttpError::NotHttp(_))),
-                "{bytes:?}"
-            );
+        for bytes in [&b""[..], b"SSH-2.0-x", b"HTTP/1.1", b"HTTP/1.1 abc", b"HTTP/2 200", b"\xff\xfe"] {
+            assert!(matches!(parse(bytes), Err(HttpError::NotHttp(_))), "{bytes:?}");
         }
     }
 

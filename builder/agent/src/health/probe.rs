@@ -69,10 +69,7 @@ pub fn tcp(port: u16, timeout: Duration) -> Result<TcpStream, ProbeError> {
         stream.set_write_timeout(Some(timeout))?;
         Ok(stream)
     });
-    connected.map_err(|source| ProbeError::Connect {
-        place: format!("port {port}"),
-        source,
-    })
+    connected.map_err(|source| ProbeError::Connect { place: format!("port {port}"), source })
 }
 
 /// An ssh server greets (RFC 4253 §4.2).
@@ -83,20 +80,14 @@ pub fn ssh(port: u16, timeout: Duration) -> Result<(), ProbeError> {
     if read.is_ok() && &greeting == b"SSH-2.0-" {
         return Ok(());
     }
-    Err(ProbeError::NotSsh {
-        port,
-        greeting: greeting.escape_ascii().to_string(),
-    })
+    Err(ProbeError::NotSsh { port, greeting: greeting.escape_ascii().to_string() })
 }
 
 /// Somebody accepts connections on a socket in the file system.
 pub fn unix(path: &Path) -> Result<(), ProbeError> {
     UnixStream::connect(path)
         .map(drop)
-        .map_err(|source| ProbeError::Connect {
-            place: path.display().to_string(),
-            source,
-        })
+        .map_err(|source| ProbeError::Connect { place: path.display().to_string(), source })
 }
 
 /// A page that is asked for over TLS with the name of a site.
@@ -113,30 +104,15 @@ pub struct Page<'a> {
 }
 
 /// A site answers with the host's own certificate and the expected page.
-pub fn https(
-    page: &Page<'_>,
-    config: &Arc<ClientConfig>,
-    timeout: Duration,
-) -> Result<(), ProbeError> {
-    let tls = |reason: String| ProbeError::Tls {
-        name: page.name.to_owned(),
-        reason,
-    };
-    let name =
-        ServerName::try_from(page.name.to_owned()).map_err(|error| tls(error.to_string()))?;
-    let client =
-        ClientConnection::new(Arc::clone(config), name).map_err(|error| tls(error.to_string()))?;
+pub fn https(page: &Page<'_>, config: &Arc<ClientConfig>, timeout: Duration) -> Result<(), ProbeError> {
+    let tls = |reason: String| ProbeError::Tls { name: page.name.to_owned(), reason };
+    let name = ServerName::try_from(page.name.to_owned()).map_err(|error| tls(error.to_string()))?;
+    let client = ClientConnection::new(Arc::clone(config), name).map_err(|error| tls(error.to_string()))?;
     let mut stream = StreamOwned::new(client, tcp(page.port, timeout)?);
-    stream
-        .conn
-        .complete_io(&mut stream.sock)
-        .map_err(|error| tls(error.to_string()))?;
+    stream.conn.complete_io(&mut stream.sock).map_err(|error| tls(error.to_string()))?;
     http::get(&mut stream, page.name, page.path)
         .and_then(|answer| page.expected.check(&answer))
-        .map_err(|source| ProbeError::Page {
-            path: page.path.to_owned(),
-            source,
-        })
+        .map_err(|source| ProbeError::Page { path: page.path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -180,8 +156,7 @@ mod tests {
         // The builder checks that key and certificate belong together; a resolver of one's own does not.
         let provider = Arc::new(ring::default_provider());
         let signing = provider.key_provider.load_private_key(key).unwrap();
-        let certified =
-            rustls::sign::CertifiedKey::new(vec![CertificateDer::from(certificate)], signing);
+        let certified = rustls::sign::CertifiedKey::new(vec![CertificateDer::from(certificate)], signing);
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -189,14 +164,11 @@ mod tests {
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
         thread::spawn(move || {
             let socket = listener.accept().unwrap().0;
-            let mut stream =
-                StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), socket);
+            let mut stream = StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), socket);
             let mut request = [0; 1024];
             let _ = stream.read(&mut request);
             let name = stream.conn.server_name().unwrap_or("nobody").to_owned();
-            let _ = stream.write_all(
-                format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nthis is {name}").as_bytes(),
-            );
+            let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nthis is {name}").as_bytes());
             stream.conn.send_close_notify();
             let _ = stream.flush();
         });
@@ -204,31 +176,14 @@ mod tests {
     }
 
     fn ask(port: u16, pinned: &'static [u8], text: &str) -> Result<(), ProbeError> {
-        let expected = Expected {
-            status: 200,
-            text: text.to_owned(),
-        };
-        let page = Page {
-            port,
-            name: "www.example.org",
-            path: "/",
-            expected: &expected,
-        };
-        https(
-            &page,
-            &pinned::client(CertificateDer::from(pinned)).unwrap(),
-            SOON,
-        )
+        let expected = Expected { status: 200, text: text.to_owned() };
+        let page = Page { port, name: "www.example.org", path: "/", expected: &expected };
+        https(&page, &pinned::client(CertificateDer::from(pinned)).unwrap(), SOON)
     }
 
     #[test]
     fn accepts_the_page_of_a_site_with_our_certificate() {
-        ask(
-            serve_page(CERTIFICATE),
-            CERTIFICATE,
-            "this is www.example.org",
-        )
-        .unwrap();
+        ask(serve_page(CERTIFICATE), CERTIFICATE, "this is www.example.org").unwrap();
     }
 
     #[test]

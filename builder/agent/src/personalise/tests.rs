@@ -84,14 +84,8 @@ fn image() -> Tree {
         "schema = 1\nname = \"minimal\"\nversion = \"0.1.0\"\noverlays = [\"web\"]\nsites = 10\ndevelopment = false\n",
     );
     tree.put("/usr/lib/casemate/overlays/web/overlay.toml", OVERLAY);
-    tree.put(
-        "/usr/lib/casemate/overlays/web/web.conf.j2",
-        "name {{ host.hostname }}\n",
-    );
-    tree.put(
-        "/usr/lib/casemate/keys/operator/ops.pub",
-        &format!("{}\n", key(1).public()),
-    );
+    tree.put("/usr/lib/casemate/overlays/web/web.conf.j2", "name {{ host.hostname }}\n");
+    tree.put("/usr/lib/casemate/keys/operator/ops.pub", &format!("{}\n", key(1).public()));
     tree.put("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
     tree.put("/etc/group", "root:x:0:\n");
     tree
@@ -100,10 +94,7 @@ fn image() -> Tree {
 fn give(tree: &Tree, text: &str, signer: u8) {
     tree.put("/run/credentials/@system/casemate.host", text);
     let envelope = sign(text.as_bytes(), Context::Host, &[&key(signer)]);
-    tree.put(
-        "/run/credentials/@system/casemate.host.sig",
-        &envelope.to_json(),
-    );
+    tree.put("/run/credentials/@system/casemate.host.sig", &envelope.to_json());
 }
 
 fn take_away(tree: &Tree) {
@@ -115,9 +106,7 @@ fn run(tree: &Tree) -> Status {
     let mut status = attempt(tree.host());
     // The facts of the machine that runs the test are not part of the claim.
     status.addresses = vec![];
-    if crate::console::publish(&tree.paths, &tree.files, &status).is_ok()
-        && status.phase == Phase::Personalised
-    {
+    if crate::console::publish(&tree.paths, &tree.files, &status).is_ok() && status.phase == Phase::Personalised {
         start_services(tree.host(), &mut status);
     }
     status
@@ -132,9 +121,7 @@ fn personalised() -> Tree {
 }
 
 fn started(tree: &Tree) -> bool {
-    tree.programs
-        .count("systemctl start --no-block casemate-services.target")
-        != 0
+    tree.programs.count("systemctl start --no-block casemate-services.target") != 0
 }
 
 /// Nothing but what says why: no key, no configuration, no service.
@@ -156,24 +143,12 @@ fn assert_waits_for(tree: &Tree, parts: &[&str]) {
 fn makes_a_host_of_a_signed_document() {
     let tree = personalised();
     assert!(started(&tree));
-    assert_eq!(
-        tree.text("/run/casemate/etc/web/web.conf"),
-        "name web1.example.org\n"
-    );
-    assert!(
-        tree.text("/var/lib/casemate/host.toml")
-            .contains("web1.example.org")
-    );
+    assert_eq!(tree.text("/run/casemate/etc/web/web.conf"), "name web1.example.org\n");
+    assert!(tree.text("/var/lib/casemate/host.toml").contains("web1.example.org"));
     assert_eq!(tree.text("/var/lib/casemate/serial"), "1\n");
-    assert!(
-        tree.text("/var/lib/casemate/sites.toml")
-            .contains("\"www.example.org\" = 1")
-    );
+    assert!(tree.text("/var/lib/casemate/sites.toml").contains("\"www.example.org\" = 1"));
     assert!(tree.paths.site("site001").join("htdocs").is_dir());
-    assert!(
-        tree.text("/run/casemate/probes.json")
-            .contains("www.example.org")
-    );
+    assert!(tree.text("/run/casemate/probes.json").contains("www.example.org"));
 }
 
 #[test]
@@ -192,10 +167,7 @@ fn works_in_the_order_that_is_documented() {
     let tree = personalised();
     let commands = tree.programs.commands();
     let place = |part: &str| {
-        commands
-            .iter()
-            .position(|command| command.contains(part))
-            .unwrap_or_else(|| panic!("{part}: {commands:?}"))
+        commands.iter().position(|command| command.contains(part)).unwrap_or_else(|| panic!("{part}: {commands:?}"))
     };
     let order = [
         "ssh-keygen",
@@ -205,30 +177,20 @@ fn works_in_the_order_that_is_documented() {
         "/usr/bin/tables site001",
         "casemate-services.target",
     ];
-    assert!(
-        order.windows(2).all(|pair| place(pair[0]) < place(pair[1])),
-        "{commands:?}"
-    );
+    assert!(order.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{commands:?}");
 }
 
 #[test]
 fn a_second_boot_needs_no_source_and_keeps_all_keys() {
     let tree = personalised();
-    let state = |tree: &Tree| {
-        tree.listing()
-            .into_iter()
-            .filter(|(path, _)| path.starts_with("var"))
-            .collect::<Vec<_>>()
-    };
+    let state =
+        |tree: &Tree| tree.listing().into_iter().filter(|(path, _)| path.starts_with("var")).collect::<Vec<_>>();
     let before = state(&tree);
     take_away(&tree);
     fs::remove_dir_all(tree.paths.run()).unwrap();
     assert_eq!(run(&tree).phase, Phase::Personalised);
     assert_eq!(state(&tree), before);
-    assert_eq!(
-        tree.text("/run/casemate/etc/web/web.conf"),
-        "name web1.example.org\n"
-    );
+    assert_eq!(tree.text("/run/casemate/etc/web/web.conf"), "name web1.example.org\n");
     assert_eq!(tree.programs.count("ssh-keygen -q"), 1);
 }
 
@@ -261,17 +223,9 @@ fn a_cut_at_any_step_is_resumed() {
         tree.cut_after(u64::MAX);
         // What is in memory is gone with the power.
         let _ = fs::remove_dir_all(tree.paths.run());
-        assert_eq!(
-            run(&tree).phase,
-            Phase::Personalised,
-            "cut after {steps} steps"
-        );
+        assert_eq!(run(&tree).phase, Phase::Personalised, "cut after {steps} steps");
         take_away(&tree);
-        assert_eq!(
-            run(&tree).phase,
-            Phase::Personalised,
-            "cut after {steps} steps"
-        );
+        assert_eq!(run(&tree).phase, Phase::Personalised, "cut after {steps} steps");
         assert_eq!(tree.listing(), expected, "cut after {steps} steps");
         if done {
             break;
@@ -297,10 +251,7 @@ fn refuses_a_document_signed_by_a_stranger() {
 #[test]
 fn refuses_a_document_without_signature() {
     let tree = image();
-    tree.put(
-        "/run/credentials/@system/casemate.host",
-        &document(1, "web1.example.org"),
-    );
+    tree.put("/run/credentials/@system/casemate.host", &document(1, "web1.example.org"));
     assert_waits_for(&tree, &["has no signature"]);
 }
 
@@ -314,21 +265,10 @@ fn reports_five_mistakes_at_once_on_the_console() {
         .replace("192.0.2.0/24", "192.0.2.0/99")
         .replace("kind = \"static\"", "kind = \"blog\"");
     give(&tree, &text, 1);
-    assert_waits_for(
-        &tree,
-        &[
-            "host.toml:2:",
-            "host.toml:4:",
-            "host.toml:6:",
-            "host.toml:8:",
-            "host.toml:13:",
-        ],
-    );
+    assert_waits_for(&tree, &["host.toml:2:", "host.toml:4:", "host.toml:6:", "host.toml:8:", "host.toml:13:"]);
     let console = tree.text("/dev/console");
     assert_eq!(
-        console
-            .matches("casemate: waiting: from the credential `casemate.host`: host.toml:")
-            .count(),
+        console.matches("casemate: waiting: from the credential `casemate.host`: host.toml:").count(),
         5,
         "{console}"
     );
@@ -341,31 +281,19 @@ fn refuses_an_older_document_than_the_accepted_one() {
     run(&tree);
     give(&tree, &document(4, "web2.example.org"), 1);
     let status = run(&tree);
-    assert_eq!(
-        (status.phase, status.serial),
-        (Phase::Personalised, Some(5))
-    );
-    assert!(
-        status.notices[0].contains("older than 5"),
-        "{:?}",
-        status.notices
-    );
+    assert_eq!((status.phase, status.serial), (Phase::Personalised, Some(5)));
+    assert!(status.notices[0].contains("older than 5"), "{:?}", status.notices);
 }
 
 #[test]
 fn takes_a_newer_document_and_keeps_accounts_and_keys() {
     let tree = personalised();
-    let text = document(2, "web1.example.org").replace(
-        "[[domain.site]]",
-        "[[domain.site]]\nname = \"first.example.org\"\nkind = \"php\"\n[[domain.site]]",
-    );
+    let text = document(2, "web1.example.org")
+        .replace("[[domain.site]]", "[[domain.site]]\nname = \"first.example.org\"\nkind = \"php\"\n[[domain.site]]");
     give(&tree, &text, 1);
     assert_eq!(run(&tree).serial, Some(2));
     let sites = tree.text("/var/lib/casemate/sites.toml");
-    assert!(
-        sites.contains("\"www.example.org\" = 1") && sites.contains("\"first.example.org\" = 2"),
-        "{sites}"
-    );
+    assert!(sites.contains("\"www.example.org\" = 1") && sites.contains("\"first.example.org\" = 2"), "{sites}");
     assert_eq!(tree.programs.count("genpkey"), 2);
 }
 
@@ -385,27 +313,15 @@ fn a_failed_setup_step_starts_nothing() {
     let tree = image();
     give(&tree, &document(1, "web1.example.org"), 1);
     tree.programs.fail("/usr/bin/tables", "no space left");
-    assert_waits_for(
-        &tree,
-        &[
-            "setup step `tables for www.example.org` failed",
-            "no space left",
-        ],
-    );
+    assert_waits_for(&tree, &["setup step `tables for www.example.org` failed", "no space left"]);
 }
 
 #[test]
 fn a_damaged_image_is_reported_and_not_used() {
     for (path, text) in [
         ("/usr/lib/casemate/image.toml", "schema = 2\n"),
-        (
-            "/usr/lib/casemate/overlays/web/overlay.toml",
-            "colour = 1\n",
-        ),
-        (
-            "/usr/lib/casemate/overlays/web/web.conf.j2",
-            "{{ host.colour }}\n",
-        ),
+        ("/usr/lib/casemate/overlays/web/overlay.toml", "colour = 1\n"),
+        ("/usr/lib/casemate/overlays/web/web.conf.j2", "{{ host.colour }}\n"),
         ("/usr/lib/casemate/keys/operator/ops.pub", "ssh-rsa x\n"),
     ] {
         let tree = image();
@@ -437,11 +353,7 @@ fn an_unknown_owner_is_an_error_and_not_root() {
 #[test]
 fn a_document_for_one_host_stays_valid_when_the_id_source_is_gone() {
     let tree = image();
-    give(
-        &tree,
-        &document(1, "web1.example.org").replace("\"any\"", "\"web1\""),
-        1,
-    );
+    give(&tree, &document(1, "web1.example.org").replace("\"any\"", "\"web1\""), 1);
     tree.put("/run/credentials/@system/casemate.host-id", "web1\n");
     assert_eq!(run(&tree).phase, Phase::Personalised);
     take_away(&tree);
@@ -458,26 +370,14 @@ fn no_secret_is_readable_for_others_or_told() {
             assert_eq!(mode & 0o077, 0, "{path}");
         }
     }
-    assert!(
-        !tree
-            .programs
-            .commands()
-            .iter()
-            .any(|command| command.contains(secret.trim()))
-    );
+    assert!(!tree.programs.commands().iter().any(|command| command.contains(secret.trim())));
 }
 
 #[test]
 fn renders_the_accepted_document_again() {
     let tree = personalised();
     let work = accepted_work(tree.host()).unwrap();
-    assert_eq!(
-        rendering::differences(tree.host(), &work.files),
-        Vec::<String>::new()
-    );
+    assert_eq!(rendering::differences(tree.host(), &work.files), Vec::<String>::new());
     tree.put("/run/casemate/etc/web/web.conf", "changed by hand\n");
-    assert_eq!(
-        rendering::differences(tree.host(), &work.files),
-        ["/etc/web/web.conf"]
-    );
+    assert_eq!(rendering::differences(tree.host(), &work.files), ["/etc/web/web.conf"]);
 }

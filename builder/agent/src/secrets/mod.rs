@@ -79,24 +79,14 @@ pub fn make(host: Host<'_>, secret: &Secret) -> Result<(), SecretError> {
         Kind::SshHostKey => ssh::make(host, &secret.path, secret.access),
         Kind::TlsSelfSigned { certificate, names } => {
             make_folder(host, certificate)?;
-            tls::make(
-                host,
-                &tls::Pair {
-                    key: &secret.path,
-                    access: secret.access,
-                    certificate,
-                    names,
-                },
-            )
+            tls::make(host, &tls::Pair { key: &secret.path, access: secret.access, certificate, names })
         }
     }
 }
 
 /// Declared folders exist already and keep their access. Others may be passed through, since a service reads its own secret.
 fn make_folder(host: Host<'_>, path: &Path) -> Result<(), FileError> {
-    path.parent().map_or(Ok(()), |folder| {
-        host.files.ensure_directory(folder, Access::PASSAGE)
-    })
+    path.parent().map_or(Ok(()), |folder| host.files.ensure_directory(folder, Access::PASSAGE))
 }
 
 /// A fixed name beside the target, so that the next run finds and replaces what a cut left behind.
@@ -116,28 +106,13 @@ mod tests {
     fn secrets(tree: &Tree, names: &[&str]) -> Vec<Secret> {
         let keys = tree.paths.keys();
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let tls = Kind::TlsSelfSigned {
-            certificate: tree.paths.tls().join("certificate.pem"),
-            names,
-        };
-        let kinds = [
-            (Kind::RandomHex, "random"),
-            (Kind::SshHostKey, "ssh/ed25519"),
-            (tls, "tls/key.pem"),
-        ];
-        kinds
-            .map(|(kind, path)| Secret {
-                kind,
-                path: keys.join(path),
-                access: Access::SECRET,
-            })
-            .to_vec()
+        let tls = Kind::TlsSelfSigned { certificate: tree.paths.tls().join("certificate.pem"), names };
+        let kinds = [(Kind::RandomHex, "random"), (Kind::SshHostKey, "ssh/ed25519"), (tls, "tls/key.pem")];
+        kinds.map(|(kind, path)| Secret { kind, path: keys.join(path), access: Access::SECRET }).to_vec()
     }
 
     fn make_all(tree: &Tree, names: &[&str]) -> Result<(), SecretError> {
-        secrets(tree, names)
-            .iter()
-            .try_for_each(|secret| make(tree.host(), secret))
+        secrets(tree, names).iter().try_for_each(|secret| make(tree.host(), secret))
     }
 
     #[test]
@@ -145,18 +120,9 @@ mod tests {
         let tree = Tree::new();
         make_all(&tree, &["www.example.org"]).unwrap();
         let first = tree.listing();
-        assert_eq!(
-            tree.text("/var/lib/casemate/keys/random"),
-            "07".repeat(32) + "\n"
-        );
-        assert!(
-            tree.text("/var/lib/casemate/keys/ssh/ed25519.pub")
-                .starts_with("ssh-ed25519 ")
-        );
-        assert!(
-            tree.text("/var/lib/casemate/keys/tls/certificate.pem")
-                .starts_with("DNS.0 = www.example.org\n")
-        );
+        assert_eq!(tree.text("/var/lib/casemate/keys/random"), "07".repeat(32) + "\n");
+        assert!(tree.text("/var/lib/casemate/keys/ssh/ed25519.pub").starts_with("ssh-ed25519 "));
+        assert!(tree.text("/var/lib/casemate/keys/tls/certificate.pem").starts_with("DNS.0 = www.example.org\n"));
         make_all(&tree, &["www.example.org"]).unwrap();
         assert_eq!(tree.listing(), first);
     }
@@ -166,11 +132,7 @@ mod tests {
         let tree = Tree::new();
         make_all(&tree, &["a.example"]).unwrap();
         for name in ["random", "ssh/ed25519", "tls/key.pem"] {
-            assert_eq!(
-                fs::metadata(tree.paths.keys().join(name)).unwrap().mode() & 0o7777,
-                0o600,
-                "{name}"
-            );
+            assert_eq!(fs::metadata(tree.paths.keys().join(name)).unwrap().mode() & 0o7777, 0o600, "{name}");
         }
     }
 
@@ -180,14 +142,7 @@ mod tests {
         make_all(&tree, &["a.example"]).unwrap();
         make_all(&tree, &["a.example", "b.example"]).unwrap();
         let commands = tree.programs.commands();
-        assert_eq!(
-            commands
-                .iter()
-                .filter(|command| command.contains("genpkey"))
-                .count(),
-            1,
-            "{commands:?}"
-        );
+        assert_eq!(commands.iter().filter(|command| command.contains("genpkey")).count(), 1, "{commands:?}");
         let certificate = tree.text("/var/lib/casemate/keys/tls/certificate.pem");
         assert!(certificate.starts_with("DNS.0 = a.example,DNS.1 = b.example\n"));
     }
@@ -199,14 +154,7 @@ mod tests {
         fs::remove_file(tree.paths.tls().join("key.pem")).unwrap();
         make_all(&tree, &["a.example"]).unwrap();
         let commands = tree.programs.commands();
-        assert_eq!(
-            commands
-                .iter()
-                .filter(|command| command.contains("openssl req"))
-                .count(),
-            2,
-            "{commands:?}"
-        );
+        assert_eq!(commands.iter().filter(|command| command.contains("openssl req")).count(), 2, "{commands:?}");
     }
 
     #[test]
@@ -242,29 +190,17 @@ mod tests {
         }
         let tree = Tree::new();
         let runner = tools::HostRunner::new();
-        let host = Host {
-            runner: &runner,
-            ..tree.host()
-        };
+        let host = Host { runner: &runner, ..tree.host() };
         for secret in secrets(&tree, &["www.example.org", "example.org"]) {
             make(host, &secret).unwrap();
         }
         let public = tree.text("/var/lib/casemate/keys/ssh/ed25519.pub");
-        assert!(
-            crate::facts::ssh_fingerprint(&public)
-                .unwrap()
-                .starts_with("ED25519 SHA256:")
-        );
+        assert!(crate::facts::ssh_fingerprint(&public).unwrap().starts_with("ED25519 SHA256:"));
         let pem = tree.text("/var/lib/casemate/keys/tls/certificate.pem");
         assert!(crate::facts::certificate_fingerprint(pem.as_bytes()).is_some());
-        let show = tools::Tool::new("openssl")
-            .args(["x509", "-noout", "-text"])
-            .stdin(pem);
+        let show = tools::Tool::new("openssl").args(["x509", "-noout", "-text"]).stdin(pem);
         let text = host.runner.run(&show).unwrap().stdout_text();
-        assert!(
-            text.contains("DNS:www.example.org, DNS:example.org"),
-            "{text}"
-        );
+        assert!(text.contains("DNS:www.example.org, DNS:example.org"), "{text}");
         assert!(text.contains("CA:FALSE"), "{text}");
         let before = tree.listing();
         for secret in secrets(&tree, &["www.example.org", "example.org"]) {

@@ -16,16 +16,9 @@ pub fn make(host: Host<'_>, path: &Path, access: Access) -> Result<(), SecretErr
         make_private(host, path, access)?;
     }
     host.files.set_access(path, access)?;
-    let public = path.with_file_name(format!(
-        "{}.pub",
-        path.file_name().unwrap_or_default().to_string_lossy()
-    ));
+    let public = path.with_file_name(format!("{}.pub", path.file_name().unwrap_or_default().to_string_lossy()));
     if !public.exists() {
-        let line = run(
-            host,
-            path,
-            Tool::new("ssh-keygen").arg("-y").arg("-f").arg(path),
-        )?;
+        let line = run(host, path, Tool::new("ssh-keygen").arg("-y").arg("-f").arg(path))?;
         host.files.write(&public, &line, Access::PUBLIC)?;
     }
     Ok(())
@@ -37,10 +30,7 @@ fn make_private(host: Host<'_>, path: &Path, access: Access) -> Result<(), Secre
     // ssh-keygen asks a question when its file exists.
     host.files.remove(&new)?;
     host.files.remove(&new_public)?;
-    let tool = Tool::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", ""])
-        .arg("-f")
-        .arg(&new);
+    let tool = Tool::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", ""]).arg("-f").arg(&new);
     run(host, path, tool)?;
     host.files.remove(&new_public)?;
     Ok(host.files.publish(&new, path, access)?)
@@ -48,10 +38,5 @@ fn make_private(host: Host<'_>, path: &Path, access: Access) -> Result<(), Secre
 
 fn run(host: Host<'_>, path: &Path, tool: Tool) -> Result<Vec<u8>, SecretError> {
     let output = host.runner.run(&tool.timeout(TIMEOUT));
-    Ok(output
-        .map_err(|source| SecretError::Tool {
-            path: path.to_owned(),
-            source,
-        })?
-        .stdout)
+    Ok(output.map_err(|source| SecretError::Tool { path: path.to_owned(), source })?.stdout)
 }

@@ -73,47 +73,29 @@ fn make_key(host: Host<'_>, pair: &Pair<'_>) -> Result<(), SecretError> {
 
 /// The record of the names is written after the certificate and removed before it, so it never names a certificate that is not there.
 fn is_current(host: Host<'_>, pair: &Pair<'_>) -> Result<bool, SecretError> {
-    if !pair.certificate.exists()
-        || fs::read_to_string(names_record(pair)).unwrap_or_default() != record(pair.names)
-    {
+    if !pair.certificate.exists() || fs::read_to_string(names_record(pair)).unwrap_or_default() != record(pair.names) {
         return Ok(false);
     }
-    let tool = Tool::new("openssl")
-        .args(["x509", "-noout", "-checkend", RENEWAL, "-in"])
-        .arg(pair.certificate);
+    let tool = Tool::new("openssl").args(["x509", "-noout", "-checkend", RENEWAL, "-in"]).arg(pair.certificate);
     Ok(run(host, pair.certificate, tool.accept(&[0, 1]))?.status == 0)
 }
 
 fn make_certificate(host: Host<'_>, pair: &Pair<'_>) -> Result<(), SecretError> {
     let request = unfinished(pair.certificate, "cnf");
     let new = unfinished(pair.certificate, "new");
-    host.files
-        .write(&request, request_text(pair.names).as_bytes(), UNFINISHED)?;
+    host.files.write(&request, request_text(pair.names).as_bytes(), UNFINISHED)?;
     host.files.write(&new, b"", UNFINISHED)?;
-    let tool = Tool::new("openssl")
-        .args(["req", "-new", "-x509", "-sha256", "-days", DAYS, "-config"])
-        .arg(&request);
-    run(
-        host,
-        pair.certificate,
-        tool.arg("-key").arg(pair.key).arg("-out").arg(&new),
-    )?;
+    let tool = Tool::new("openssl").args(["req", "-new", "-x509", "-sha256", "-days", DAYS, "-config"]).arg(&request);
+    run(host, pair.certificate, tool.arg("-key").arg(pair.key).arg("-out").arg(&new))?;
     host.files.remove(&request)?;
     host.files.remove(&names_record(pair))?;
     host.files.publish(&new, pair.certificate, Access::PUBLIC)?;
-    Ok(host.files.write(
-        &names_record(pair),
-        record(pair.names).as_bytes(),
-        Access::PUBLIC,
-    )?)
+    Ok(host.files.write(&names_record(pair), record(pair.names).as_bytes(), Access::PUBLIC)?)
 }
 
 /// A whole configuration of our own: the distribution's would make the certificate an authority.
 fn request_text(names: &[String]) -> String {
-    let subject = names
-        .iter()
-        .find(|name| name.len() <= COMMON_NAME)
-        .map_or("casemate", String::as_str);
+    let subject = names.iter().find(|name| name.len() <= COMMON_NAME).map_or("casemate", String::as_str);
     let mut text = format!(
         "[req]\nprompt = no\ndistinguished_name = subject\nx509_extensions = extensions\n\n[subject]\nCN = {subject}\n\n\
          [extensions]\nbasicConstraints = critical, CA:FALSE\nkeyUsage = critical, digitalSignature\n\
@@ -130,18 +112,11 @@ fn names_record(pair: &Pair<'_>) -> PathBuf {
 }
 
 fn record(names: &[String]) -> String {
-    names
-        .iter()
-        .fold(String::new(), |text, name| text + name + "\n")
+    names.iter().fold(String::new(), |text, name| text + name + "\n")
 }
 
 fn run(host: Host<'_>, path: &Path, tool: Tool) -> Result<Output, SecretError> {
-    host.runner
-        .run(&tool.timeout(TIMEOUT))
-        .map_err(|source| SecretError::Tool {
-            path: path.to_owned(),
-            source,
-        })
+    host.runner.run(&tool.timeout(TIMEOUT)).map_err(|source| SecretError::Tool { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -152,10 +127,7 @@ mod tests {
     fn asks_for_all_names() {
         let text = request_text(&["www.example.org".into(), "example.org".into()]);
         assert!(text.contains("CN = www.example.org\n"), "{text}");
-        assert!(
-            text.ends_with("[names]\nDNS.0 = www.example.org\nDNS.1 = example.org\n"),
-            "{text}"
-        );
+        assert!(text.ends_with("[names]\nDNS.0 = www.example.org\nDNS.1 = example.org\n"), "{text}");
         assert!(text.contains("CA:FALSE"), "{text}");
     }
 
@@ -163,9 +135,6 @@ mod tests {
     fn a_name_too_long_for_a_subject_is_only_an_alternative_name() {
         let long = format!("{}.example.org", "x".repeat(60));
         let text = request_text(std::slice::from_ref(&long));
-        assert!(
-            text.contains("CN = casemate\n") && text.contains(&format!("DNS.0 = {long}\n")),
-            "{text}"
-        );
+        assert!(text.contains("CN = casemate\n") && text.contains(&format!("DNS.0 = {long}\n")), "{text}");
     }
 }

@@ -33,10 +33,7 @@ mod tests {
         let mut gathered = Gathered::default();
         read(&paths, &mut gathered);
         assert_eq!(gathered.candidates[0].document, b"casemate.host");
-        assert_eq!(
-            gathered.candidates[0].signature.as_deref(),
-            Some(&b"casemate.host.sig"[..])
-        );
+        assert_eq!(gathered.candidates[0].signature.as_deref(), Some(&b"casemate.host.sig"[..]));
         assert_eq!(gathered.host_id.as_deref(), Some("casemate.host-id"));
     }
 }

@@ -11,8 +11,7 @@ use crate::mount::Mounted;
 
 /// Mounts the ESP of the disk we were started from and reads it. A container has none, which is no fault.
 pub fn read(host: Host<'_>, gathered: &mut Gathered) {
-    let found =
-        Disk::below(host.paths, host.paths.root()).and_then(|disk| disk.partition(Wanted::Esp));
+    let found = Disk::below(host.paths, host.paths.root()).and_then(|disk| disk.partition(Wanted::Esp));
     let device = match found {
         Ok(device) => device,
         Err(DiskError::NoDisk(_)) => return,

@@ -93,16 +93,12 @@ impl Gathered {
             Err(error) => self.refuse(origin, error),
         }
         if let Ok(Some(id)) = read_file(names.host_id, ID_LIMIT) {
-            self.host_id
-                .get_or_insert(String::from_utf8_lossy(&id).trim().to_owned());
+            self.host_id.get_or_insert(String::from_utf8_lossy(&id).trim().to_owned());
         }
     }
 
     fn refuse(&mut self, origin: Origin, reason: impl fmt::Display) {
-        self.refusals.push(Refusal {
-            origin,
-            reason: reason.to_string(),
-        });
+        self.refusals.push(Refusal { origin, reason: reason.to_string() });
     }
 }
 
@@ -138,24 +134,15 @@ fn read_candidate(origin: Origin, names: &Names<'_>) -> io::Result<Option<Candid
         return Ok(None);
     };
     let signature = read_file(names.signature, SIGNATURE_LIMIT)?;
-    Ok(Some(Candidate {
-        origin,
-        document,
-        signature,
-    }))
+    Ok(Some(Candidate { origin, document, signature }))
 }
 
 /// Reads a plain file of a foreign medium: no link is followed, no pipe waited for.
 fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    let named =
-        |error: io::Error| io::Error::other(format!("cannot read `{}`: {error}", path.display()));
-    let file = match fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-    {
+    let named = |error: io::Error| io::Error::other(format!("cannot read `{}`: {error}", path.display()));
+    let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(named(error)),
@@ -164,13 +151,9 @@ fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
         return Err(named(io::Error::other("it is not a plain file")));
     }
     let mut bytes = Vec::new();
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(named)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(named)?;
     if limit < bytes.len() as u64 {
-        return Err(named(io::Error::other(format!(
-            "it is larger than {limit} bytes"
-        ))));
+        return Err(named(io::Error::other(format!("it is larger than {limit} bytes"))));
     }
     Ok(Some(bytes))
 }
@@ -194,19 +177,12 @@ mod tests {
     #[test]
     fn reads_document_signature_and_id() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [
-            ("host.toml", "document"),
-            ("host.toml.sig", "signature"),
-            ("host-id", "web1\n"),
-        ] {
+        for (name, text) in [("host.toml", "document"), ("host.toml.sig", "signature"), ("host-id", "web1\n")] {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let gathered = read(folder.path());
-        let expected = Candidate {
-            origin: Origin::Seed,
-            document: b"document".to_vec(),
-            signature: Some(b"signature".to_vec()),
-        };
+        let expected =
+            Candidate { origin: Origin::Seed, document: b"document".to_vec(), signature: Some(b"signature".to_vec()) };
         assert_eq!(gathered.candidates, [expected]);
         assert_eq!(gathered.host_id.as_deref(), Some("web1"));
     }
@@ -227,18 +203,11 @@ mod tests {
                 "link" => std::os::unix::fs::symlink("/etc/passwd", &path).unwrap(),
                 "directory" => fs::create_dir(&path).unwrap(),
                 "socket" => drop(std::os::unix::net::UnixListener::bind(&path).unwrap()),
-                _ => fs::write(
-                    &path,
-                    vec![b'#'; usize::try_from(DOCUMENT_LIMIT + 1).unwrap()],
-                )
-                .unwrap(),
+                _ => fs::write(&path, vec![b'#'; usize::try_from(DOCUMENT_LIMIT + 1).unwrap()]).unwrap(),
             }
             let gathered = read(folder.path());
             assert_eq!(gathered.candidates, [], "{kind}");
-            assert!(
-                gathered.refusals[0].to_string().contains("host.toml"),
-                "{kind}: {gathered:?}"
-            );
+            assert!(gathered.refusals[0].to_string().contains("host.toml"), "{kind}: {gathered:?}");
         }
     }
 }

@@ -18,11 +18,7 @@ const SETTLE: Duration = Duration::from_secs(15);
 /// Reads the volume if there is one.
 pub fn read(host: Host<'_>, gathered: &mut Gathered) {
     // A failure only means that we look earlier than is best; a container has no udev at all.
-    let _ = host.runner.run(
-        &Tool::new("udevadm")
-            .args(["settle", "--timeout=10"])
-            .timeout(SETTLE),
-    );
+    let _ = host.runner.run(&Tool::new("udevadm").args(["settle", "--timeout=10"]).timeout(SETTLE));
     let Some(device) = device(host.paths) else {
         return;
     };
@@ -35,8 +31,5 @@ pub fn read(host: Host<'_>, gathered: &mut Gathered) {
 /// udev's link; mkfs.vfat writes labels in capitals, other tools as they are given.
 fn device(paths: &Paths) -> Option<PathBuf> {
     let labels = paths.devices().join("disk/by-label");
-    ["CASEMATE", "casemate"]
-        .iter()
-        .map(|name| labels.join(name))
-        .find(|path| path.exists())
+    ["CASEMATE", "casemate"].iter().map(|name| labels.join(name)).find(|path| path.exists())
 }

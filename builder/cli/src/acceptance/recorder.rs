@@ -23,27 +23,16 @@ pub(crate) struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     pub(crate) fn new(progress: &'a Progress) -> Self {
-        Self {
-            progress,
-            rows: Vec::new(),
-        }
+        Self { progress, rows: Vec::new() }
     }
 
     /// Tries a claim: `work` says in a few words what it saw. Returns its value if the claim holds.
-    pub(crate) fn claim<T>(
-        &mut self,
-        claim: &str,
-        work: impl FnOnce() -> Result<(T, String)>,
-    ) -> Option<T> {
+    pub(crate) fn claim<T>(&mut self, claim: &str, work: impl FnOnce() -> Result<(T, String)>) -> Option<T> {
         let stage = self.progress.stage(claim);
         let started = Instant::now();
         let outcome = work();
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let result = ScenarioResult {
-            name: claim.to_owned(),
-            passed: outcome.is_ok(),
-            milliseconds,
-        };
+        let result = ScenarioResult { name: claim.to_owned(), passed: outcome.is_ok(), milliseconds };
         match outcome {
             Ok((value, detail)) => {
                 stage.done_with(&detail);
@@ -90,40 +79,16 @@ mod tests {
         let out = Shared::default();
         let progress = Progress::plain_to(out.clone());
         let mut recorder = Recorder::new(&progress);
-        assert_eq!(
-            recorder.claim("first_holds", || Ok((7, "seen".to_owned()))),
-            Some(7)
-        );
-        assert_eq!(
-            recorder.claim("second_holds", || -> Result<((), String)> {
-                anyhow::bail!("no answer")
-            }),
-            None
-        );
-        assert!(
-            recorder
-                .claim("third_holds", || Ok(((), String::new())))
-                .is_some()
-        );
+        assert_eq!(recorder.claim("first_holds", || Ok((7, "seen".to_owned()))), Some(7));
+        assert_eq!(recorder.claim("second_holds", || -> Result<((), String)> { anyhow::bail!("no answer") }), None);
+        assert!(recorder.claim("third_holds", || Ok(((), String::new()))).is_some());
         let rows = recorder.into_rows();
-        let passed: Vec<_> = rows
-            .iter()
-            .map(|row| (row.result.name.as_str(), row.result.passed))
-            .collect();
-        assert_eq!(
-            passed,
-            [
-                ("first_holds", true),
-                ("second_holds", false),
-                ("third_holds", true)
-            ]
-        );
+        let passed: Vec<_> = rows.iter().map(|row| (row.result.name.as_str(), row.result.passed)).collect();
+        assert_eq!(passed, [("first_holds", true), ("second_holds", false), ("third_holds", true)]);
         assert!(rows[0].detail == "seen" && rows[1].detail.contains("no answer"));
         let shown = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
         assert!(
-            shown.contains("first_holds done")
-                && shown.contains("second_holds failed")
-                && shown.contains("no answer"),
+            shown.contains("first_holds done") && shown.contains("second_holds failed") && shown.contains("no answer"),
             "{shown}"
         );
     }

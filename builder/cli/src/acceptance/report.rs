@@ -25,12 +25,7 @@ pub(crate) struct Proof<'a> {
 }
 
 /// Writes report and signature into the output directory and returns the report.
-pub(crate) fn write(
-    output: &Path,
-    proof: Proof<'_>,
-    rows: &[Row],
-    key: &SigningKey,
-) -> Result<TestReport> {
+pub(crate) fn write(output: &Path, proof: Proof<'_>, rows: &[Row], key: &SigningKey) -> Result<TestReport> {
     let report = assemble(proof, rows);
     let json = report.to_json();
     let signature = sign(json.as_bytes(), Context::TestReport, &[key]).to_json();
@@ -51,9 +46,7 @@ pub(crate) fn remove(output: &Path) -> Result<()> {
 
 /// The digest that a report names.
 pub(crate) fn manifest_digest(output: &Path) -> Result<Sha256Digest> {
-    Ok(Sha256Digest::of(&fs::read(
-        output.join(bundle::MANIFEST_FILE),
-    )?))
+    Ok(Sha256Digest::of(&fs::read(output.join(bundle::MANIFEST_FILE))?))
 }
 
 fn assemble(proof: Proof<'_>, rows: &[Row]) -> TestReport {
@@ -79,14 +72,7 @@ mod tests {
         "root_hash":"1111111111111111111111111111111111111111111111111111111111111111","kernel":"6.12.0-amd64","disk":null,"parts":{}}"#;
 
     fn row(name: &str, passed: bool) -> Row {
-        Row {
-            result: ScenarioResult {
-                name: name.to_owned(),
-                passed,
-                milliseconds: 5,
-            },
-            detail: String::new(),
-        }
+        Row { result: ScenarioResult { name: name.to_owned(), passed, milliseconds: 5 }, detail: String::new() }
     }
 
     fn written(dir: &Path, rows: &[Row]) -> (TestReport, Sha256Digest) {
@@ -94,25 +80,11 @@ mod tests {
         fs::write(dir.join(bundle::MANIFEST_FILE), MANIFEST).unwrap();
         let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
         let digest = manifest_digest(dir).unwrap();
-        let proof = Proof {
-            manifest: &manifest,
-            digest,
-            accelerator: "tcg".to_owned(),
-        };
+        let proof = Proof { manifest: &manifest, digest, accelerator: "tcg".to_owned() };
         write(dir, proof, rows, &key).unwrap();
-        let (json, signature) = (
-            fs::read(dir.join(REPORT)).unwrap(),
-            fs::read(dir.join(SIGNATURE)).unwrap(),
-        );
+        let (json, signature) = (fs::read(dir.join(REPORT)).unwrap(), fs::read(dir.join(SIGNATURE)).unwrap());
         let trusted = TrustedKeys::new([key.public().clone()]);
-        let verified = bundle::verify(
-            &json,
-            &signature,
-            Context::TestReport,
-            &trusted,
-            NonZeroUsize::MIN,
-        )
-        .unwrap();
+        let verified = bundle::verify(&json, &signature, Context::TestReport, &trusted, NonZeroUsize::MIN).unwrap();
         (TestReport::parse(&verified).unwrap().into_inner(), digest)
     }
 
@@ -128,13 +100,7 @@ mod tests {
     fn a_failure_and_an_empty_run_are_written_and_do_not_pass() {
         let dir = tempfile::tempdir().unwrap();
         let (report, digest) = written(dir.path(), &[row("boots", true), row("stops", false)]);
-        assert!(
-            report
-                .check_passed(digest)
-                .unwrap_err()
-                .to_string()
-                .contains("stops")
-        );
+        assert!(report.check_passed(digest).unwrap_err().to_string().contains("stops"));
         // The second report replaces the first.
         let (report, digest) = written(dir.path(), &[]);
         assert!(report.check_passed(digest).is_err());

@@ -16,8 +16,7 @@ use vm::{Machine, Outbound};
 
 use crate::acceptance::{Recorder, tamper};
 use crate::guest::{
-    Client, Console, Event, Guest, Ports, Seen, SshKey, Start, ended, for_trying, make_disk, tail,
-    until_settled,
+    Client, Console, Event, Guest, Ports, Seen, SshKey, Start, ended, for_trying, make_disk, tail, until_settled,
 };
 
 /// Longest time from power-on to health; emulation on a busy machine is slow.
@@ -46,54 +45,35 @@ pub(crate) struct Subject<'a> {
 
 /// Tries every claim. A claim that fails is a row; an error here says that nothing can be tried at all.
 pub(crate) fn prove(subject: &Subject<'_>, recorder: &mut Recorder<'_>) -> Result<()> {
-    if recorder
-        .claim("every_signature_digest_and_block_is_good", || {
-            verified(subject)
-        })
-        .is_none()
-    {
+    if recorder.claim("every_signature_digest_and_block_is_good", || verified(subject)).is_none() {
         // Nobody vouches for what would be booted.
         return Ok(());
     }
     let host = Host::prepare(subject)?;
     let Some((mut machine, first)) = recorder
-        .claim("first_boot_by_firmware_is_personalised_and_healthy", || {
-            host.boot(Start::Firmware, "first-boot")
-        })
+        .claim("first_boot_by_firmware_is_personalised_and_healthy", || host.boot(Start::Firmware, "first-boot"))
     else {
         return Ok(());
     };
     let machine_id = recorder.claim("ssh_lets_the_administrator_in", || host.ssh(&first));
     if let Some(site) = host.site() {
-        recorder.claim("https_shows_the_certificate_of_the_console", || {
-            host.https(&site, &first)
-        });
+        recorder.claim("https_shows_the_certificate_of_the_console", || host.https(&site, &first));
     }
     machine.cut_power();
     drop(machine);
-    let second = recorder.claim("second_boot_is_the_same_host", || {
-        host.second_boot(&first, machine_id.as_deref())
-    });
+    let second = recorder.claim("second_boot_is_the_same_host", || host.second_boot(&first, machine_id.as_deref()));
     // Without a good boot before it, a boot that stops would prove nothing about the changed bit.
     if let Some(mut machine) = second {
         machine.cut_power();
         drop(machine);
-        recorder.claim("one_changed_bit_ends_in_panic_and_restart", || {
-            host.tampered()
-        });
+        recorder.claim("one_changed_bit_ends_in_panic_and_restart", || host.tampered());
     }
     Ok(())
 }
 
 fn verified(subject: &Subject<'_>) -> Result<((), String)> {
-    let verified = subject.builder.verify(
-        subject.output,
-        Some(&subject.keys.dir().join("release.pub")),
-    )?;
-    Ok((
-        (),
-        format!("{} {}", verified.manifest.image, verified.manifest.version),
-    ))
+    let verified = subject.builder.verify(subject.output, Some(&subject.keys.dir().join("release.pub")))?;
+    Ok(((), format!("{} {}", verified.manifest.image, verified.manifest.version)))
 }
 
 /// One host that lives through all claims.
@@ -112,9 +92,7 @@ impl<'a> Host<'a> {
         let example = read_if_there(&subject.output.join("host.example.toml"))?;
         let document = subject.dir.join("host.toml");
         fs::write(&document, for_trying(example.as_deref(), &key.public)?)?;
-        let signed = subject
-            .builder
-            .sign_host(&document, Some(&subject.keys.dir().join("operator.key")))?;
+        let signed = subject.builder.sign_host(&document, Some(&subject.keys.dir().join("operator.key")))?;
         let disk = subject.dir.join("disk.raw");
         make_disk(&subject.output.join("disk.raw"), &disk, DISK_BYTES)?;
         subject.builder.personalise(&disk, &signed, None)?;
@@ -127,12 +105,7 @@ impl<'a> Host<'a> {
             memory: subject.memory,
             outbound: Outbound::Blocked,
         };
-        Ok(Self {
-            subject,
-            guest,
-            config: signed.config,
-            client_dir,
-        })
+        Ok(Self { subject, guest, config: signed.config, client_dir })
     }
 
     fn client(&self) -> Client<'_> {
@@ -184,28 +157,17 @@ impl<'a> Host<'a> {
     fn machine_id(&self) -> Result<String> {
         let text = self.client().ssh("cat /etc/machine-id")?;
         let id = text.trim();
-        ensure!(
-            id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            "`/etc/machine-id` holds `{id}`"
-        );
+        ensure!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "`/etc/machine-id` holds `{id}`");
         Ok(id.to_owned())
     }
 
     fn https(&self, site: &str, seen: &Seen) -> Result<((), String)> {
         let shown = self.client().pin_certificate(site)?;
-        let told = seen
-            .certificates
-            .get(site)
-            .with_context(|| format!("the console shows no certificate of `{site}`"))?;
-        ensure!(
-            *told == shown,
-            "`{site}` shows the certificate {shown}, the console showed {told}"
-        );
+        let told =
+            seen.certificates.get(site).with_context(|| format!("the console shows no certificate of `{site}`"))?;
+        ensure!(*told == shown, "`{site}` shows the certificate {shown}, the console showed {told}");
         let status = self.client().https_status(site)?;
-        ensure!(
-            status == 200,
-            "`https://{site}/` answers with status {status}"
-        );
+        ensure!(status == 200, "`https://{site}/` answers with status {status}");
         Ok(((), format!("https://{site}/ answers with 200")))
     }
 
@@ -219,31 +181,18 @@ impl<'a> Host<'a> {
         );
         if let Some(machine_id) = machine_id {
             // ssh itself refuses another host key than the one that it has kept.
-            let now = self
-                .machine_id()
-                .context("ssh does not reach the same host")?;
-            ensure!(
-                now == machine_id,
-                "the machine id was {machine_id} and is now {now}"
-            );
+            let now = self.machine_id().context("ssh does not reach the same host")?;
+            ensure!(now == machine_id, "the machine id was {machine_id} and is now {now}");
         }
         if let Some(site) = self.site() {
             let shown = self.client().pin_certificate(&site)?;
-            ensure!(
-                first.certificates.get(&site) == Some(&shown),
-                "`{site}` shows another certificate: {shown}"
-            );
+            ensure!(first.certificates.get(&site) == Some(&shown), "`{site}` shows another certificate: {shown}");
         }
         Ok((machine, detail))
     }
 
     fn tampered(&self) -> Result<((), String)> {
-        let offset = tamper::flip_in_file(
-            self.subject.tree,
-            self.subject.output,
-            &self.guest.disk,
-            TAMPERED,
-        )?;
+        let offset = tamper::flip_in_file(self.subject.tree, self.subject.output, &self.guest.disk, TAMPERED)?;
         let mut machine = self.guest.start(Start::Direct, "tampered-boot")?;
         while machine.reset_count() == 0 {
             let ended = ended(&mut machine, Duration::from_millis(200))?;
@@ -252,10 +201,7 @@ impl<'a> Host<'a> {
                 bail!("{fault}; the console ends with{}", tail(&text));
             }
             if ended.is_some() || machine.uptime() > PATIENCE {
-                bail!(
-                    "the host neither restarted nor became healthy; the console ends with{}",
-                    tail(&text)
-                );
+                bail!("the host neither restarted nor became healthy; the console ends with{}", tail(&text));
             }
         }
         let text = machine.serial().text().remedied()?;
@@ -269,12 +215,7 @@ impl<'a> Host<'a> {
         }
         let seconds = machine.uptime().as_secs();
         machine.cut_power();
-        Ok((
-            (),
-            format!(
-                "byte {offset} of the disk, in {TAMPERED}; restarted {seconds} s after power-on"
-            ),
-        ))
+        Ok(((), format!("byte {offset} of the disk, in {TAMPERED}; restarted {seconds} s after power-on")))
     }
 }
 
@@ -283,25 +224,16 @@ fn tamper_fault(text: &str) -> Option<&'static str> {
     if Console::default().read(text).contains(&Event::Healthy) {
         return Some("a damaged host calls itself healthy");
     }
-    text.contains(" login:")
-        .then_some("a damaged host offers a login")
+    text.contains(" login:").then_some("a damaged host offers a login")
 }
 
 fn times(seen: &Seen) -> String {
     let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64();
-    format!(
-        "personalised after {:.1} s, healthy after {:.1} s",
-        seconds(seen.personalised),
-        seconds(seen.healthy)
-    )
+    format!("personalised after {:.1} s, healthy after {:.1} s", seconds(seen.personalised), seconds(seen.healthy))
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>> {
-    if path.exists() {
-        Ok(Some(fs::read_to_string(path)?))
-    } else {
-        Ok(None)
-    }
+    if path.exists() { Ok(Some(fs::read_to_string(path)?)) } else { Ok(None) }
 }
 
 #[cfg(test)]
@@ -313,16 +245,8 @@ mod tests {
         let panic = "[ 9.1] device-mapper: verity: 254:2: data block 77 is corrupted\n[ 9.2] Kernel panic - not syncing: dm-verity device corrupted\n";
         assert!(panic.contains(CAUGHT));
         assert_eq!(tamper_fault(panic), None);
-        assert!(
-            tamper_fault(&format!("casemate: healthy\n{panic}"))
-                .unwrap()
-                .contains("healthy")
-        );
-        assert!(
-            tamper_fault(&format!("web1 login: {panic}"))
-                .unwrap()
-                .contains("login")
-        );
+        assert!(tamper_fault(&format!("casemate: healthy\n{panic}")).unwrap().contains("healthy"));
+        assert!(tamper_fault(&format!("web1 login: {panic}")).unwrap().contains("login"));
     }
 
     #[test]

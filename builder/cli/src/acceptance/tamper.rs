@@ -11,38 +11,21 @@ use pipeline::programs::{ToolsTree, Workplace};
 use tools::Tool;
 
 /// Flips the lowest bit of the first byte that `file` has of its own in slot A of `disk`; returns its place on the disk.
-pub(crate) fn flip_in_file(
-    tree: &ToolsTree,
-    output: &Path,
-    disk: &Path,
-    file: &str,
-) -> Result<u64> {
+pub(crate) fn flip_in_file(tree: &ToolsTree, output: &Path, disk: &Path, file: &str) -> Result<u64> {
     let tool = Tool::new("dump.erofs").args(["-e", &format!("--path={file}"), "/run/root.erofs"]);
     let root = output.join("root.erofs");
-    let shown = tree
-        .run(&tool, &[Workplace::Input(&root, "/run/root.erofs")])?
-        .stdout_text();
-    let inside = first_extent(&shown)
-        .with_context(|| format!("`{file}` has no block of its own in the image:\n{shown}"))?;
-    let offset = slot_offset(disk)?
-        .checked_add(inside)
-        .context("the place of the file is beyond the disk")?;
+    let shown = tree.run(&tool, &[Workplace::Input(&root, "/run/root.erofs")])?.stdout_text();
+    let inside =
+        first_extent(&shown).with_context(|| format!("`{file}` has no block of its own in the image:\n{shown}"))?;
+    let offset = slot_offset(disk)?.checked_add(inside).context("the place of the file is beyond the disk")?;
     flip(disk, offset)?;
     Ok(offset)
 }
 
 /// `dump.erofs -e` writes `Ext: logical offset | length : physical offset | length` and then a line for each extent.
 fn first_extent(shown: &str) -> Option<u64> {
-    let line = shown
-        .lines()
-        .find(|line| line.trim_start().starts_with("0:"))?;
-    line.split(':')
-        .nth(2)?
-        .split("..")
-        .next()?
-        .trim()
-        .parse()
-        .ok()
+    let line = shown.lines().find(|line| line.trim_start().starts_with("0:"))?;
+    line.split(':').nth(2)?.split("..").next()?.trim().parse().ok()
 }
 
 /// The first root partition of the disk is slot A.
@@ -50,23 +33,15 @@ fn slot_offset(disk: &Path) -> Result<u64> {
     let mut file = fs::File::open(disk)?;
     let size = file.seek(SeekFrom::End(0))?;
     let table = partition_table::read(&mut file, size)?.table;
-    let slot = table
-        .partitions()
-        .iter()
-        .find(|partition| partition.type_guid == Guid::ROOT_X86_64);
-    Ok(table
-        .extent(slot.context("the disk has no root partition")?)
-        .0)
+    let slot = table.partitions().iter().find(|partition| partition.type_guid == Guid::ROOT_X86_64);
+    Ok(table.extent(slot.context("the disk has no root partition")?).0)
 }
 
 fn flip(disk: &Path, offset: u64) -> Result<()> {
     let mut file = fs::OpenOptions::new().read(true).write(true).open(disk)?;
     let mut byte = [0];
     file.seek(SeekFrom::Start(offset))?;
-    ensure!(
-        file.read(&mut byte)? == 1,
-        "the disk ends before byte {offset}"
-    );
+    ensure!(file.read(&mut byte)? == 1, "the disk ends before byte {offset}");
     byte[0] ^= 1;
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(&byte)?;

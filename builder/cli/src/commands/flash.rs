@@ -44,7 +44,8 @@ pub(crate) struct FlashArgs {
 impl FlashArgs {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let builder = context.builder();
-        let signed = self.host.as_deref().map(|document| builder.sign_host(document, self.key.as_deref())).transpose()?;
+        let signed =
+            self.host.as_deref().map(|document| builder.sign_host(document, self.key.as_deref())).transpose()?;
         if let Some(signed) = &signed {
             // Before the disk is overwritten, not after.
             host_document::check_target(&signed.config.host, self.host_id.as_deref())?;
@@ -57,7 +58,11 @@ impl FlashArgs {
         };
         let checked = builder.check_flash(&request)?;
         if !self.yes {
-            confirm(&format!("everything on {} ({} MiB) will be lost", self.device.display(), checked.device_size() >> 20))?;
+            confirm(&format!(
+                "everything on {} ({} MiB) will be lost",
+                self.device.display(),
+                checked.device_size() >> 20
+            ))?;
         }
         let written = builder.flash(&checked)?;
         if let Some(signed) = &signed {

@@ -41,7 +41,12 @@ impl HostVerb {
                     "hostname": config.hostname.to_string(), "serial": config.serial.to_string(),
                     "domains": config.domains.len(), "sites": sites,
                 });
-                let text = format!("{} (serial {}): {} domains, {sites} sites, no mistakes", config.hostname, config.serial, config.domains.len());
+                let text = format!(
+                    "{} (serial {}): {} domains, {sites} sites, no mistakes",
+                    config.hostname,
+                    config.serial,
+                    config.domains.len()
+                );
                 output::print(context.json(), &value, &text)
             }
             Self::Render { document, image, output: target } => {

@@ -14,8 +14,8 @@ use vm::{Accelerator, Machine, Outbound};
 
 use crate::context::Context;
 use crate::guest::{
-    Console, Event, Guest, Ports, Seen, SshKey, Start, WorkDir, accelerator_text, ended,
-    for_trying, make_disk, tail, until_settled,
+    Console, Event, Guest, Ports, Seen, SshKey, Start, WorkDir, accelerator_text, ended, for_trying, make_disk, tail,
+    until_settled,
 };
 use crate::output;
 
@@ -66,11 +66,7 @@ pub(crate) struct RunArgs {
 impl RunArgs {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let output = fs_err::canonicalize(&self.output).or_refuse(HINT_OUTPUT)?;
-        let ports = Ports {
-            https: self.https_port,
-            http: self.http_port,
-            ssh: self.ssh_port,
-        };
+        let ports = Ports { https: self.https_port, http: self.http_port, ssh: self.ssh_port };
         ports.check()?;
         let manifest = fs_err::read(output.join(bundle::MANIFEST_FILE)).or_refuse(HINT_OUTPUT)?;
         self.check_signer(&Manifest::parse_unverified(&manifest)?)?;
@@ -97,16 +93,15 @@ impl RunArgs {
 
     /// A host that knows no key of ours would wait for ever.
     fn check_signer(&self, manifest: &Manifest) -> Result<()> {
-        let signed = self
-            .host
-            .as_ref()
-            .is_some_and(|host| pipeline::host_document::signature_path(host).exists());
+        let signed = self.host.as_ref().is_some_and(|host| pipeline::host_document::signature_path(host).exists());
         if manifest.development || self.key.is_some() || signed {
             return Ok(());
         }
-        Err(Failure::refused("the image was not built with development keys, so its host needs a document that its operator has signed")
-            .hint("give the operator's private key with `--key FILE`")
-            .into())
+        Err(Failure::refused(
+            "the image was not built with development keys, so its host needs a document that its operator has signed",
+        )
+        .hint("give the operator's private key with `--key FILE`")
+        .into())
     }
 
     /// The document that was named, or the image's example with a key of its own.
@@ -125,21 +120,11 @@ impl RunArgs {
         let document = dir.join("host.toml");
         if !document.exists() {
             let example = output.join("host.example.toml");
-            let example = example
-                .exists()
-                .then(|| fs_err::read_to_string(example))
-                .transpose()?;
-            tools::write_atomic(
-                &document,
-                for_trying(example.as_deref(), &key.public)?.as_bytes(),
-                0o644,
-            )
-            .remedied()?;
+            let example = example.exists().then(|| fs_err::read_to_string(example)).transpose()?;
+            tools::write_atomic(&document, for_trying(example.as_deref(), &key.public)?.as_bytes(), 0o644)
+                .remedied()?;
         }
-        Ok((
-            builder.sign_host(&document, self.key.as_deref())?,
-            Some(key),
-        ))
+        Ok((builder.sign_host(&document, self.key.as_deref())?, Some(key)))
     }
 
     /// From power-on to the end.
@@ -153,10 +138,7 @@ impl RunArgs {
     ) -> Result<()> {
         let progress = context.builder().progress();
         let verdict = Accelerator::probe(guest.tree.root());
-        progress.note(&format!(
-            "the machine runs by {}",
-            accelerator_text(verdict)
-        ));
+        progress.note(&format!("the machine runs by {}", accelerator_text(verdict)));
         let stage = progress.stage("boot");
         let mut machine = guest.start(Start::Firmware, "boot")?;
         let mut console = Console::default();
@@ -196,7 +178,10 @@ fn disk(progress: &Progress, output: &Path, manifest: &[u8], dir: &Path) -> Resu
     let (disk, origin) = (dir.join("disk.raw"), dir.join(bundle::MANIFEST_FILE));
     if disk.exists() {
         if fs_err::read(&origin).ok().as_deref() != Some(manifest) {
-            progress.note(&format!("the disk in {} was made from another build and is used as it is; remove it to begin afresh", dir.display()));
+            progress.note(&format!(
+                "the disk in {} was made from another build and is used as it is; remove it to begin afresh",
+                dir.display()
+            ));
         }
         return Ok(disk);
     }
@@ -272,15 +257,8 @@ mod tests {
     #[test]
     fn ports_and_memory_have_usable_defaults_and_senseless_ones_are_refused() {
         let args = parse(&[]).unwrap();
-        assert_eq!(
-            (args.https_port, args.http_port, args.ssh_port, args.memory),
-            (8443, 8080, 8022, 2048)
-        );
-        for bad in [
-            ["--https-port", "70000"],
-            ["--memory", "64"],
-            ["--memory", "much"],
-        ] {
+        assert_eq!((args.https_port, args.http_port, args.ssh_port, args.memory), (8443, 8080, 8022, 2048));
+        for bad in [["--https-port", "70000"], ["--memory", "64"], ["--memory", "much"]] {
             assert!(parse(&bad).is_err(), "{bad:?}");
         }
     }
@@ -295,15 +273,9 @@ mod tests {
             serde_json::from_value::<Manifest>(text).unwrap()
         };
         parse(&[]).unwrap().check_signer(&manifest(true)).unwrap();
-        parse(&["--key", "operator.key"])
-            .unwrap()
-            .check_signer(&manifest(false))
-            .unwrap();
+        parse(&["--key", "operator.key"]).unwrap().check_signer(&manifest(false)).unwrap();
         let text = tools::failure::render(
-            &parse(&["--host", "/no/such"])
-                .unwrap()
-                .check_signer(&manifest(false))
-                .unwrap_err(),
+            &parse(&["--host", "/no/such"]).unwrap().check_signer(&manifest(false)).unwrap_err(),
         );
         assert!(text.contains("--key FILE"), "{text}");
     }

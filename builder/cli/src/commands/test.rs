@@ -31,13 +31,9 @@ pub(crate) struct TestArgs {
 
 impl TestArgs {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
-        let output = fs_err::canonicalize(&self.output)
-            .or_refuse("name the output directory of a build, e.g. out/webhost")?;
-        let keys = KeyRing::open(
-            &self
-                .keys
-                .unwrap_or_else(|| context.cache().join("development-keys")),
-        )?;
+        let output =
+            fs_err::canonicalize(&self.output).or_refuse("name the output directory of a build, e.g. out/webhost")?;
+        let keys = KeyRing::open(&self.keys.unwrap_or_else(|| context.cache().join("development-keys")))?;
         let release = keys.release()?;
         let manifest = Manifest::parse_unverified(
             &fs_err::read(output.join(bundle::MANIFEST_FILE))
@@ -47,38 +43,20 @@ impl TestArgs {
         let builder = context.builder();
         let tree = builder.tools_tree(ToolsKind::Run)?;
         let verdict = Accelerator::probe(tree.root());
-        builder
-            .progress()
-            .note(&format!("machines run by {}", accelerator_text(verdict)));
+        builder.progress().note(&format!("machines run by {}", accelerator_text(verdict)));
         let work = WorkDir::scratch(&context.cache().join("guests"))?;
         acceptance::remove(&output)?;
 
         let mut recorder = Recorder::new(builder.progress());
-        let subject = Subject {
-            builder,
-            output: &output,
-            keys: &keys,
-            tree: &tree,
-            dir: work.path(),
-            memory: self.memory,
-        };
+        let subject =
+            Subject { builder, output: &output, keys: &keys, tree: &tree, dir: work.path(), memory: self.memory };
         prove(&subject, &mut recorder)?;
         let rows = recorder.into_rows();
-        let proof = Proof {
-            manifest: &manifest,
-            digest,
-            accelerator: verdict.accelerator.to_string(),
-        };
+        let proof = Proof { manifest: &manifest, digest, accelerator: verdict.accelerator.to_string() };
         let report = acceptance::write(&output, proof, &rows, &release)?;
         let passed = report.check_passed(acceptance::manifest_digest(&output)?);
         let logs = if passed.is_err() {
-            Some(keep_logs(
-                work.path(),
-                &context
-                    .cache()
-                    .join("test-logs")
-                    .join(report.image.as_str()),
-            )?)
+            Some(keep_logs(work.path(), &context.cache().join("test-logs").join(report.image.as_str()))?)
         } else {
             None
         };
@@ -87,13 +65,7 @@ impl TestArgs {
     }
 }
 
-fn show(
-    context: &Context,
-    output: &Path,
-    report: &bundle::TestReport,
-    rows: &[Row],
-    passed: bool,
-) -> Result<()> {
+fn show(context: &Context, output: &Path, report: &bundle::TestReport, rows: &[Row], passed: bool) -> Result<()> {
     let path = output.join("test-report.json");
     let scenarios: Vec<serde_json::Value> = rows.iter().map(as_json).collect();
     let value = serde_json::json!({
@@ -115,18 +87,10 @@ fn as_json(row: &Row) -> serde_json::Value {
 }
 
 fn as_line(row: &Row) -> String {
-    let outcome = if row.result.passed {
-        "passed"
-    } else {
-        "FAILED"
-    };
+    let outcome = if row.result.passed { "passed" } else { "FAILED" };
     // The causes of a failure were shown when it happened.
     let detail = row.detail.lines().next().unwrap_or_default();
-    format!(
-        "  {outcome} {:6.1} s  {}: {detail}\n",
-        seconds(row),
-        row.result.name
-    )
+    format!("  {outcome} {:6.1} s  {}: {detail}\n", seconds(row), row.result.name)
 }
 
 fn seconds(row: &Row) -> f64 {
@@ -142,10 +106,7 @@ fn keep_logs(work: &Path, target: &Path) -> Result<PathBuf> {
     for entry in fs_err::read_dir(work)? {
         let dir = entry?.path();
         for name in ["serial.log", "qemu.log"] {
-            let (from, start) = (
-                dir.join(name),
-                dir.file_name().unwrap_or_default().to_string_lossy(),
-            );
+            let (from, start) = (dir.join(name), dir.file_name().unwrap_or_default().to_string_lossy());
             if from.is_file() {
                 fs_err::copy(from, target.join(format!("{start}-{name}")))?;
             }
@@ -155,10 +116,8 @@ fn keep_logs(work: &Path, target: &Path) -> Result<PathBuf> {
 }
 
 fn refused(message: &str, logs: Option<&Path>) -> anyhow::Error {
-    let hint = logs.map_or_else(
-        || "see above".to_owned(),
-        |logs| format!("the logs of the machines are in {}", logs.display()),
-    );
+    let hint = logs
+        .map_or_else(|| "see above".to_owned(), |logs| format!("the logs of the machines are in {}", logs.display()));
     Failure::refused(message).hint(hint).into()
 }
 
@@ -170,21 +129,14 @@ mod tests {
 
     fn row(passed: bool, detail: &str) -> Row {
         Row {
-            result: ScenarioResult {
-                name: "second_boot".to_owned(),
-                passed,
-                milliseconds: 61_500,
-            },
+            result: ScenarioResult { name: "second_boot".to_owned(), passed, milliseconds: 61_500 },
             detail: detail.to_owned(),
         }
     }
 
     #[test]
     fn a_row_shows_outcome_seconds_and_the_first_line_of_its_detail() {
-        assert_eq!(
-            as_line(&row(true, "healthy")),
-            "  passed   61.5 s  second_boot: healthy\n"
-        );
+        assert_eq!(as_line(&row(true, "healthy")), "  passed   61.5 s  second_boot: healthy\n");
         assert_eq!(
             as_line(&row(false, "error: lost\n  caused by: x\n")),
             "  FAILED   61.5 s  second_boot: error: lost\n"
@@ -208,10 +160,7 @@ mod tests {
         fs_err::create_dir(&target).unwrap();
         fs_err::write(target.join("old"), "").unwrap();
         keep_logs(&work, &target).unwrap();
-        let mut names: Vec<_> = fs_err::read_dir(&target)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let mut names: Vec<_> = fs_err::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["first-boot-serial.log", "second-boot-serial.log"]);
     }

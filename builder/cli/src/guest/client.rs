@@ -38,9 +38,7 @@ impl SshKey {
                 .arg(format!("{INSIDE}/{KEY}"));
             run(tree, dir, &tool)?;
         }
-        let public = fs::read_to_string(dir.join(format!("{KEY}.pub")))?
-            .trim()
-            .to_owned();
+        let public = fs::read_to_string(dir.join(format!("{KEY}.pub")))?.trim().to_owned();
         Ok(Self { path, public })
     }
 }
@@ -64,12 +62,7 @@ impl<'a> Client<'a> {
     /// The first host key that is shown is kept; another one later is refused by ssh.
     pub(crate) fn ssh(&self, command: &str) -> Result<String> {
         let tool = Tool::new("ssh")
-            .args([
-                "-i",
-                &format!("{INSIDE}/{KEY}"),
-                "-p",
-                &self.ports.ssh.to_string(),
-            ])
+            .args(["-i", &format!("{INSIDE}/{KEY}"), "-p", &self.ports.ssh.to_string()])
             .args([
                 "-o",
                 "StrictHostKeyChecking=accept-new",
@@ -96,30 +89,17 @@ impl<'a> Client<'a> {
     pub(crate) fn known_host_key(&self) -> Result<String> {
         let tool = Tool::new("ssh-keygen").args(["-l", "-f", &format!("{INSIDE}/known_hosts")]);
         let shown = self.run(&tool)?.stdout_text();
-        let fingerprint = shown
-            .split_whitespace()
-            .find(|word| word.starts_with("SHA256:"));
+        let fingerprint = shown.split_whitespace().find(|word| word.starts_with("SHA256:"));
         Ok(fingerprint.context("ssh has kept no host key")?.to_owned())
     }
 
     /// Keeps the certificate that the host shows for `name` as the only trusted one; returns SHA-256 over it as hex digits.
     pub(crate) fn pin_certificate(&self, name: &str) -> Result<String> {
         let connect = format!("127.0.0.1:{}", self.ports.https);
-        let tool = Tool::new("openssl")
-            .args(["s_client", "-connect", &connect, "-servername", name])
-            .accept(&[0, 1]);
+        let tool = Tool::new("openssl").args(["s_client", "-connect", &connect, "-servername", name]).accept(&[0, 1]);
         let shown = self.run(&tool)?.stdout_text();
-        fs::write(
-            self.dir.join("server.pem"),
-            pem(&shown).context("the host shows no certificate")?,
-        )?;
-        let der = Tool::new("openssl").args([
-            "x509",
-            "-in",
-            &format!("{INSIDE}/server.pem"),
-            "-outform",
-            "DER",
-        ]);
+        fs::write(self.dir.join("server.pem"), pem(&shown).context("the host shows no certificate")?)?;
+        let der = Tool::new("openssl").args(["x509", "-in", &format!("{INSIDE}/server.pem"), "-outform", "DER"]);
         Ok(Sha256Digest::of(&self.run(&der)?.stdout).to_string())
     }
 
@@ -144,10 +124,7 @@ impl<'a> Client<'a> {
             ])
             .arg(format!("https://{name}/"));
         let shown = self.run(&tool)?.stdout_text();
-        shown
-            .trim()
-            .parse()
-            .with_context(|| format!("curl printed `{shown}` where the status should be"))
+        shown.trim().parse().with_context(|| format!("curl printed `{shown}` where the status should be"))
     }
 
     fn run(&self, tool: &Tool) -> Result<Output> {
@@ -156,9 +133,7 @@ impl<'a> Client<'a> {
 }
 
 fn run(tree: &ToolsTree, dir: &Path, tool: &Tool) -> Result<Output> {
-    let sandbox = Sandbox::new(tree.root())
-        .network(Network::Host)
-        .bind(dir, INSIDE);
+    let sandbox = Sandbox::new(tree.root()).network(Network::Host).bind(dir, INSIDE);
     SandboxRunner::new(sandbox).run(tool).remedied()
 }
 
@@ -177,11 +152,7 @@ mod tests {
     fn the_first_certificate_is_cut_out_whole() {
         let one = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
         assert_eq!(pem(&format!("CONNECTED\n{one}\nmore\n{one}\n")), Some(one));
-        for broken in [
-            "",
-            "CONNECTED",
-            "-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\n",
-        ] {
+        for broken in ["", "CONNECTED", "-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\n"] {
             assert_eq!(pem(broken), None, "{broken}");
         }
     }

@@ -69,10 +69,7 @@ impl Event {
 fn certificate(rest: &str) -> Option<Event> {
     let (name, digest) = rest.split_once(' ')?;
     let sha256 = digest.strip_prefix("sha256:")?.to_owned();
-    Some(Event::Certificate {
-        name: name.to_owned(),
-        sha256,
-    })
+    Some(Event::Certificate { name: name.to_owned(), sha256 })
 }
 
 fn personalised(rest: &str) -> Option<Event> {
@@ -92,36 +89,21 @@ impl Console {
     /// The events in the lines that became whole since the last call; `text` is the whole log so far.
     pub(crate) fn read(&mut self, text: &str) -> Vec<Event> {
         // A wrong byte at the old end may have become a character since: then we stand inside it.
-        let start = (0..=self.position.min(text.len()))
-            .rev()
-            .find(|place| text.is_char_boundary(*place))
-            .unwrap_or(0);
+        let start = (0..=self.position.min(text.len())).rev().find(|place| text.is_char_boundary(*place)).unwrap_or(0);
         let fresh = text.get(start..).unwrap_or_default();
         let Some(end) = fresh.rfind('\n') else {
             return Vec::new();
         };
         self.position = start + end + 1;
-        fresh
-            .get(..end)
-            .unwrap_or_default()
-            .lines()
-            .filter_map(Event::parse)
-            .collect()
+        fresh.get(..end).unwrap_or_default().lines().filter_map(Event::parse).collect()
     }
 }
 
 /// The end of a log, for an error.
 pub(crate) fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let start = lines.len().saturating_sub(TAIL_LINES);
-    lines
-        .iter()
-        .skip(start)
-        .flat_map(|line| ["\n  | ", line])
-        .collect()
+    lines.iter().skip(start).flat_map(|line| ["\n  | ", line]).collect()
 }
 
 #[cfg(test)]
@@ -132,35 +114,18 @@ mod tests {
     fn reads_every_line_that_the_agent_documents() {
         let hex = "0f".repeat(32);
         let cases = [
-            (
-                "casemate: waiting: no host.toml",
-                Event::Waiting("no host.toml".into()),
-            ),
-            (
-                "casemate: ssh-key ED25519 SHA256:x",
-                Event::SshKey("ED25519 SHA256:x".into()),
-            ),
+            ("casemate: waiting: no host.toml", Event::Waiting("no host.toml".into())),
+            ("casemate: ssh-key ED25519 SHA256:x", Event::SshKey("ED25519 SHA256:x".into())),
             (
                 &format!("casemate: certificate www.example.org sha256:{hex}"),
-                Event::Certificate {
-                    name: "www.example.org".into(),
-                    sha256: hex.clone(),
-                },
+                Event::Certificate { name: "www.example.org".into(), sha256: hex.clone() },
             ),
             (
-                &format!(
-                    "casemate: personalised as web1.example.org serial 7 certificate sha256:{hex}"
-                ),
-                Event::Personalised {
-                    hostname: "web1.example.org".into(),
-                    serial: "7".into(),
-                },
+                &format!("casemate: personalised as web1.example.org serial 7 certificate sha256:{hex}"),
+                Event::Personalised { hostname: "web1.example.org".into(), serial: "7".into() },
             ),
             ("casemate: healthy", Event::Healthy),
-            (
-                "casemate: unhealthy: web: no answer",
-                Event::Unhealthy("web: no answer".into()),
-            ),
+            ("casemate: unhealthy: web: no answer", Event::Unhealthy("web: no answer".into())),
             (
                 "[    1.5] Kernel panic - not syncing: dm-verity",
                 Event::Panic("[    1.5] Kernel panic - not syncing: dm-verity".into()),
@@ -173,11 +138,7 @@ mod tests {
 
     #[test]
     fn words_around_a_state_are_not_that_state() {
-        for line in [
-            "casemate: healthy soon",
-            "casemate: personalised",
-            "casemate: certificate x",
-        ] {
+        for line in ["casemate: healthy soon", "casemate: personalised", "casemate: certificate x"] {
             assert!(matches!(Event::parse(line), Some(Event::Said(_))), "{line}");
         }
         assert_eq!(Event::parse("healthy"), None);
@@ -197,27 +158,15 @@ mod tests {
     #[test]
     fn a_log_that_changes_its_length_never_panics() {
         let mut console = Console::default();
-        for log in [
-            "é\n",
-            "casemate: healthy é\n",
-            "\u{fffd}\u{fffd}\n",
-            "",
-            "é",
-        ] {
+        for log in ["é\n", "casemate: healthy é\n", "\u{fffd}\u{fffd}\n", "", "é"] {
             console.read(log);
         }
     }
 
     #[test]
     fn an_error_shows_the_end_of_the_log_only() {
-        let log = (0..100)
-            .map(|number| format!("line {number}\n"))
-            .collect::<Vec<_>>()
-            .join("\n");
+        let log = (0..100).map(|number| format!("line {number}\n")).collect::<Vec<_>>().join("\n");
         let shown = tail(&log);
-        assert!(
-            shown.contains("line 99") && shown.contains("line 70") && !shown.contains("line 69"),
-            "{shown}"
-        );
+        assert!(shown.contains("line 99") && shown.contains("line 70") && !shown.contains("line 69"), "{shown}");
     }
 }

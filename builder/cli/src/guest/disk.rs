@@ -19,9 +19,7 @@ pub(crate) fn make_disk(image: &Path, disk: &Path, bytes: u64) -> Result<()> {
 
 /// Copies a file with its holes.
 pub(crate) fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
-    let tool = Tool::new("cp")
-        .args(["--sparse=always", "--"])
-        .args([from.as_os_str(), to.as_os_str()]);
+    let tool = Tool::new("cp").args(["--sparse=always", "--"]).args([from.as_os_str(), to.as_os_str()]);
     HostRunner::new().run(&tool).remedied().map(drop)
 }
 

@@ -41,12 +41,9 @@ pub(crate) fn until_settled(
             settled.get_or_insert_with(Instant::now);
         }
         if let Some(reason) = lost(machine, &seen, ended, limit) {
-            return Err(Failure::refused(format!(
-                "{reason}; the console ends with{}",
-                tail(&text)
-            ))
-            .hint(hint(&seen))
-            .into());
+            return Err(Failure::refused(format!("{reason}; the console ends with{}", tail(&text)))
+                .hint(hint(&seen))
+                .into());
         }
     }
 }
@@ -68,20 +65,12 @@ fn lost(machine: &Machine, seen: &Seen, ended: Option<i32>, limit: Duration) -> 
     if machine.has_panicked() {
         return Some("the kernel of the guest gave up".to_owned());
     }
-    let state = if seen.personalised.is_some() {
-        "personalised but not healthy"
-    } else {
-        "not personalised"
-    };
+    let state = if seen.personalised.is_some() { "personalised but not healthy" } else { "not personalised" };
     if let Some(status) = ended {
-        return Some(format!(
-            "the machine ended with status {status} while the host was {state}"
-        ));
+        return Some(format!("the machine ended with status {status} while the host was {state}"));
     }
     if machine.reset_count() >= RESTARTS {
-        return Some(format!(
-            "the host restarted {RESTARTS} times and is still {state}"
-        ));
+        return Some(format!("the host restarted {RESTARTS} times and is still {state}"));
     }
     (machine.uptime() > limit).then(|| format!("after {} s the host is {state}", limit.as_secs()))
 }

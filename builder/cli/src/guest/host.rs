@@ -54,12 +54,10 @@ impl Guest {
         let mut spec = self.spec(start)?;
         spec.accelerator = Accelerator::probe(self.tree.root()).accelerator;
         let dir = self.log_dir(name);
-        Machine::start(&spec, self.tree.root(), &dir)
-            .remedied()
-            .with_context(|| {
-                let said = fs::read_to_string(dir.join("qemu.log")).unwrap_or_default();
-                format!("the machine does not start; QEMU says{}", tail(&said))
-            })
+        Machine::start(&spec, self.tree.root(), &dir).remedied().with_context(|| {
+            let said = fs::read_to_string(dir.join("qemu.log")).unwrap_or_default();
+            format!("the machine does not start; QEMU says{}", tail(&said))
+        })
     }
 
     /// Where the logs of a start are.
@@ -69,19 +67,13 @@ impl Guest {
 
     fn spec(&self, start: Start) -> Result<MachineSpec> {
         let firmware = match start {
-            Start::Firmware => Firmware::Uefi {
-                code: Firmware::CODE.into(),
-                vars: self.variables()?,
-            },
+            Start::Firmware => Firmware::Uefi { code: Firmware::CODE.into(), vars: self.variables()? },
             Start::Direct => direct(&self.output)?,
         };
         let mut spec = MachineSpec::new(firmware);
         spec.memory_mib = self.memory;
         spec.disks = vec![Disk::new(&self.disk)];
-        spec.network = Network::User {
-            forwards: self.ports.forwards(),
-            outbound: self.outbound,
-        };
+        spec.network = Network::User { forwards: self.ports.forwards(), outbound: self.outbound };
         Ok(spec)
     }
 
@@ -96,14 +88,8 @@ impl Guest {
 }
 
 fn direct(output: &Path) -> Result<Firmware> {
-    let cmdline = fs::read_to_string(output.join("cmdline"))?
-        .trim()
-        .to_owned();
-    Ok(Firmware::DirectKernel {
-        kernel: output.join("linux"),
-        initrd: Some(output.join("initrd.cpio.zst")),
-        cmdline,
-    })
+    let cmdline = fs::read_to_string(output.join("cmdline"))?.trim().to_owned();
+    Ok(Firmware::DirectKernel { kernel: output.join("linux"), initrd: Some(output.join("initrd.cpio.zst")), cmdline })
 }
 
 #[cfg(test)]
@@ -116,11 +102,7 @@ mod tests {
             tree: ToolsTree::new(dir.join("tree"), None),
             dir: dir.to_owned(),
             disk: dir.join("disk.raw"),
-            ports: Ports {
-                https: 8443,
-                http: 8080,
-                ssh: 8022,
-            },
+            ports: Ports { https: 8443, http: 8080, ssh: 8022 },
             memory: 2048,
             outbound: Outbound::Blocked,
         }
@@ -134,9 +116,7 @@ mod tests {
         fs::create_dir_all(store.parent().unwrap()).unwrap();
         fs::write(&store, "empty").unwrap();
         let spec = guest.spec(Start::Firmware).unwrap();
-        let Firmware::Uefi { vars, .. } = &spec.firmware else {
-            panic!("{:?}", spec.firmware)
-        };
+        let Firmware::Uefi { vars, .. } = &spec.firmware else { panic!("{:?}", spec.firmware) };
         assert!(*vars != store && fs::read_to_string(vars).unwrap() == "empty");
         // What the firmware has written is kept for the next start.
         fs::write(vars, "boot order").unwrap();
@@ -146,17 +126,9 @@ mod tests {
 
     #[test]
     fn the_reason_for_emulation_takes_one_line() {
-        let reason =
-            "KVM is there but runs no guest: `qemu -accel kvm` ended with signal 6\n  | assertion"
-                .to_owned();
-        let text = accelerator_text(&Verdict {
-            accelerator: Accelerator::Tcg,
-            reason,
-        });
-        assert_eq!(
-            text,
-            "emulation, which is slow: KVM is there but runs no guest"
-        );
+        let reason = "KVM is there but runs no guest: `qemu -accel kvm` ended with signal 6\n  | assertion".to_owned();
+        let text = accelerator_text(&Verdict { accelerator: Accelerator::Tcg, reason });
+        assert_eq!(text, "emulation, which is slow: KVM is there but runs no guest");
     }
 
     #[test]
@@ -164,12 +136,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cmdline"), "roothash=00 ro\n").unwrap();
         let spec = guest(dir.path()).spec(Start::Direct).unwrap();
-        let Firmware::DirectKernel { cmdline, .. } = &spec.firmware else {
-            panic!("{:?}", spec.firmware)
-        };
-        assert_eq!(
-            (cmdline.as_str(), spec.memory_mib, spec.disks.len()),
-            ("roothash=00 ro", 2048, 1)
-        );
+        let Firmware::DirectKernel { cmdline, .. } = &spec.firmware else { panic!("{:?}", spec.firmware) };
+        assert_eq!((cmdline.as_str(), spec.memory_mib, spec.disks.len()), ("roothash=00 ro", 2048, 1));
     }
 }

@@ -23,9 +23,7 @@ impl Ports {
         let mut ports = [0; 3];
         for (port, listener) in ports.iter_mut().zip(held) {
             let address = listener.and_then(|listener| listener.local_addr());
-            *port = address
-                .or_blame_environment("see whether this machine has free ports on 127.0.0.1")?
-                .port();
+            *port = address.or_blame_environment("see whether this machine has free ports on 127.0.0.1")?.port();
         }
         let [https, http, ssh] = ports;
         Ok(Self { https, http, ssh })
@@ -36,16 +34,10 @@ impl Ports {
         let mut seen = BTreeMap::new();
         for (option, port) in self.named() {
             if let Some(other) = seen.insert(port, option) {
-                return Err(refused(
-                    format!("`{other}` and `{option}` both name port {port}"),
-                    option,
-                ));
+                return Err(refused(format!("`{other}` and `{option}` both name port {port}"), option));
             }
             if let Err(error) = listen(port) {
-                return Err(refused(
-                    format!("port {port} of 127.0.0.1 cannot be used: {error}"),
-                    option,
-                ));
+                return Err(refused(format!("port {port} of 127.0.0.1 cannot be used: {error}"), option));
             }
         }
         Ok(())
@@ -54,20 +46,11 @@ impl Ports {
     /// What QEMU is told.
     pub(crate) fn forwards(self) -> Vec<Forward> {
         let pairs = [(self.https, 443), (self.http, 80), (self.ssh, 22)];
-        pairs
-            .map(|(host_port, guest_port)| Forward {
-                host_port,
-                guest_port,
-            })
-            .into()
+        pairs.map(|(host_port, guest_port)| Forward { host_port, guest_port }).into()
     }
 
     fn named(self) -> [(&'static str, u16); 3] {
-        [
-            ("--https-port", self.https),
-            ("--http-port", self.http),
-            ("--ssh-port", self.ssh),
-        ]
+        [("--https-port", self.https), ("--http-port", self.http), ("--ssh-port", self.ssh)]
     }
 }
 
@@ -77,9 +60,7 @@ fn listen(port: u16) -> std::io::Result<TcpListener> {
 
 fn refused(message: String, option: &str) -> anyhow::Error {
     Failure::refused(message)
-        .hint(format!(
-            "name another port with `{option} PORT`, or end the program that uses it"
-        ))
+        .hint(format!("name another port with `{option} PORT`, or end the program that uses it"))
         .into()
 }
 
@@ -97,37 +78,20 @@ mod tests {
         let ports = Ports::free().unwrap();
         let _taken = listen(ports.http).unwrap();
         let text = tools::failure::render(&ports.check().unwrap_err());
-        assert!(
-            text.contains(&ports.http.to_string()) && text.contains("--http-port"),
-            "{text}"
-        );
+        assert!(text.contains(&ports.http.to_string()) && text.contains("--http-port"), "{text}");
     }
 
     #[test]
     fn one_port_for_two_services_is_refused() {
         let ports = Ports::free().unwrap();
-        let text = Ports {
-            ssh: ports.https,
-            ..ports
-        }
-        .check()
-        .unwrap_err()
-        .to_string();
+        let text = Ports { ssh: ports.https, ..ports }.check().unwrap_err().to_string();
         assert!(text.contains("`--https-port` and `--ssh-port`"), "{text}");
     }
 
     #[test]
     fn each_service_is_reached_through_its_own_port() {
-        let forwards = Ports {
-            https: 8443,
-            http: 8080,
-            ssh: 8022,
-        }
-        .forwards();
-        let pairs: Vec<_> = forwards
-            .iter()
-            .map(|forward| (forward.host_port, forward.guest_port))
-            .collect();
+        let forwards = Ports { https: 8443, http: 8080, ssh: 8022 }.forwards();
+        let pairs: Vec<_> = forwards.iter().map(|forward| (forward.host_port, forward.guest_port)).collect();
         assert_eq!(pairs, [(8443, 443), (8080, 80), (8022, 22)]);
     }
 }

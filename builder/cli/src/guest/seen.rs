@@ -56,13 +56,7 @@ impl Seen {
     }
 
     /// What must stay the same from boot to boot.
-    pub(crate) fn identity(
-        &self,
-    ) -> (
-        &BTreeSet<String>,
-        &BTreeMap<String, String>,
-        Option<&String>,
-    ) {
+    pub(crate) fn identity(&self) -> (&BTreeSet<String>, &BTreeMap<String, String>, Option<&String>) {
         (&self.ssh_keys, &self.certificates, self.hostname.as_ref())
     }
 }
@@ -79,8 +73,7 @@ mod tests {
         seen
     }
 
-    const PERSONALISED: &str =
-        "casemate: personalised as web1.example.org serial 3 certificate none";
+    const PERSONALISED: &str = "casemate: personalised as web1.example.org serial 3 certificate none";
 
     #[test]
     fn times_are_those_of_the_first_lines() {
@@ -91,14 +84,8 @@ mod tests {
             PERSONALISED,
             "casemate: healthy",
         ]);
-        assert_eq!(
-            (seen.personalised, seen.healthy),
-            (Some(Duration::from_secs(2)), Some(Duration::from_secs(3)))
-        );
-        assert_eq!(
-            (seen.hostname.as_deref(), seen.serial.as_deref()),
-            (Some("web1.example.org"), Some("3"))
-        );
+        assert_eq!((seen.personalised, seen.healthy), (Some(Duration::from_secs(2)), Some(Duration::from_secs(3))));
+        assert_eq!((seen.hostname.as_deref(), seen.serial.as_deref()), (Some("web1.example.org"), Some("3")));
         assert!(seen.is_settled() && seen.is_healthy());
     }
 
@@ -117,20 +104,13 @@ mod tests {
 
     #[test]
     fn identity_differs_by_key_certificate_or_name() {
-        let lines = [
-            "casemate: ssh-key ED25519 SHA256:a",
-            "casemate: certificate www.example.org sha256:00",
-            PERSONALISED,
-        ];
+        let lines =
+            ["casemate: ssh-key ED25519 SHA256:a", "casemate: certificate www.example.org sha256:00", PERSONALISED];
         let first = seen(&lines);
-        assert_eq!(
-            first.identity(),
-            seen(&[lines[2], lines[0], lines[1], "casemate: healthy"]).identity()
-        );
-        for (place, other) in [
-            (0, "casemate: ssh-key ED25519 SHA256:b"),
-            (1, "casemate: certificate www.example.org sha256:01"),
-        ] {
+        assert_eq!(first.identity(), seen(&[lines[2], lines[0], lines[1], "casemate: healthy"]).identity());
+        for (place, other) in
+            [(0, "casemate: ssh-key ED25519 SHA256:b"), (1, "casemate: certificate www.example.org sha256:01")]
+        {
             let mut changed = lines;
             changed[place] = other;
             assert_ne!(first.identity(), seen(&changed).identity());

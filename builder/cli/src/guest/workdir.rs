@@ -28,29 +28,17 @@ impl WorkDir {
     pub(crate) fn scratch(parent: &Path) -> Result<Self> {
         fs_err::create_dir_all(parent)?;
         sweep(parent)?;
-        let path = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(parent)?
-            .keep();
+        let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?.keep();
         let lock = lock(&path)?;
-        Ok(Self {
-            path,
-            _lock: lock,
-            scratch: true,
-        })
+        Ok(Self { path, _lock: lock, scratch: true })
     }
 
     /// A directory that stays, with what it holds.
     pub(crate) fn kept(path: &Path) -> Result<Self> {
-        fs_err::create_dir_all(path)
-            .or_refuse("name a directory that can be written with `--keep DIR`")?;
+        fs_err::create_dir_all(path).or_refuse("name a directory that can be written with `--keep DIR`")?;
         let path = fs_err::canonicalize(path)?;
         let lock = lock(&path)?;
-        Ok(Self {
-            path,
-            _lock: lock,
-            scratch: false,
-        })
+        Ok(Self { path, _lock: lock, scratch: false })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -82,15 +70,12 @@ fn lock(dir: &Path) -> Result<File> {
         .with_context(|| format!("cannot open `{}`", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Failure::refused(format!(
-            "another casemate works in `{}`",
-            dir.display()
-        ))
-        .hint("end the other one first, or name another directory")
-        .into()),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock `{}`", path.display()))
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::refused(format!("another casemate works in `{}`", dir.display()))
+                .hint("end the other one first, or name another directory")
+                .into())
         }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock `{}`", path.display())),
     }
 }
 
@@ -98,8 +83,7 @@ fn lock(dir: &Path) -> Result<File> {
 fn sweep(parent: &Path) -> Result<()> {
     for entry in fs_err::read_dir(parent)? {
         let entry = entry?;
-        let abandoned = entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && entry.path().join(LOCK).exists();
+        let abandoned = entry.file_name().to_string_lossy().starts_with(PREFIX) && entry.path().join(LOCK).exists();
         if abandoned && let Ok(_lock) = lock(&entry.path()) {
             fs_err::remove_dir_all(entry.path())?;
         }

@@ -2,15 +2,14 @@
 
 use pgp::{
     composed::{
-        ArmorOptions, CleartextSignedMessage, DetachedSignature, KeyType, SecretKeyParamsBuilder,
-        SignedPublicKey, SignedSecretKey, SubkeyParamsBuilder,
+        ArmorOptions, CleartextSignedMessage, DetachedSignature, KeyType, SecretKeyParamsBuilder, SignedPublicKey,
+        SignedSecretKey, SubkeyParamsBuilder,
     },
     crypto::hash::HashAlgorithm,
     packet::{KeyFlags, SignatureConfig, SignatureType, Subpacket, SubpacketData, UserId},
     ser::Serialize as _,
     types::{
-        Duration, KeyDetails as _, KeyVersion, PacketHeaderVersion, Password, SignedUser,
-        SigningKey, Tag, Timestamp,
+        Duration, KeyDetails as _, KeyVersion, PacketHeaderVersion, Password, SignedUser, SigningKey, Tag, Timestamp,
     },
 };
 use rand::thread_rng;
@@ -59,41 +58,16 @@ impl Key {
     /// Replaces the binding of the subkey, which the library dates by the clock, by one of the day it was born.
     fn bind(&mut self) {
         let (primary, subkey) = (&self.0.primary_key, &self.0.secret_subkeys[0].key);
-        let back = config(
-            subkey,
-            SignatureType::KeyBinding,
-            HashAlgorithm::Sha256,
-            BORN,
-        );
-        let back = back.sign_primary_key_binding(
-            subkey,
-            subkey.public_key(),
-            &Password::empty(),
-            primary.public_key(),
-        );
-        let mut binding = config(
-            primary,
-            SignatureType::SubkeyBinding,
-            HashAlgorithm::Sha256,
-            BORN,
-        );
+        let back = config(subkey, SignatureType::KeyBinding, HashAlgorithm::Sha256, BORN);
+        let back = back.sign_primary_key_binding(subkey, subkey.public_key(), &Password::empty(), primary.public_key());
+        let mut binding = config(primary, SignatureType::SubkeyBinding, HashAlgorithm::Sha256, BORN);
         let mut flags = KeyFlags::default();
         flags.set_sign(true);
-        for data in [
-            SubpacketData::KeyFlags(flags),
-            SubpacketData::EmbeddedSignature(Box::new(back.unwrap())),
-        ] {
-            binding
-                .hashed_subpackets
-                .push(Subpacket::regular(data).unwrap());
+        for data in [SubpacketData::KeyFlags(flags), SubpacketData::EmbeddedSignature(Box::new(back.unwrap()))] {
+            binding.hashed_subpackets.push(Subpacket::regular(data).unwrap());
         }
         let binding = binding
-            .sign_subkey_binding(
-                primary,
-                primary.public_key(),
-                &Password::empty(),
-                subkey.public_key(),
-            )
+            .sign_subkey_binding(primary, primary.public_key(), &Password::empty(), subkey.public_key())
             .unwrap();
         self.0.secret_subkeys[0].signatures = vec![binding];
     }
@@ -110,53 +84,28 @@ impl Key {
         ];
         parts.extend(life.map(|life| SubpacketData::KeyExpirationTime(Duration::from_secs(life))));
         let primary = &self.0.primary_key;
-        let mut config =
-            SignatureConfig::from_key(thread_rng(), primary, SignatureType::CertPositive).unwrap();
-        config.hashed_subpackets = parts
-            .into_iter()
-            .map(|data| Subpacket::regular(data).unwrap())
-            .collect();
-        let id =
-            UserId::from_str(PacketHeaderVersion::New, "Archive <archive@example.org>").unwrap();
+        let mut config = SignatureConfig::from_key(thread_rng(), primary, SignatureType::CertPositive).unwrap();
+        config.hashed_subpackets = parts.into_iter().map(|data| Subpacket::regular(data).unwrap()).collect();
+        let id = UserId::from_str(PacketHeaderVersion::New, "Archive <archive@example.org>").unwrap();
         let public = primary.public_key();
-        let signature = config
-            .sign_certification(primary, public, &Password::empty(), Tag::UserId, &id)
-            .unwrap();
+        let signature = config.sign_certification(primary, public, &Password::empty(), Tag::UserId, &id).unwrap();
         self.0.details.users = vec![SignedUser::new(id, vec![signature])];
     }
 
     /// Adds a revocation of the whole key.
     pub(crate) fn revoke(&mut self) {
         let primary = &self.0.primary_key;
-        let config = config(
-            primary,
-            SignatureType::KeyRevocation,
-            HashAlgorithm::Sha256,
-            NOW,
-        );
-        let signature = config
-            .sign_key(primary, &Password::empty(), primary.public_key())
-            .unwrap();
+        let config = config(primary, SignatureType::KeyRevocation, HashAlgorithm::Sha256, NOW);
+        let signature = config.sign_key(primary, &Password::empty(), primary.public_key()).unwrap();
         self.0.details.revocation_signatures.push(signature);
     }
 
     /// Adds a revocation of the subkey.
     pub(crate) fn revoke_subkey(&mut self) {
         let (primary, subkey) = (&self.0.primary_key, &self.0.secret_subkeys[0].key);
-        let config = config(
-            primary,
-            SignatureType::SubkeyRevocation,
-            HashAlgorithm::Sha256,
-            NOW,
-        );
-        let signature = config
-            .sign_subkey_binding(
-                primary,
-                primary.public_key(),
-                &Password::empty(),
-                subkey.public_key(),
-            )
-            .unwrap();
+        let config = config(primary, SignatureType::SubkeyRevocation, HashAlgorithm::Sha256, NOW);
+        let signature =
+            config.sign_subkey_binding(primary, primary.public_key(), &Password::empty(), subkey.public_key()).unwrap();
         self.0.secret_subkeys[0].signatures.push(signature);
     }
 
@@ -170,64 +119,34 @@ impl Key {
 
     /// A clear-signed message, signed now by the subkey.
     pub(crate) fn clearsign(&self, text: &str) -> String {
-        clearsign_with(
-            &self.0.secret_subkeys[0].key,
-            text,
-            HashAlgorithm::Sha256,
-            NOW,
-        )
+        clearsign_with(&self.0.secret_subkeys[0].key, text, HashAlgorithm::Sha256, NOW)
     }
 
     /// A clear-signed message, signed at `made` by the primary key over a digest of choice.
-    pub(crate) fn clearsign_by_primary(
-        &self,
-        text: &str,
-        hash: HashAlgorithm,
-        made: u32,
-    ) -> String {
+    pub(crate) fn clearsign_by_primary(&self, text: &str, hash: HashAlgorithm, made: u32) -> String {
         clearsign_with(&self.0.primary_key, text, hash, made)
     }
 
     /// A detached signature, armored.
     pub(crate) fn detach(&self, bytes: &[u8]) -> String {
         let key = &self.0.primary_key;
-        let signature = config(key, SignatureType::Binary, HashAlgorithm::Sha256, NOW).sign(
-            key,
-            &Password::empty(),
-            bytes,
-        );
-        DetachedSignature::new(signature.unwrap())
-            .to_armored_string(ArmorOptions::default())
-            .unwrap()
+        let signature =
+            config(key, SignatureType::Binary, HashAlgorithm::Sha256, NOW).sign(key, &Password::empty(), bytes);
+        DetachedSignature::new(signature.unwrap()).to_armored_string(ArmorOptions::default()).unwrap()
     }
 }
 
 fn clearsign_with(key: &impl SigningKey, text: &str, hash: HashAlgorithm, made: u32) -> String {
-    let message = CleartextSignedMessage::new(
-        text,
-        config(key, SignatureType::Text, hash, made),
-        key,
-        &Password::empty(),
-    );
-    message
-        .unwrap()
-        .to_armored_string(ArmorOptions::default())
-        .unwrap()
+    let message =
+        CleartextSignedMessage::new(text, config(key, SignatureType::Text, hash, made), key, &Password::empty());
+    message.unwrap().to_armored_string(ArmorOptions::default()).unwrap()
 }
 
-fn config(
-    key: &impl SigningKey,
-    kind: SignatureType,
-    hash: HashAlgorithm,
-    made: u32,
-) -> SignatureConfig {
+fn config(key: &impl SigningKey, kind: SignatureType, hash: HashAlgorithm, made: u32) -> SignatureConfig {
     let mut config = SignatureConfig::from_key(thread_rng(), key, kind).unwrap();
     config.hash_alg = hash;
     config.hashed_subpackets = vec![
-        Subpacket::regular(SubpacketData::SignatureCreationTime(Timestamp::from_secs(
-            made,
-        )))
-        .unwrap(),
+        Subpacket::regular(SubpacketData::SignatureCreationTime(Timestamp::from_secs(made))).unwrap(),
         Subpacket::regular(SubpacketData::IssuerFingerprint(key.fingerprint())).unwrap(),
     ];
     config

@@ -23,18 +23,9 @@ fn lock() -> Lock {
         site: Site::Archive,
         components: vec![Component::main()],
         date: "2026-09-12T07:55:41Z".parse().unwrap(),
-        release: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-            .parse()
-            .unwrap(),
+        release: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".parse().unwrap(),
     };
-    Lock::new(
-        "amd64".parse().unwrap(),
-        Base::Essential,
-        names("aa"),
-        vec![suite],
-        &packages,
-    )
-    .unwrap()
+    Lock::new("amd64".parse().unwrap(), Base::Essential, names("aa"), vec![suite], &packages).unwrap()
 }
 
 #[test]
@@ -43,27 +34,15 @@ fn a_lock_is_the_same_text_each_time_and_reads_back_as_itself() {
     assert_eq!(text, lock().render().unwrap());
     assert_eq!(Lock::parse(&text).unwrap(), lock());
     assert!(text.contains("source_date_epoch = 1789199741\n"), "{text}");
-    assert!(
-        text.contains("name = \"bb\"\nversion = \"1:2~x\"\narchitecture = \"amd64\"\nsize = 8\n"),
-        "{text}"
-    );
+    assert!(text.contains("name = \"bb\"\nversion = \"1:2~x\"\narchitecture = \"amd64\"\nsize = 8\n"), "{text}");
     assert!(!text.contains("http"), "{text}");
 }
 
 #[test]
 fn a_lock_tells_what_to_download() {
     let downloads = lock().downloads().unwrap();
-    let told: Vec<_> = downloads
-        .iter()
-        .map(|d| (d.label.as_str(), d.path.as_str(), d.size))
-        .collect();
-    assert_eq!(
-        told,
-        [
-            ("aa 1.0-1", "pool/aa_1.0-1.deb", 8),
-            ("bb 1:2~x", "pool/bb_1:2~x.deb", 8)
-        ]
-    );
+    let told: Vec<_> = downloads.iter().map(|d| (d.label.as_str(), d.path.as_str(), d.size)).collect();
+    assert_eq!(told, [("aa 1.0-1", "pool/aa_1.0-1.deb", 8), ("bb 1:2~x", "pool/bb_1:2~x.deb", 8)]);
 }
 
 #[test]
@@ -72,25 +51,13 @@ fn refuses_a_malformed_lock_with_its_line() {
     let cases = [
         ("name = \"aa\"", "name = \"../aa\"", "is not a package name"),
         ("sha256 = \"", "sha256 = \"zz", "is not a SHA-256 digest"),
-        (
-            "file = \"pool/",
-            "file = \"../pool/",
-            "is not a path in the archive",
-        ),
-        (
-            "version = \"1.0-1\"",
-            "version = \"1 0\"",
-            "is not a Debian version",
-        ),
+        ("file = \"pool/", "file = \"../pool/", "is not a path in the archive"),
+        ("version = \"1.0-1\"", "version = \"1 0\"", "is not a Debian version"),
         ("size = 8", "size = -8", "line 19"),
         ("size = 8", "sise = 8", "unknown field `sise`"),
         ("schema = 1", "schema = 1\nextra = 1", "line 3"),
         ("schema = 1", "schema = 2", "`schema = 2` is not known"),
-        (
-            "origin = \"trixie/main\"",
-            "origin = \"sid/main\"",
-            "no `[[suite]]` of the lock lists",
-        ),
+        ("origin = \"trixie/main\"", "origin = \"sid/main\"", "no `[[suite]]` of the lock lists"),
         ("name = \"aa\"", "name = \"cc\"", "sorted by name"),
         ("name = \"aa\"", "name = \"bb\"", "none occurs twice"),
         (
@@ -102,9 +69,7 @@ fn refuses_a_malformed_lock_with_its_line() {
     ];
     for (from, to, message) in cases {
         assert!(good.contains(from), "{from} is not in {good}");
-        let error = Lock::parse(&good.replacen(from, to, 1))
-            .unwrap_err()
-            .to_string();
+        let error = Lock::parse(&good.replacen(from, to, 1)).unwrap_err().to_string();
         assert!(error.contains(message), "{error}: {message}");
     }
 }
@@ -112,13 +77,8 @@ fn refuses_a_malformed_lock_with_its_line() {
 #[test]
 fn a_lock_with_packages_that_the_archive_replaced_names_all_of_them_and_the_remedy() {
     assert_eq!(lock().check_against(&shelf()), Ok(()));
-    let error = lock()
-        .check_against(&index(&["aa 1.0-2", "cc 1"]))
-        .unwrap_err();
-    assert_eq!(
-        error,
-        LockError::Gone(vec!["aa 1.0-1".into(), "bb 1:2~x".into()])
-    );
+    let error = lock().check_against(&index(&["aa 1.0-2", "cc 1"])).unwrap_err();
+    assert_eq!(error, LockError::Gone(vec!["aa 1.0-1".into(), "bb 1:2~x".into()]));
     assert!(error.to_string().contains("run `casemate lock IMAGE`"));
 }
 

@@ -35,11 +35,7 @@ impl MirrorServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (shelf, log) = (Shelf::default(), Arc::<Mutex<Vec<String>>>::default());
-        let server = Self {
-            address,
-            shelf: Arc::clone(&shelf),
-            log: Arc::clone(&log),
-        };
+        let server = Self { address, shelf: Arc::clone(&shelf), log: Arc::clone(&log) };
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (shelf, log) = (Arc::clone(&shelf), Arc::clone(&log));
@@ -54,9 +50,7 @@ impl MirrorServer {
     }
 
     pub(crate) fn mirrors(&self) -> Mirrors {
-        format!("{0}/debian,{0}/debian-security", self.address)
-            .parse()
-            .unwrap()
+        format!("{0}/debian,{0}/debian-security", self.address).parse().unwrap()
     }
 
     /// All requests so far, as `PATH` or `PATH from OFFSET`, and forgets them.
@@ -70,18 +64,10 @@ fn answer(stream: &TcpStream, shelf: &Shelf, log: &Mutex<Vec<String>>) {
     let Some(request) = lines.next() else { return };
     let path = request.split(' ').nth(1).unwrap().to_owned();
     let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-    let range = headers.iter().find_map(|header| {
-        header
-            .to_ascii_lowercase()
-            .strip_prefix("range: bytes=")
-            .map(str::to_owned)
-    });
+    let range =
+        headers.iter().find_map(|header| header.to_ascii_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
     let from: usize = range.map_or(0, |range| range.trim_end_matches('-').parse().unwrap());
-    log.lock().unwrap().push(if from > 0 {
-        format!("{path} from {from}")
-    } else {
-        path.clone()
-    });
+    log.lock().unwrap().push(if from > 0 { format!("{path} from {from}") } else { path.clone() });
     let found = shelf.lock().unwrap().get(&path).cloned();
     let (body, from, cut) = match found {
         None => return send(stream, "404 Not Found", "", b"no"),
@@ -92,33 +78,18 @@ fn answer(stream: &TcpStream, shelf: &Shelf, log: &Mutex<Vec<String>>) {
     let Some(rest) = body.get(from..) else {
         return send(stream, "416 Range Not Satisfiable", "", b"");
     };
-    let status = if from > 0 {
-        "206 Partial Content"
-    } else {
-        "200 OK"
-    };
-    let range = format!(
-        "Content-Range: bytes {from}-{}/{}\r\n",
-        body.len() - 1,
-        body.len()
-    );
+    let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
+    let range = format!("Content-Range: bytes {from}-{}/{}\r\n", body.len() - 1, body.len());
     let length = rest.len();
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{}\r\n",
         if from > 0 { &range } else { "" }
     );
     let mut stream = stream;
-    let _ = stream
-        .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(&rest[..cut.min(length)]));
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&rest[..cut.min(length)]));
 }
 
 fn send(mut stream: &TcpStream, status: &str, headers: &str, body: &[u8]) {
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
-        body.len()
-    );
-    let _ = stream
-        .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(body));
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n", body.len());
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
 }

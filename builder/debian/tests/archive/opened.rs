@@ -35,20 +35,10 @@ const DATE: &str = "Sat, 12 Sep 2026 07:55:41 UTC";
 impl Scene {
     fn new() -> Self {
         let http = Http::new(1, Duration::from_millis(1));
-        let scene = Self {
-            server: MirrorServer::start(),
-            http,
-            cache: tempfile::tempdir().unwrap(),
-            key: Key::new(),
-        };
+        let scene = Self { server: MirrorServer::start(), http, cache: tempfile::tempdir().unwrap(), key: Key::new() };
         scene.publish("debian", "trixie", DATE, &["aa 1; Depends: bb", "bb 1"]);
         scene.publish("debian", "trixie-updates", DATE, &[]);
-        scene.publish(
-            "debian-security",
-            "trixie-security",
-            DATE,
-            &["bb 1+deb13u1"],
-        );
+        scene.publish("debian-security", "trixie-security", DATE, &["bb 1+deb13u1"]);
         scene
     }
 
@@ -59,38 +49,20 @@ impl Scene {
             "Suite: x\nCodename: {suite}\nDate: {date}\nAcquire-By-Hash: yes\nSHA256:\n {digest} {} main/binary-amd64/Packages.xz\n",
             packed.len()
         );
-        self.server.put(
-            &format!("/{base}/dists/{suite}/InRelease"),
-            Serve::Well(self.key.clearsign(&release).into()),
-        );
-        self.server.put(
-            &format!("/{base}/dists/{suite}/main/binary-amd64/by-hash/SHA256/{digest}"),
-            Serve::Well(packed),
-        );
+        self.server.put(&format!("/{base}/dists/{suite}/InRelease"), Serve::Well(self.key.clearsign(&release).into()));
+        self.server
+            .put(&format!("/{base}/dists/{suite}/main/binary-amd64/by-hash/SHA256/{digest}"), Serve::Well(packed));
     }
 
     fn lock(&self, offline: bool) -> Result<String, ArchiveError> {
         let keyring = Keyring::from_certificates(&[&self.key.certificate()]).unwrap();
         let mirrors = self.server.mirrors();
-        let network = if offline {
-            Network::Offline
-        } else {
-            Network::Online(&self.http, &mirrors)
-        };
+        let network = if offline { Network::Offline } else { Network::Online(&self.http, &mirrors) };
         let (cache, now) = (self.cache.path(), UnixTime(NOW.into()));
-        let access = Access {
-            cache,
-            network,
-            keyring: &keyring,
-            freshness: Freshness::default(),
-            now,
-        };
+        let access = Access { cache, network, keyring: &keyring, freshness: Freshness::default(), now };
         let suites = Suite::of_release(&"trixie".parse().unwrap(), &[Component::main()]);
         let archive = Archive::open(&access, &suites, &"amd64".parse().unwrap())?;
-        Ok(archive
-            .lock(&names("aa"), Base::Essential)?
-            .render()
-            .unwrap())
+        Ok(archive.lock(&names("aa"), Base::Essential)?.render().unwrap())
     }
 }
 
@@ -105,8 +77,7 @@ fn locks_the_highest_version_of_all_suites_and_offline_makes_the_same_lock() {
     let scene = Scene::new();
     let online = scene.lock(false).unwrap();
     assert!(
-        online.contains("version = \"1+deb13u1\"")
-            && online.contains("origin = \"trixie-security/main\""),
+        online.contains("version = \"1+deb13u1\"") && online.contains("origin = \"trixie-security/main\""),
         "{online}"
     );
     scene.server.take_log();
@@ -117,10 +88,7 @@ fn locks_the_highest_version_of_all_suites_and_offline_makes_the_same_lock() {
 #[test]
 fn offline_without_a_cache_says_what_to_do() {
     let error = Scene::new().lock(true).unwrap_err().to_string();
-    assert!(
-        error.contains("no Release of `trixie` in the cache; run again without `--offline`"),
-        "{error}"
-    );
+    assert!(error.contains("no Release of `trixie` in the cache; run again without `--offline`"), "{error}");
 }
 
 #[test]
@@ -128,21 +96,10 @@ fn refuses_a_release_older_than_the_last_one_seen_even_when_the_cached_one_is_go
     let scene = Scene::new();
     scene.lock(false).unwrap();
     std::fs::remove_file(scene.cache.path().join("lists/trixie/InRelease")).unwrap();
-    scene.publish(
-        "debian",
-        "trixie",
-        "Sat, 12 Sep 2026 07:55:40 UTC",
-        &["aa 1", "bb 1"],
-    );
+    scene.publish("debian", "trixie", "Sat, 12 Sep 2026 07:55:40 UTC", &["aa 1", "bb 1"]);
     let error = scene.lock(false).unwrap_err();
     let stale = |e: &ArchiveError| {
-        matches!(
-            e,
-            ArchiveError::Lists(ListsError::Stale {
-                source: StaleError::Rollback { .. },
-                ..
-            })
-        )
+        matches!(e, ArchiveError::Lists(ListsError::Stale { source: StaleError::Rollback { .. }, .. }))
     };
     assert!(stale(&error), "{error}");
 }
@@ -152,10 +109,7 @@ fn refuses_a_mirror_signed_by_somebody_else() {
     let mut scene = Scene::new();
     scene.key = Key::new();
     let error = scene.lock(false).unwrap_err();
-    assert!(
-        matches!(error, ArchiveError::Lists(ListsError::Signature { .. })),
-        "{error}"
-    );
+    assert!(matches!(error, ArchiveError::Lists(ListsError::Signature { .. })), "{error}");
     assert!(!scene.cache.path().join("lists/trixie/InRelease").exists());
 }
 
@@ -164,14 +118,9 @@ fn refuses_a_cached_release_that_was_changed() {
     let scene = Scene::new();
     scene.lock(false).unwrap();
     let path = scene.cache.path().join("lists/trixie/InRelease");
-    let text = std::fs::read_to_string(&path)
-        .unwrap()
-        .replace("Acquire-By-Hash: yes", "Acquire-By-Hash: no");
+    let text = std::fs::read_to_string(&path).unwrap().replace("Acquire-By-Hash: yes", "Acquire-By-Hash: no");
     std::fs::write(path, text).unwrap();
-    assert!(matches!(
-        scene.lock(true),
-        Err(ArchiveError::Lists(ListsError::Signature { .. }))
-    ));
+    assert!(matches!(scene.lock(true), Err(ArchiveError::Lists(ListsError::Signature { .. }))));
 }
 
 #[test]
@@ -183,10 +132,7 @@ fn refuses_a_cached_index_that_was_changed() {
         bytes[20] ^= 1;
         std::fs::write(&entry, bytes).unwrap();
     }
-    assert!(matches!(
-        scene.lock(true),
-        Err(ArchiveError::Decompress { .. })
-    ));
+    assert!(matches!(scene.lock(true), Err(ArchiveError::Decompress { .. })));
 }
 
 #[test]
@@ -195,18 +141,12 @@ fn an_unknown_suite_is_named() {
     let server = MirrorServer::start();
     let empty = Scene { server, ..scene };
     let error = empty.lock(false).unwrap_err().to_string();
-    assert!(
-        error.contains("the mirror has no suite `trixie`"),
-        "{error}"
-    );
+    assert!(error.contains("the mirror has no suite `trixie`"), "{error}");
 }
 
 fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     let list = |path: &std::path::Path| {
-        std::fs::read_dir(path)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect::<Vec<_>>()
+        std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
     };
     list(directory).iter().flat_map(|part| list(part)).collect()
 }

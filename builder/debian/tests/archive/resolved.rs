@@ -7,11 +7,7 @@ use crate::shelf::{index, names};
 /// The chosen packages, or the message of the refusal.
 fn choose_with(items: &[&str], wanted: &str, base: Base) -> String {
     match resolve(&index(items), &names(wanted), base) {
-        Ok(set) => set
-            .iter()
-            .map(debian::packages::Package::name)
-            .collect::<Vec<_>>()
-            .join(" "),
+        Ok(set) => set.iter().map(debian::packages::Package::name).collect::<Vec<_>>().join(" "),
         Err(error) => error.to_string(),
     }
 }
@@ -22,39 +18,18 @@ fn choose(items: &[&str], wanted: &str) -> String {
 
 #[test]
 fn follows_depends_and_pre_depends_and_leaves_recommends() {
-    let items = [
-        "aa 1; Depends: bb; Recommends: rr",
-        "bb 1; Pre-Depends: cc (>= 1)",
-        "cc 1",
-        "rr 1",
-        "dd 1",
-    ];
+    let items = ["aa 1; Depends: bb; Recommends: rr", "bb 1; Pre-Depends: cc (>= 1)", "cc 1", "rr 1", "dd 1"];
     assert_eq!(choose(&items, "aa"), "aa bb cc");
 }
 
 #[test]
 fn circles_of_dependencies_end() {
-    assert_eq!(
-        choose(
-            &[
-                "aa 1; Depends: bb",
-                "bb 1; Depends: cc",
-                "cc 1; Depends: aa"
-            ],
-            "aa"
-        ),
-        "aa bb cc"
-    );
+    assert_eq!(choose(&["aa 1; Depends: bb", "bb 1; Depends: cc", "cc 1; Depends: aa"], "aa"), "aa bb cc");
 }
 
 #[test]
 fn takes_the_first_alternative_that_can_be_installed() {
-    let items = [
-        "aa 1; Depends: none | bad | bb | cc",
-        "bad 1; Depends: none",
-        "bb 1",
-        "cc 1",
-    ];
+    let items = ["aa 1; Depends: none | bad | bb | cc", "bad 1; Depends: none", "bb 1", "cc 1"];
     assert_eq!(choose(&items, "aa"), "aa bb");
 }
 
@@ -66,12 +41,7 @@ fn takes_an_alternative_that_is_wanted_anyway() {
 
 #[test]
 fn the_order_of_wishes_decides_as_on_the_command_line_of_apt() {
-    let items = [
-        "aa 1; Depends: bb | cc",
-        "bb 1",
-        "cc 1",
-        "dd 1; Depends: cc",
-    ];
+    let items = ["aa 1; Depends: bb | cc", "bb 1", "cc 1", "dd 1; Depends: cc"];
     assert_eq!(choose(&items, "aa dd"), "aa bb cc dd");
     assert_eq!(choose(&items, "dd aa"), "aa cc dd");
 }
@@ -110,89 +80,53 @@ fn of_several_providers_the_more_important_one_is_taken_and_then_the_last_named(
 fn a_conflict_with_a_wanted_package_leads_to_the_next_alternative() {
     for field in ["Conflicts: ww", "Breaks: ww (<< 2)", "Conflicts: virtual"] {
         let bad = format!("bb 1; {field}");
-        let items = [
-            "aa 1; Depends: bb | cc",
-            &bad,
-            "cc 1",
-            "ww 1; Provides: virtual",
-        ];
+        let items = ["aa 1; Depends: bb | cc", &bad, "cc 1", "ww 1; Provides: virtual"];
         assert_eq!(choose(&items, "aa ww"), "aa cc ww", "{field}");
     }
-    let items = [
-        "aa 1; Depends: bb | cc",
-        "bb 1",
-        "cc 1",
-        "ww 1; Conflicts: bb",
-    ];
+    let items = ["aa 1; Depends: bb | cc", "bb 1", "cc 1", "ww 1; Conflicts: bb"];
     assert_eq!(choose(&items, "aa ww"), "aa cc ww");
 }
 
 #[test]
 fn a_choice_made_too_early_makes_room_and_is_made_anew() {
     // `bb` is chosen for `aa` first; `dd` needs `ee`, which excludes it.
-    let items = [
-        "aa 1; Depends: bb | cc",
-        "bb 1; Depends: xx",
-        "cc 1",
-        "dd 1; Depends: ee",
-        "ee 1; Conflicts: bb",
-        "xx 1",
-    ];
+    let items =
+        ["aa 1; Depends: bb | cc", "bb 1; Depends: xx", "cc 1", "dd 1; Depends: ee", "ee 1; Conflicts: bb", "xx 1"];
     assert_eq!(choose(&items, "aa dd"), "aa cc dd ee");
 }
 
 #[test]
 fn a_package_does_not_conflict_with_what_it_provides_itself() {
-    assert_eq!(
-        choose(&["aa 1; Provides: virtual; Conflicts: virtual"], "aa"),
-        "aa"
-    );
+    assert_eq!(choose(&["aa 1; Provides: virtual; Conflicts: virtual"], "aa"), "aa");
 }
 
 #[test]
 fn a_colon_any_is_met_only_by_a_package_that_allows_it() {
     let items = ["aa 1; Depends: pp:any", "pp 1; Multi-Arch: allowed"];
     assert_eq!(choose(&items, "aa"), "aa pp");
-    assert!(
-        choose(&["aa 1; Depends: pp:any", "pp 1"], "aa")
-            .contains("needs `pp:any`, which nothing provides")
-    );
+    assert!(choose(&["aa 1; Depends: pp:any", "pp 1"], "aa").contains("needs `pp:any`, which nothing provides"));
     assert_eq!(choose(&["aa 1; Depends: pp:amd64", "pp 1"], "aa"), "aa pp");
 }
 
 #[test]
 fn the_base_is_part_of_the_set() {
-    let items = [
-        "aa 1",
-        "ee 1; Essential: yes; Depends: ff",
-        "ff 1",
-        "rr 1; Priority: required",
-        "xx 1",
-    ];
+    let items = ["aa 1", "ee 1; Essential: yes; Depends: ff", "ff 1", "rr 1; Priority: required", "xx 1"];
     assert_eq!(choose_with(&items, "aa", Base::Essential), "aa ee ff");
     assert_eq!(choose_with(&items, "aa", Base::Required), "aa ee ff rr");
 }
 
 #[test]
 fn an_unmet_dependency_is_told_with_the_chain_that_leads_to_it() {
-    let items = [
-        "aa 1; Depends: bb",
-        "bb 1; Depends: cc (>= 2) | none",
-        "cc 1",
-    ];
+    let items = ["aa 1; Depends: bb", "bb 1; Depends: cc (>= 2) | none", "cc 1"];
     let message = choose(&items, "aa");
-    assert_eq!(
-        message,
-        "`aa` needs `bb`, but `bb` needs `cc (>= 2) | none`, which nothing provides"
-    );
+    assert_eq!(message, "`aa` needs `bb`, but `bb` needs `cc (>= 2) | none`, which nothing provides");
 }
 
 #[test]
 fn wanted_packages_that_exclude_each_other_are_named() {
     let message = choose(&["aa 1; Conflicts: bb", "bb 1"], "aa bb");
     assert!(
-        message.starts_with("`aa` conflicts with `bb`")
-            || message.starts_with("`bb` conflicts with `aa`"),
+        message.starts_with("`aa` conflicts with `bb`") || message.starts_with("`bb` conflicts with `aa`"),
         "{message}"
     );
 }
@@ -201,16 +135,7 @@ fn wanted_packages_that_exclude_each_other_are_named() {
 fn all_unknown_names_are_told_at_once_with_what_may_be_meant() {
     let items = ["apache2 1", "mm 1; Provides: mta", "nn 1; Provides: mta"];
     let message = choose(&items, "apache nothing-like mta");
-    assert!(
-        message.contains("no package is named `apache`; did you mean `apache2`?"),
-        "{message}"
-    );
-    assert!(
-        message.contains("`nothing-like`; check its spelling"),
-        "{message}"
-    );
-    assert!(
-        message.contains("`mta` is a virtual package; name one of its providers: `mm`, `nn`"),
-        "{message}"
-    );
+    assert!(message.contains("no package is named `apache`; did you mean `apache2`?"), "{message}");
+    assert!(message.contains("`nothing-like`; check its spelling"), "{message}");
+    assert!(message.contains("`mta` is a virtual package; name one of its providers: `mm`, `nn`"), "{message}");
 }

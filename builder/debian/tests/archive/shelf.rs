@@ -28,15 +28,10 @@ pub(crate) fn packages(items: &[&str]) -> String {
 
 pub(crate) fn index(items: &[&str]) -> PackageIndex {
     let text = packages(items);
-    let source = Source {
-        origin: "trixie/main".parse().unwrap(),
-        text: &text,
-    };
+    let source = Source { origin: "trixie/main".parse().unwrap(), text: &text };
     PackageIndex::parse(&[source], &"amd64".parse().unwrap()).unwrap()
 }
 
 pub(crate) fn names(text: &str) -> Vec<PackageName> {
-    text.split_whitespace()
-        .map(|name| name.parse().unwrap())
-        .collect()
+    text.split_whitespace().map(|name| name.parse().unwrap()).collect()
 }

@@ -12,9 +12,7 @@ const TEXT: &str = "Origin: test\nSuite: stable\n-----\n";
 
 fn verify(key: &Key, message: &str) -> Result<String, SignatureError> {
     let keyring = Keyring::from_certificates(&[&key.certificate()]).unwrap();
-    keyring
-        .verify_clearsigned(message.as_bytes(), UnixTime(NOW.into()))
-        .map(|text| text.to_string())
+    keyring.verify_clearsigned(message.as_bytes(), UnixTime(NOW.into())).map(|text| text.to_string())
 }
 
 fn refusal(key: &Key, message: &str) -> Refusal {
@@ -28,13 +26,7 @@ fn refusal(key: &Key, message: &str) -> Refusal {
 fn accepts_text_signed_by_subkey_or_primary_key() {
     let key = Key::new();
     assert_eq!(verify(&key, &key.clearsign(TEXT)).unwrap(), TEXT);
-    assert!(
-        verify(
-            &key,
-            &key.clearsign_by_primary(TEXT, HashAlgorithm::Sha512, NOW)
-        )
-        .is_ok()
-    );
+    assert!(verify(&key, &key.clearsign_by_primary(TEXT, HashAlgorithm::Sha512, NOW)).is_ok());
 }
 
 #[test]
@@ -44,16 +36,8 @@ fn one_good_signature_among_unknown_ones_is_enough() {
     let now = UnixTime(NOW.into());
     // Two signatures stand in one armored block; here they are put together from their bytes.
     let bytes = [dearmor(&unknown.detach(b"x")), dearmor(&known.detach(b"x"))].concat();
-    assert!(
-        keyring
-            .verify_detached(b"x", armor(&bytes).as_bytes(), now)
-            .is_ok()
-    );
-    assert!(
-        keyring
-            .verify_detached(b"x", unknown.detach(b"x").as_bytes(), now)
-            .is_err()
-    );
+    assert!(keyring.verify_detached(b"x", armor(&bytes).as_bytes(), now).is_ok());
+    assert!(keyring.verify_detached(b"x", unknown.detach(b"x").as_bytes(), now).is_err());
 }
 
 #[test]
@@ -61,27 +45,20 @@ fn accepts_a_detached_signature_and_refuses_it_for_other_bytes() {
     let key = Key::new();
     let keyring = Keyring::from_certificates(&[&key.certificate()]).unwrap();
     let signature = key.detach(TEXT.as_bytes());
-    let check =
-        |bytes: &[u8]| keyring.verify_detached(bytes, signature.as_bytes(), UnixTime(NOW.into()));
+    let check = |bytes: &[u8]| keyring.verify_detached(bytes, signature.as_bytes(), UnixTime(NOW.into()));
     assert_eq!(*check(TEXT.as_bytes()).unwrap(), TEXT);
     assert!(check(b"Origin: other\n").is_err());
 }
 
 #[test]
 fn refuses_unsigned_text() {
-    assert!(matches!(
-        verify(&Key::new(), TEXT),
-        Err(SignatureError::Frame(_))
-    ));
+    assert!(matches!(verify(&Key::new(), TEXT), Err(SignatureError::Frame(_))));
 }
 
 #[test]
 fn refuses_text_signed_by_an_unknown_key() {
     let stranger = Key::new();
-    assert!(matches!(
-        refusal(&Key::new(), &stranger.clearsign(TEXT)),
-        Refusal::UnknownKey(_)
-    ));
+    assert!(matches!(refusal(&Key::new(), &stranger.clearsign(TEXT)), Refusal::UnknownKey(_)));
 }
 
 #[test]
@@ -95,15 +72,8 @@ fn refuses_changed_text() {
 fn refuses_text_before_or_after_the_signed_part() {
     let key = Key::new();
     let good = key.clearsign(TEXT);
-    for message in [
-        format!("{good}Suite: other\n"),
-        format!("Suite: other\n{good}"),
-        format!("{good}{good}"),
-    ] {
-        assert!(matches!(
-            verify(&key, &message),
-            Err(SignatureError::Frame(_))
-        ));
+    for message in [format!("{good}Suite: other\n"), format!("Suite: other\n{good}"), format!("{good}{good}")] {
+        assert!(matches!(verify(&key, &message), Err(SignatureError::Frame(_))));
     }
 }
 
@@ -112,20 +82,8 @@ fn refuses_a_signature_made_after_the_key_expired() {
     let mut key = Key::new();
     key.certify(Some(NOW - BORN), BORN);
     let late = key.clearsign_by_primary(TEXT, HashAlgorithm::Sha256, NOW);
-    assert!(matches!(
-        refusal(&key, &late),
-        Refusal::Key {
-            reason: "it had expired",
-            ..
-        }
-    ));
-    assert!(matches!(
-        refusal(&key, &key.clearsign(TEXT)),
-        Refusal::Key {
-            reason: "it had expired",
-            ..
-        }
-    ));
+    assert!(matches!(refusal(&key, &late), Refusal::Key { reason: "it had expired", .. }));
+    assert!(matches!(refusal(&key, &key.clearsign(TEXT)), Refusal::Key { reason: "it had expired", .. }));
     let in_time = key.clearsign_by_primary(TEXT, HashAlgorithm::Sha256, NOW - 1);
     assert!(verify(&key, &in_time).is_ok());
 }
@@ -141,33 +99,15 @@ fn refuses_a_signature_older_than_its_key() {
 fn refuses_a_revoked_key() {
     let mut key = Key::new();
     key.revoke();
-    assert!(matches!(
-        refusal(&key, &key.clearsign(TEXT)),
-        Refusal::Key {
-            reason: "it was revoked",
-            ..
-        }
-    ));
+    assert!(matches!(refusal(&key, &key.clearsign(TEXT)), Refusal::Key { reason: "it was revoked", .. }));
 }
 
 #[test]
 fn refuses_a_revoked_subkey_and_still_accepts_its_primary_key() {
     let mut key = Key::new();
     key.revoke_subkey();
-    assert!(matches!(
-        refusal(&key, &key.clearsign(TEXT)),
-        Refusal::Key {
-            reason: "it was revoked",
-            ..
-        }
-    ));
-    assert!(
-        verify(
-            &key,
-            &key.clearsign_by_primary(TEXT, HashAlgorithm::Sha256, NOW)
-        )
-        .is_ok()
-    );
+    assert!(matches!(refusal(&key, &key.clearsign(TEXT)), Refusal::Key { reason: "it was revoked", .. }));
+    assert!(verify(&key, &key.clearsign_by_primary(TEXT, HashAlgorithm::Sha256, NOW)).is_ok());
 }
 
 #[test]
@@ -175,13 +115,7 @@ fn refuses_a_subkey_without_its_binding() {
     let mut key = Key::new();
     let message = key.clearsign(TEXT);
     key.0.secret_subkeys[0].signatures[0] = Key::new().0.secret_subkeys[0].signatures[0].clone();
-    assert!(matches!(
-        refusal(&key, &message),
-        Refusal::Key {
-            reason: "it is not bound to its certificate",
-            ..
-        }
-    ));
+    assert!(matches!(refusal(&key, &message), Refusal::Key { reason: "it is not bound to its certificate", .. }));
 }
 
 #[test]
@@ -215,32 +149,18 @@ fn damaged_signature_blocks_are_refused_without_a_panic() {
 #[test]
 fn the_carried_keys_of_debian_are_readable() {
     let keyring = Keyring::debian().unwrap();
-    assert!(
-        format!("{keyring:?}").contains("04b54c3cdca79751b16bc6b5225629df75b188bd"),
-        "{keyring:?}"
-    );
+    assert!(format!("{keyring:?}").contains("04b54c3cdca79751b16bc6b5225629df75b188bd"), "{keyring:?}");
 }
 
 fn dearmor(armored: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(
-        &mut pgp::armor::Dearmor::new(armored.as_bytes()),
-        &mut bytes,
-    )
-    .unwrap();
+    std::io::Read::read_to_end(&mut pgp::armor::Dearmor::new(armored.as_bytes()), &mut bytes).unwrap();
     bytes
 }
 
 fn armor(bytes: &[u8]) -> String {
     let mut out = Vec::new();
-    pgp::armor::write(
-        &Raw(bytes),
-        pgp::armor::BlockType::Signature,
-        &mut out,
-        None,
-        true,
-    )
-    .unwrap();
+    pgp::armor::write(&Raw(bytes), pgp::armor::BlockType::Signature, &mut out, None, true).unwrap();
     String::from_utf8(out).unwrap()
 }
 

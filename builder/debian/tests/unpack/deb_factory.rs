@@ -22,13 +22,7 @@ pub(crate) struct Header {
 impl Header {
     pub(crate) fn new(name: &str, flag: u8, size: usize) -> Self {
         let mode = if flag == b'5' { 0o755 } else { 0o644 };
-        Self {
-            name: name.into(),
-            flag,
-            size: format!("{size:011o}\0").into(),
-            link: String::new(),
-            mode,
-        }
+        Self { name: name.into(), flag, size: format!("{size:011o}\0").into(), link: String::new(), mode }
     }
 
     pub(crate) fn link(mut self, link: &str) -> Self {
@@ -128,13 +122,7 @@ pub(crate) fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, content) in members {
         let size = content.len();
-        bytes.extend_from_slice(
-            format!(
-                "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n",
-                0, 0, 0, "100644"
-            )
-            .as_bytes(),
-        );
+        bytes.extend_from_slice(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, "100644").as_bytes());
         bytes.extend_from_slice(content);
         if size % 2 == 1 {
             bytes.push(b'\n');
@@ -149,30 +137,16 @@ pub(crate) fn control_text(name: &str, fields: &str) -> String {
 
 /// A whole package; `members` are control members besides `control`.
 pub(crate) fn deb(name: &str, fields: &str, members: &[(&str, &str)], data: &[u8]) -> Vec<u8> {
-    let mut control = Tar::default()
-        .dir("./")
-        .file("./control", &control_text(name, fields));
+    let mut control = Tar::default().dir("./").file("./control", &control_text(name, fields));
     for (member, text) in members {
-        control = control.entry(
-            &Header::new(&format!("./{member}"), b'0', text.len()).mode(0o755),
-            text.as_bytes(),
-        );
+        control = control.entry(&Header::new(&format!("./{member}"), b'0', text.len()).mode(0o755), text.as_bytes());
     }
-    ar(&[
-        ("debian-binary", b"2.0\n"),
-        ("control.tar", &control.end()),
-        ("data.tar", data),
-    ])
+    ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control.end()), ("data.tar", data)])
 }
 
 /// Writes the bytes beside the tree and says what the lock would say.
 pub(crate) fn input(directory: &Path, name: &str, bytes: &[u8]) -> UnpackInput {
     let path = directory.join(format!("{name}.deb"));
     std::fs::write(&path, bytes).unwrap();
-    UnpackInput {
-        name: name.into(),
-        path,
-        sha256: Sha256Digest::of(bytes),
-        size: bytes.len() as u64,
-    }
+    UnpackInput { name: name.into(), path, sha256: Sha256Digest::of(bytes), size: bytes.len() as u64 }
 }

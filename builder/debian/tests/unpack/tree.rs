@@ -25,10 +25,7 @@ impl Bench {
     fn new(packages: &[(&str, Vec<u8>)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("root")).unwrap();
-        let inputs = packages
-            .iter()
-            .map(|(name, bytes)| input(directory.path(), name, bytes))
-            .collect();
+        let inputs = packages.iter().map(|(name, bytes)| input(directory.path(), name, bytes)).collect();
         let options = UnpackOptions {
             jobs: NonZeroUsize::new(2).unwrap(),
             ownership: Ownership::Keep,
@@ -37,16 +34,9 @@ impl Bench {
             users: Vec::new(),
             groups: Vec::new(),
             placeholders: Vec::new(),
-            plan: PlanOptions {
-                architecture: "amd64".into(),
-                ..PlanOptions::default()
-            },
+            plan: PlanOptions { architecture: "amd64".into(), ..PlanOptions::default() },
         };
-        Self {
-            directory,
-            inputs,
-            options,
-        }
+        Self { directory, inputs, options }
     }
 
     fn root(&self) -> PathBuf {
@@ -97,68 +87,33 @@ fn keeps_modes_times_links_and_hard_links() {
     let file = root.join("private/su");
     assert_eq!(mode(&file), 0o4755);
     assert_eq!(file.metadata().unwrap().mtime(), 0o14_000_000_000);
-    assert_eq!(
-        root.join("private").metadata().unwrap().mtime(),
-        0o14_000_000_000
-    );
-    assert_eq!(
-        root.join("private/link").read_link().unwrap(),
-        Path::new("/absolute/target")
-    );
-    assert_eq!(
-        root.join("private/same").metadata().unwrap().ino(),
-        file.metadata().unwrap().ino()
-    );
+    assert_eq!(root.join("private").metadata().unwrap().mtime(), 0o14_000_000_000);
+    assert_eq!(root.join("private/link").read_link().unwrap(), Path::new("/absolute/target"));
+    assert_eq!(root.join("private/same").metadata().unwrap().ino(), file.metadata().unwrap().ino());
 }
 
 #[test]
 fn puts_files_through_the_merged_links_and_keeps_the_links() {
-    let old = tar()
-        .dir("./lib/")
-        .dir("./lib/x/")
-        .file("./lib/x/f", "through the link")
-        .file("./bin/tool", "t");
-    let base = tar()
-        .symlink("./lib", "usr/lib")
-        .symlink("./bin", "usr/bin");
-    let bench = Bench::new(&[
-        ("old", deb("old", "", &[], &old.end())),
-        ("base", deb("base", "", &[], &base.end())),
-    ]);
+    let old = tar().dir("./lib/").dir("./lib/x/").file("./lib/x/f", "through the link").file("./bin/tool", "t");
+    let base = tar().symlink("./lib", "usr/lib").symlink("./bin", "usr/bin");
+    let bench = Bench::new(&[("old", deb("old", "", &[], &old.end())), ("base", deb("base", "", &[], &base.end()))]);
     bench.unpack();
     assert_eq!(bench.read("usr/lib/x/f"), "through the link");
     assert_eq!(bench.read("usr/bin/tool"), "t");
-    assert_eq!(
-        bench.root().join("lib").read_link().unwrap(),
-        Path::new("usr/lib")
-    );
-    assert_eq!(
-        bench.read("var/lib/dpkg/info/old.list"),
-        "/.\n/lib\n/lib/x\n/lib/x/f\n/bin/tool\n"
-    );
+    assert_eq!(bench.root().join("lib").read_link().unwrap(), Path::new("usr/lib"));
+    assert_eq!(bench.read("var/lib/dpkg/info/old.list"), "/.\n/lib\n/lib/x\n/lib/x/f\n/bin/tool\n");
 }
 
 #[test]
 fn conffiles_wait_for_dpkg_in_a_root_and_are_in_place_in_a_tools_tree() {
-    let package = deb(
-        "pkg",
-        "",
-        &[("conffiles", "/etc/a.conf\n")],
-        &tar().file("./etc/a.conf", "x").file("./etc/b", "y").end(),
-    );
+    let package =
+        deb("pkg", "", &[("conffiles", "/etc/a.conf\n")], &tar().file("./etc/a.conf", "x").file("./etc/b", "y").end());
     let bench = Bench::new(&[("pkg", package)]);
     bench.unpack();
     assert!(bench.has("etc/a.conf.dpkg-new") && !bench.has("etc/a.conf") && bench.has("etc/b"));
-    assert!(
-        bench
-            .read("var/lib/dpkg/status")
-            .contains("Conffiles:\n /etc/a.conf newconffile\n")
-    );
-    let tools = Bench {
-        directory: tempfile::tempdir().unwrap(),
-        inputs: bench.inputs.clone(),
-        options: bench.options.clone(),
-    };
+    assert!(bench.read("var/lib/dpkg/status").contains("Conffiles:\n /etc/a.conf newconffile\n"));
+    let tools =
+        Bench { directory: tempfile::tempdir().unwrap(), inputs: bench.inputs.clone(), options: bench.options.clone() };
     std::fs::create_dir(tools.root()).unwrap();
     unpack_only(&tools.inputs, &tools.root(), &tools.options).unwrap();
     assert_eq!(tools.read("etc/a.conf"), "x");
@@ -186,72 +141,32 @@ fn trimmed_paths_leave_tree_list_and_sums() {
             && !bench.has("usr/share/doc/pkg/changelog.gz")
             && !bench.has("usr/share/man/man1")
     );
-    assert_eq!(
-        bench.read("var/lib/dpkg/info/pkg.md5sums"),
-        "00  usr/share/doc/pkg/copyright\n"
-    );
+    assert_eq!(bench.read("var/lib/dpkg/info/pkg.md5sums"), "00  usr/share/doc/pkg/copyright\n");
     let list = bench.read("var/lib/dpkg/info/pkg.list");
-    assert!(
-        list.contains("/copyright\n") && !list.contains("changelog") && !list.contains("man1"),
-        "{list}"
-    );
+    assert!(list.contains("/copyright\n") && !list.contains("changelog") && !list.contains("man1"), "{list}");
 }
 
 #[test]
 fn a_replaced_file_belongs_to_its_new_package_whatever_the_order_of_threads() {
-    let new = deb(
-        "new",
-        "Replaces: old\n",
-        &[],
-        &tar().file("./usr/f", "new").end(),
-    );
+    let new = deb("new", "Replaces: old\n", &[], &tar().file("./usr/f", "new").end());
     let large = "x".repeat(300_000);
-    let old = deb(
-        "old",
-        "",
-        &[],
-        &tar()
-            .file("./usr/f", "old")
-            .file("./usr/large", &large)
-            .end(),
-    );
-    for packages in [
-        [("new", new.clone()), ("old", old.clone())],
-        [("old", old), ("new", new)],
-    ] {
+    let old = deb("old", "", &[], &tar().file("./usr/f", "old").file("./usr/large", &large).end());
+    for packages in [[("new", new.clone()), ("old", old.clone())], [("old", old), ("new", new)]] {
         for jobs in [1, 4] {
             let mut bench = Bench::new(&packages);
             bench.options.jobs = NonZeroUsize::new(jobs).unwrap();
             walk(&mut bench.unpack(), |_| {}).unwrap();
             assert_eq!(bench.read("usr/f"), "new");
-            assert!(
-                !bench
-                    .read("var/lib/dpkg/info/old.list")
-                    .contains("/usr/f\n")
-            );
-            assert!(
-                bench
-                    .read("var/lib/dpkg/info/new.list")
-                    .contains("/usr/f\n")
-            );
+            assert!(!bench.read("var/lib/dpkg/info/old.list").contains("/usr/f\n"));
+            assert!(bench.read("var/lib/dpkg/info/new.list").contains("/usr/f\n"));
         }
     }
 }
 
 #[test]
 fn a_diversion_made_by_a_preinst_is_honoured() {
-    let keeper = deb(
-        "keeper",
-        "",
-        &[("preinst", "#!/bin/sh\n")],
-        &tar().file("./usr/f", "keeper").end(),
-    );
-    let other = deb(
-        "other",
-        "",
-        &[],
-        &tar().file("./usr/f", "other").file("./usr/g", "g").end(),
-    );
+    let keeper = deb("keeper", "", &[("preinst", "#!/bin/sh\n")], &tar().file("./usr/f", "keeper").end());
+    let other = deb("other", "", &[], &tar().file("./usr/f", "other").file("./usr/g", "g").end());
     let bench = Bench::new(&[("keeper", keeper), ("other", other)]);
     let table = "/usr/f\n/usr/f.distrib\nkeeper\n/usr/g\n/usr/g.distrib\nkeeper\n";
     walk(&mut bench.unpack(), |step| {
@@ -260,10 +175,7 @@ fn a_diversion_made_by_a_preinst_is_honoured() {
         }
     })
     .unwrap();
-    assert_eq!(
-        (bench.read("usr/f"), bench.read("usr/f.distrib")),
-        ("keeper".into(), "other".into())
-    );
+    assert_eq!((bench.read("usr/f"), bench.read("usr/f.distrib")), ("keeper".into(), "other".into()));
     assert!(!bench.has("usr/g") && bench.read("usr/g.distrib") == "g");
 }
 
@@ -276,13 +188,7 @@ fn two_owners_of_a_file_stop_the_plan_before_anything_is_configured() {
         ran.borrow_mut().push(step.script);
     })
     .unwrap_err();
-    assert!(
-        std::error::Error::source(&error)
-            .unwrap()
-            .to_string()
-            .contains("`first`"),
-        "{error:?}"
-    );
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("`first`"), "{error:?}");
     assert!(ran.borrow().is_empty());
 }
 
@@ -302,24 +208,10 @@ fn the_plan_prepares_before_it_configures_and_ends_with_everything_pending() {
     let preinst = [("preinst", "#!/bin/sh\n")];
     let packages = [
         ("debconf", deb("debconf", "", &[], &tar().end())),
-        (
-            "base-passwd",
-            deb(
-                "base-passwd",
-                "Essential: yes\nPre-Depends: libx\n",
-                &preinst,
-                &tar().end(),
-            ),
-        ),
-        (
-            "libx",
-            deb("libx", "Multi-Arch: same\n", &preinst, &tar().end()),
-        ),
+        ("base-passwd", deb("base-passwd", "Essential: yes\nPre-Depends: libx\n", &preinst, &tar().end())),
+        ("libx", deb("libx", "Multi-Arch: same\n", &preinst, &tar().end())),
         ("helper", deb("helper", "", &preinst, &tar().end())),
-        (
-            "app",
-            deb("app", "Pre-Depends: helper\n", &preinst, &tar().end()),
-        ),
+        ("app", deb("app", "Pre-Depends: helper\n", &preinst, &tar().end())),
     ];
     let mut bench = Bench::new(&packages);
     bench.options.plan.debconf_answers = "app app/question string answer\n".into();
@@ -341,15 +233,10 @@ fn the_plan_prepares_before_it_configures_and_ends_with_everything_pending() {
             "RemovePolicy"
         ]
     );
-    let Step::Script(step) = &unpacked.steps[2] else {
-        panic!("not a script")
-    };
+    let Step::Script(step) = &unpacked.steps[2] else { panic!("not a script") };
     assert_eq!(
         (step.program.as_str(), step.args.as_slice()),
-        (
-            "/var/lib/dpkg/info/libx:amd64.preinst",
-            &["install".to_owned()][..]
-        )
+        ("/var/lib/dpkg/info/libx:amd64.preinst", &["install".to_owned()][..])
     );
     assert_eq!(step.env["DPKG_MAINTSCRIPT_PACKAGE"], "libx");
 }
@@ -366,10 +253,7 @@ fn services_are_kept_from_starting_until_the_plan_is_done() {
 #[test]
 fn fixed_accounts_are_there_before_the_first_script() {
     let data = tar()
-        .file(
-            "./usr/share/base-passwd/passwd.master",
-            "root:*:0:0:root:/root:/bin/bash\n",
-        )
+        .file("./usr/share/base-passwd/passwd.master", "root:*:0:0:root:/root:/bin/bash\n")
         .file("./usr/share/base-passwd/group.master", "root:*:0:\n");
     let mut bench = Bench::new(&[("base-passwd", deb("base-passwd", "", &[], &data.end()))]);
     let user = FixedUser {
@@ -383,11 +267,7 @@ fn fixed_accounts_are_there_before_the_first_script() {
     };
     bench.options.users = vec![user];
     bench.unpack();
-    assert!(
-        bench
-            .read("etc/passwd")
-            .ends_with("postfix:*:507:507::/var/spool/postfix:/usr/sbin/nologin\n")
-    );
+    assert!(bench.read("etc/passwd").ends_with("postfix:*:507:507::/var/spool/postfix:/usr/sbin/nologin\n"));
     assert!(bench.read("etc/group").contains("postfix:*:507:\n"));
 }
 
@@ -412,17 +292,11 @@ fn a_placeholder_counts_as_installed() {
 
 #[test]
 fn files_of_an_unpacked_package_replace_what_was_there_without_writing_through_it() {
-    let bench = Bench::new(&[(
-        "pkg",
-        deb("pkg", "", &[], &tar().file("./etc/f", "new").end()),
-    )]);
+    let bench = Bench::new(&[("pkg", deb("pkg", "", &[], &tar().file("./etc/f", "new").end()))]);
     let etc = bench.root().join("etc");
     std::fs::create_dir(&etc).unwrap();
     std::fs::write(etc.join("victim"), "old").unwrap();
     std::os::unix::fs::symlink("victim", etc.join("f")).unwrap();
     bench.unpack();
-    assert_eq!(
-        (bench.read("etc/f"), bench.read("etc/victim")),
-        ("new".into(), "old".into())
-    );
+    assert_eq!((bench.read("etc/f"), bench.read("etc/victim")), ("new".into(), "old".into()));
 }

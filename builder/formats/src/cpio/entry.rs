@@ -29,9 +29,7 @@ impl FromStr for EntryPath {
         let reserved = path == super::writing::TRAILER;
         let bad_part = path.split('/').any(|part| matches!(part, "" | "." | ".."));
         if reserved || bad_part || path.chars().any(char::is_control) {
-            return Err(CpioError::Path {
-                path: path.to_owned(),
-            });
+            return Err(CpioError::Path { path: path.to_owned() });
         }
         Ok(Self(path.to_owned()))
     }
@@ -88,35 +86,17 @@ const TYPE_MASK: u32 = 0o170_000;
 impl<'a> Entry<'a> {
     /// Makes a directory owned by root with mode 0755.
     pub const fn directory(path: EntryPath) -> Self {
-        Self {
-            path,
-            permissions: 0o755,
-            uid: 0,
-            gid: 0,
-            content: Content::Directory,
-        }
+        Self { path, permissions: 0o755, uid: 0, gid: 0, content: Content::Directory }
     }
 
     /// Makes a file owned by root.
     pub const fn file(path: EntryPath, permissions: u32, bytes: &'a [u8]) -> Self {
-        Self {
-            path,
-            permissions,
-            uid: 0,
-            gid: 0,
-            content: Content::File(bytes),
-        }
+        Self { path, permissions, uid: 0, gid: 0, content: Content::File(bytes) }
     }
 
     /// Makes a symbolic link owned by root.
     pub const fn symlink(path: EntryPath, target: &'a str) -> Self {
-        Self {
-            path,
-            permissions: 0o777,
-            uid: 0,
-            gid: 0,
-            content: Content::Symlink(target),
-        }
+        Self { path, permissions: 0o777, uid: 0, gid: 0, content: Content::Symlink(target) }
     }
 
     /// Returns the file type bits of the mode.
@@ -142,9 +122,7 @@ impl<'a> Entry<'a> {
     /// Returns the device number of a device, else zeros.
     pub(super) const fn device(&self) -> (u32, u32) {
         match self.content {
-            Content::CharacterDevice { major, minor } | Content::BlockDevice { major, minor } => {
-                (major, minor)
-            }
+            Content::CharacterDevice { major, minor } | Content::BlockDevice { major, minor } => (major, minor),
             _ => (0, 0),
         }
     }
@@ -156,10 +134,7 @@ impl<'a> Content<'a> {
         match mode & TYPE_MASK {
             0o040_000 if data.is_empty() => Some(Self::Directory),
             0o100_000 => Some(Self::File(data)),
-            0o120_000 => std::str::from_utf8(data)
-                .ok()
-                .filter(|target| !target.is_empty())
-                .map(Self::Symlink),
+            0o120_000 => std::str::from_utf8(data).ok().filter(|target| !target.is_empty()).map(Self::Symlink),
             0o020_000 if data.is_empty() => Some(Self::CharacterDevice { major, minor }),
             0o060_000 if data.is_empty() => Some(Self::BlockDevice { major, minor }),
             _ => None,

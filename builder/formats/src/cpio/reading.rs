@@ -11,11 +11,7 @@ const HEADER_SIZE: usize = 110;
 /// Reads all entries of an uncompressed archive up to its trailer.
 pub fn parse(archive: &[u8]) -> Result<Vec<Entry<'_>>, CpioError> {
     let mut entries = Vec::new();
-    let mut cursor = Cursor {
-        archive,
-        offset: 0,
-        start: 0,
-    };
+    let mut cursor = Cursor { archive, offset: 0, start: 0 };
     while let Some(entry) = cursor.next_entry()? {
         entries.push(entry);
     }
@@ -38,44 +34,19 @@ impl<'a> Cursor<'a> {
     fn next_entry(&mut self) -> Result<Option<Entry<'a>>, CpioError> {
         self.start = self.offset;
         let fields = self.fields()?;
-        let [
-            _,
-            mode,
-            uid,
-            gid,
-            links,
-            _,
-            size,
-            _,
-            _,
-            major,
-            minor,
-            name_size,
-            _,
-        ] = fields;
+        let [_, mode, uid, gid, links, _, size, _, _, major, minor, name_size, _] = fields;
         let name = self.name(name_size)?;
         if name == TRAILER {
             return Ok(None);
         }
         let data = self.take(size, "content")?;
-        let content = Content::from_mode(mode, data, (major, minor)).ok_or_else(|| {
-            self.malformed(
-                "type",
-                "a directory, file, link or device",
-                &format!("mode {mode:o}"),
-            )
-        })?;
+        let content = Content::from_mode(mode, data, (major, minor))
+            .ok_or_else(|| self.malformed("type", "a directory, file, link or device", &format!("mode {mode:o}")))?;
         if links > 1 && content != Content::Directory {
             return Err(self.malformed("link count", "1", &links));
         }
         let path = name.parse()?;
-        Ok(Some(Entry {
-            path,
-            permissions: mode & 0o7777,
-            uid,
-            gid,
-            content,
-        }))
+        Ok(Some(Entry { path, permissions: mode & 0o7777, uid, gid, content }))
     }
 
     fn fields(&mut self) -> Result<Fields, CpioError> {
@@ -86,20 +57,12 @@ impl<'a> Cursor<'a> {
         })?;
         let (magic, digits) = header.split_at(MAGIC.len());
         if magic != MAGIC.as_bytes() {
-            return Err(self.malformed(
-                "magic",
-                "`070701`",
-                &format!("`{}`", magic.escape_ascii()),
-            ));
+            return Err(self.malformed("magic", "`070701`", &format!("`{}`", magic.escape_ascii())));
         }
         let mut fields = [0; 13];
         for (field, text) in fields.iter_mut().zip(digits.chunks(8)) {
             *field = parse_hex(text).ok_or_else(|| {
-                self.malformed(
-                    "number",
-                    "8 hexadecimal digits",
-                    &format!("`{}`", text.escape_ascii()),
-                )
+                self.malformed("number", "8 hexadecimal digits", &format!("`{}`", text.escape_ascii()))
             })?;
         }
         self.offset = end;
@@ -108,23 +71,13 @@ impl<'a> Cursor<'a> {
 
     fn name(&mut self, size: u32) -> Result<&'a str, CpioError> {
         let bytes = self.take(size, "name")?;
-        let text = bytes
-            .strip_suffix(&[0])
-            .and_then(|name| std::str::from_utf8(name).ok());
-        text.ok_or_else(|| {
-            self.malformed(
-                "name",
-                "text closed by a zero byte",
-                &format!("`{}`", bytes.escape_ascii()),
-            )
-        })
+        let text = bytes.strip_suffix(&[0]).and_then(|name| std::str::from_utf8(name).ok());
+        text.ok_or_else(|| self.malformed("name", "text closed by a zero byte", &format!("`{}`", bytes.escape_ascii())))
     }
 
     /// Takes `size` bytes and the padding behind them.
     fn take(&mut self, size: u32, field: &'static str) -> Result<&'a [u8], CpioError> {
-        let end = usize::try_from(size)
-            .ok()
-            .and_then(|size| self.offset.checked_add(size));
+        let end = usize::try_from(size).ok().and_then(|size| self.offset.checked_add(size));
         let bytes = end.and_then(|end| self.archive.get(self.offset..end));
         let (Some(bytes), Some(end)) = (bytes, end) else {
             return Err(self.malformed(field, "a size inside the archive", &size));
@@ -133,25 +86,13 @@ impl<'a> Cursor<'a> {
         Ok(bytes)
     }
 
-    fn malformed(
-        &self,
-        field: &'static str,
-        expected: &'static str,
-        got: &dyn ToString,
-    ) -> CpioError {
-        CpioError::Malformed {
-            offset: self.start,
-            field,
-            expected,
-            got: got.to_string(),
-        }
+    fn malformed(&self, field: &'static str, expected: &'static str, got: &dyn ToString) -> CpioError {
+        CpioError::Malformed { offset: self.start, field, expected, got: got.to_string() }
     }
 }
 
 /// Reads hexadecimal digits without signs or prefixes.
 fn parse_hex(text: &[u8]) -> Option<u32> {
-    let text = std::str::from_utf8(text)
-        .ok()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    let text = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     u32::from_str_radix(text, 16).ok()
 }

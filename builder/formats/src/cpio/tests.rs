@@ -16,13 +16,7 @@ fn sample() -> Vec<Entry<'static>> {
     let console = Content::CharacterDevice { major: 5, minor: 1 };
     vec![
         Entry::directory(path("dev")),
-        Entry {
-            path: path("dev/console"),
-            permissions: 0o600,
-            uid: 0,
-            gid: 5,
-            content: console,
-        },
+        Entry { path: path("dev/console"), permissions: 0o600, uid: 0, gid: 5, content: console },
         Entry::file(path("init"), 0o755, b"hello"),
         Entry::symlink(path("lib"), "usr/lib"),
         Entry::directory(path("usr")),
@@ -64,87 +58,44 @@ fn same_entries_give_the_same_bytes() {
 fn refuses_unsorted_and_double_names() {
     let mut entries = sample();
     entries.swap(2, 3);
-    assert!(matches!(
-        write(&entries).unwrap_err(),
-        CpioError::Order { .. }
-    ));
+    assert!(matches!(write(&entries).unwrap_err(), CpioError::Order { .. }));
     let twice = [Entry::directory(path("a")), Entry::directory(path("a"))];
-    assert!(matches!(
-        write(&twice).unwrap_err(),
-        CpioError::Order { .. }
-    ));
+    assert!(matches!(write(&twice).unwrap_err(), CpioError::Order { .. }));
 }
 
 #[test]
 fn refuses_a_file_whose_directory_is_missing() {
-    let message = write(&[Entry::file(path("etc/passwd"), 0o644, b"")])
-        .unwrap_err()
-        .to_string();
+    let message = write(&[Entry::file(path("etc/passwd"), 0o644, b"")]).unwrap_err().to_string();
     assert!(message.contains("add `etc` before it"), "{message}");
-    let not_a_directory = [
-        Entry::file(path("etc"), 0o644, b""),
-        Entry::file(path("etc/passwd"), 0o644, b""),
-    ];
-    assert!(matches!(
-        write(&not_a_directory).unwrap_err(),
-        CpioError::Parent { .. }
-    ));
+    let not_a_directory = [Entry::file(path("etc"), 0o644, b""), Entry::file(path("etc/passwd"), 0o644, b"")];
+    assert!(matches!(write(&not_a_directory).unwrap_err(), CpioError::Parent { .. }));
 }
 
 #[test]
 fn refuses_paths_that_leave_the_target() {
-    for text in [
-        "",
-        "/etc",
-        "../etc",
-        "a/../../b",
-        "a//b",
-        "./a",
-        "a/",
-        "a\0b",
-        "a\nb",
-        "TRAILER!!!",
-    ] {
+    for text in ["", "/etc", "../etc", "a/../../b", "a//b", "./a", "a/", "a\0b", "a\nb", "TRAILER!!!"] {
         assert!(text.parse::<EntryPath>().is_err(), "{text:?}");
     }
     let mut archive = write(&[Entry::directory(path("aa"))]).unwrap();
     archive[110..112].copy_from_slice(b"..");
-    assert!(matches!(
-        parse(&archive).unwrap_err(),
-        CpioError::Path { .. }
-    ));
+    assert!(matches!(parse(&archive).unwrap_err(), CpioError::Path { .. }));
 }
 
 #[test]
 fn refuses_permissions_that_would_change_the_type() {
     let entry = Entry::file(path("a"), 0o40_755, b"");
-    assert!(matches!(
-        write(&[entry]).unwrap_err(),
-        CpioError::Field {
-            field: "permissions",
-            ..
-        }
-    ));
+    assert!(matches!(write(&[entry]).unwrap_err(), CpioError::Field { field: "permissions", .. }));
 }
 
 #[test]
 fn refuses_cut_lying_and_foreign_archives() {
     let archive = write(&sample()).unwrap();
     for cut in [0, 50, 109, 111, archive.len() - 15] {
-        assert!(
-            matches!(
-                parse(&archive[..cut]).unwrap_err(),
-                CpioError::Malformed { .. }
-            ),
-            "{cut}"
-        );
+        assert!(matches!(parse(&archive[..cut]).unwrap_err(), CpioError::Malformed { .. }), "{cut}");
     }
-    for (at, bytes, field) in [
-        (0, "070707", "magic"),
-        (54, "ffffffff", "content"),
-        (94, "ffffffff", "name"),
-        (6, "+0000001", "number"),
-    ] {
+    for (at, bytes, field) in
+        [(0, "070707", "magic"), (54, "ffffffff", "content"), (94, "ffffffff", "name"), (6, "+0000001", "number")]
+    {
         let mut bad = archive.clone();
         bad[at..at + bytes.len()].copy_from_slice(bytes.as_bytes());
         let message = parse(&bad).unwrap_err().to_string();
@@ -158,10 +109,7 @@ fn refuses_hard_links_and_sockets() {
     for (at, bytes) in [(38, b"00000002"), (14, b"0000c1a4")] {
         let mut bad = archive.clone();
         bad[at..at + 8].copy_from_slice(bytes);
-        assert!(matches!(
-            parse(&bad).unwrap_err(),
-            CpioError::Malformed { .. }
-        ));
+        assert!(matches!(parse(&bad).unwrap_err(), CpioError::Malformed { .. }));
     }
 }
 

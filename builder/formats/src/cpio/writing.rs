@@ -35,13 +35,7 @@ struct Header {
 impl<W: Write> Writer<W> {
     /// Starts an archive in which every entry has the same time.
     pub const fn new(output: W, time: SourceDateEpoch) -> Self {
-        Self {
-            output,
-            time,
-            inode: 0,
-            previous: None,
-            directories: BTreeSet::new(),
-        }
+        Self { output, time, inode: 0, previous: None, directories: BTreeSet::new() }
     }
 
     /// Adds an entry; names must come in byte order, parents first.
@@ -58,16 +52,7 @@ impl<W: Write> Writer<W> {
 
     /// Closes the archive and returns the output.
     pub fn finish(mut self) -> Result<W, CpioError> {
-        let header = Header {
-            inode: 0,
-            mode: 0,
-            links: 1,
-            uid: 0,
-            gid: 0,
-            time: 0,
-            size: 0,
-            device: (0, 0),
-        };
+        let header = Header { inode: 0, mode: 0, links: 1, uid: 0, gid: 0, time: 0, size: 0, device: (0, 0) };
         self.write_entry(&header, TRAILER, &[])?;
         Ok(self.output)
     }
@@ -75,42 +60,28 @@ impl<W: Write> Writer<W> {
     /// Checks order and parent.
     fn check_place(&self, path: &EntryPath) -> Result<(), CpioError> {
         if let Some(previous) = self.previous.as_ref().filter(|previous| *previous >= path) {
-            return Err(CpioError::Order {
-                previous: previous.clone(),
-                path: path.clone(),
-            });
+            return Err(CpioError::Order { previous: previous.clone(), path: path.clone() });
         }
         match path.parent() {
-            Some(parent) if !self.directories.contains(parent) => Err(CpioError::Parent {
-                path: path.clone(),
-                parent: parent.to_owned(),
-            }),
+            Some(parent) if !self.directories.contains(parent) => {
+                Err(CpioError::Parent { path: path.clone(), parent: parent.to_owned() })
+            }
             _ => Ok(()),
         }
     }
 
     fn header(&mut self, entry: &Entry<'_>) -> Result<Header, CpioError> {
-        let too_large = |field, most, got| CpioError::Field {
-            path: entry.path.clone(),
-            field,
-            most,
-            got,
-        };
+        let too_large = |field, most, got| CpioError::Field { path: entry.path.clone(), field, most, got };
         if entry.permissions > 0o7777 {
             return Err(too_large("permissions", 0o7777, entry.permissions.into()));
         }
         let length = entry.data().len();
-        let size =
-            u32::try_from(length).map_err(|_| too_large("size", u32::MAX.into(), length as u64))?;
+        let size = u32::try_from(length).map_err(|_| too_large("size", u32::MAX.into(), length as u64))?;
         self.inode += 1;
         Ok(Header {
             inode: self.inode,
             mode: entry.type_bits() | entry.permissions,
-            links: if entry.content == Content::Directory {
-                2
-            } else {
-                1
-            },
+            links: if entry.content == Content::Directory { 2 } else { 1 },
             uid: entry.uid,
             gid: entry.gid,
             time: self.time.seconds(),
@@ -120,16 +91,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn write_entry(&mut self, header: &Header, name: &str, data: &[u8]) -> Result<(), CpioError> {
-        let Header {
-            inode,
-            mode,
-            links,
-            uid,
-            gid,
-            time,
-            size,
-            device: (major, minor),
-        } = header;
+        let Header { inode, mode, links, uid, gid, time, size, device: (major, minor) } = header;
         // The name's length counts its closing zero byte.
         let name_size = name.len() + 1;
         let mut bytes = format!(

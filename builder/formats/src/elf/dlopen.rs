@@ -47,8 +47,7 @@ pub(super) fn read(notes: &[u8], alignment: u64) -> Result<Vec<DlopenEntry>, Elf
     let mut entries = Vec::new();
     let mut offset = 0;
     while offset < notes.len() {
-        let note =
-            Note::parse(notes, offset, alignment).ok_or(ElfError::Truncated { part: "notes" })?;
+        let note = Note::parse(notes, offset, alignment).ok_or(ElfError::Truncated { part: "notes" })?;
         if note.owner == OWNER && note.kind == KIND {
             entries.extend(parse_description(note.description)?);
         }
@@ -72,12 +71,8 @@ impl<'a> Note<'a> {
         let description_size = u64::from(u32_at(notes, offset.checked_add(4)?)?);
         let kind = u32_at(notes, offset.checked_add(8)?)?;
         let owner_at = u64::try_from(offset).ok()?.checked_add(12)?;
-        let description_at = owner_at
-            .checked_add(owner_size)?
-            .checked_next_multiple_of(alignment)?;
-        let end = description_at
-            .checked_add(description_size)?
-            .checked_next_multiple_of(alignment)?;
+        let description_at = owner_at.checked_add(owner_size)?.checked_next_multiple_of(alignment)?;
+        let end = description_at.checked_add(description_size)?.checked_next_multiple_of(alignment)?;
         Some(Self {
             owner: slice_at(notes, owner_at, owner_size)?,
             kind,
@@ -89,11 +84,6 @@ impl<'a> Note<'a> {
 
 /// Reads the JSON of one note: a list of entries, closed by zero bytes.
 fn parse_description(description: &[u8]) -> Result<Vec<DlopenEntry>, ElfError> {
-    let length = description
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
-    serde_json::from_slice(&description[..length]).map_err(|error| ElfError::Note {
-        problem: error.to_string(),
-    })
+    let length = description.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    serde_json::from_slice(&description[..length]).map_err(|error| ElfError::Note { problem: error.to_string() })
 }

@@ -12,15 +12,9 @@ fn tiny(note: &str) -> Vec<u8> {
     let mut dynamic = Vec::new();
     let base = 0x10_0000_u64;
     let (strings_at, dynamic_at, notes_at) = (400_u64, 480_u64, 640_u64);
-    for (tag, value) in [
-        (1, 1),
-        (1, 11),
-        (29, 21),
-        (14, 42),
-        (5, base + strings_at),
-        (10, strings.len() as u64),
-        (0, 0),
-    ] {
+    for (tag, value) in
+        [(1, 1), (1, 11), (29, 21), (14, 42), (5, base + strings_at), (10, strings.len() as u64), (0, 0)]
+    {
         dynamic.extend(u64::to_le_bytes(tag));
         dynamic.extend(value.to_le_bytes());
     }
@@ -43,22 +37,16 @@ fn tiny(note: &str) -> Vec<u8> {
         file.extend(&half.to_le_bytes()[..width]);
     }
     let total = notes_at + notes.len() as u64;
-    for (kind, offset, size) in [
-        (1_u32, 0, total),
-        (2, dynamic_at, dynamic.len() as u64),
-        (4, notes_at, notes.len() as u64),
-    ] {
+    for (kind, offset, size) in
+        [(1_u32, 0, total), (2, dynamic_at, dynamic.len() as u64), (4, notes_at, notes.len() as u64)]
+    {
         file.extend(kind.to_le_bytes());
         file.extend(4_u32.to_le_bytes());
         for long in [offset, base + offset, base + offset, size, size, 4] {
             file.extend(long.to_le_bytes());
         }
     }
-    for (at, bytes) in [
-        (strings_at, &strings[..]),
-        (dynamic_at, &dynamic),
-        (notes_at, &notes),
-    ] {
+    for (at, bytes) in [(strings_at, &strings[..]), (dynamic_at, &dynamic), (notes_at, &notes)] {
         file.resize(usize::try_from(at).unwrap(), 0);
         file.extend(bytes);
     }
@@ -71,18 +59,12 @@ fn reads_names_paths_and_notes() {
     assert_eq!(elf.needed, ["libc.so.6", "libm.so.6"]);
     assert_eq!(elf.runpath, ["$ORIGIN/x", "/usr/lib/y"]);
     assert_eq!(elf.soname.as_deref(), Some("libtiny.so"));
-    assert_eq!(
-        (elf.machine, elf.interpreter, elf.rpath.len()),
-        (62, None, 0)
-    );
+    assert_eq!((elf.machine, elf.interpreter, elf.rpath.len()), (62, None, 0));
     assert_eq!(
         (elf.dlopen[0].priority, &elf.dlopen[0].sonames[..]),
         (Priority::Required, &["libzstd.so.1".to_owned()][..])
     );
-    assert_eq!(
-        (elf.dlopen[1].priority, elf.dlopen[1].sonames.len()),
-        (Priority::Recommended, 2)
-    );
+    assert_eq!((elf.dlopen[1].priority, elf.dlopen[1].sonames.len()), (Priority::Recommended, 2));
 }
 
 #[test]
@@ -90,45 +72,23 @@ fn reads_the_running_test_program() {
     let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     let elf = Elf::parse(&bytes).unwrap();
     assert!(elf.interpreter.unwrap().contains("ld-"));
-    assert!(
-        elf.needed.iter().any(|name| name.starts_with("libc.")),
-        "{:?}",
-        elf.needed
-    );
+    assert!(elf.needed.iter().any(|name| name.starts_with("libc.")), "{:?}", elf.needed);
 }
 
 #[test]
 fn refuses_malformed_notes_and_other_classes() {
-    assert!(matches!(
-        Elf::parse(&tiny("{")).unwrap_err(),
-        ElfError::Note { .. }
-    ));
+    assert!(matches!(Elf::parse(&tiny("{")).unwrap_err(), ElfError::Note { .. }));
     assert_eq!(Elf::parse(b"#!/bin/sh").unwrap_err(), ElfError::Mark);
     let mut narrow = tiny(NOTE_JSON);
     narrow[4] = 1;
-    assert_eq!(
-        Elf::parse(&narrow).unwrap_err(),
-        ElfError::Field {
-            field: "class",
-            expected: 2,
-            got: 1
-        }
-    );
+    assert_eq!(Elf::parse(&narrow).unwrap_err(), ElfError::Field { field: "class", expected: 2, got: 1 });
 }
 
 #[test]
 fn names_the_part_in_which_a_cut_file_ends() {
     let file = tiny(NOTE_JSON);
-    for (cut, part) in [
-        (30, "header"),
-        (100, "program headers"),
-        (500, "dynamic table"),
-        (700, "notes"),
-    ] {
-        assert_eq!(
-            Elf::parse(&file[..cut]).unwrap_err(),
-            ElfError::Truncated { part }
-        );
+    for (cut, part) in [(30, "header"), (100, "program headers"), (500, "dynamic table"), (700, "notes")] {
+        assert_eq!(Elf::parse(&file[..cut]).unwrap_err(), ElfError::Truncated { part });
     }
 }
 

@@ -55,11 +55,8 @@ impl BitOr for Attributes {
 
 impl fmt::Display for Attributes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut words: Vec<String> = NAMES
-            .iter()
-            .filter(|(bit, _)| self.contains(*bit))
-            .map(|(_, name)| (*name).to_owned())
-            .collect();
+        let mut words: Vec<String> =
+            NAMES.iter().filter(|(bit, _)| self.contains(*bit)).map(|(_, name)| (*name).to_owned()).collect();
         let known = NAMES.iter().fold(0, |bits, (bit, _)| bits | bit.0);
         if self.0 & !known != 0 {
             words.push(format!("{:#x}", self.0 & !known));

@@ -34,12 +34,7 @@ impl Header {
         bytes.extend_from_slice(&REVISION.to_le_bytes());
         bytes.extend_from_slice(&HEADER_SIZE.to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
-        for lba in [
-            self.my_lba,
-            self.alternate_lba,
-            self.first_usable_lba,
-            self.last_usable_lba,
-        ] {
+        for lba in [self.my_lba, self.alternate_lba, self.first_usable_lba, self.last_usable_lba] {
             bytes.extend_from_slice(&lba.to_le_bytes());
         }
         bytes.extend_from_slice(&self.disk_guid.to_gpt_bytes());
@@ -56,11 +51,7 @@ impl Header {
     pub(super) fn parse(sector: &[u8]) -> Result<Self, CopyError> {
         let bytes: [u8; HEADER_SIZE as usize] = array_at(sector, 0).ok_or(CopyError::Missing)?;
         if !bytes.starts_with(SIGNATURE) {
-            return Err(wrong(
-                "signature",
-                &"`EFI PART`",
-                &format!("`{}`", bytes[..8].escape_ascii()),
-            ));
+            return Err(wrong("signature", &"`EFI PART`", &format!("`{}`", bytes[..8].escape_ascii())));
         }
         expect_u32(&bytes, "header size", 12, HEADER_SIZE)?;
         let unsummed = bytes.iter().enumerate().map(|(index, byte)| match index {
@@ -85,27 +76,14 @@ impl Header {
 }
 
 /// Checks one 32-bit field.
-fn expect_u32(
-    bytes: &[u8],
-    field: &'static str,
-    offset: usize,
-    expected: u32,
-) -> Result<(), CopyError> {
+fn expect_u32(bytes: &[u8], field: &'static str, offset: usize, expected: u32) -> Result<(), CopyError> {
     match u32_at(bytes, offset).unwrap_or_default() {
         got if got == expected => Ok(()),
-        got => Err(wrong(
-            field,
-            &format!("{expected:#x}"),
-            &format!("{got:#x}"),
-        )),
+        got => Err(wrong(field, &format!("{expected:#x}"), &format!("{got:#x}"))),
     }
 }
 
 /// Makes the error for one field.
 pub(super) fn wrong(field: &'static str, expected: &dyn ToString, got: &dyn ToString) -> CopyError {
-    CopyError::Field {
-        field,
-        expected: expected.to_string(),
-        got: got.to_string(),
-    }
+    CopyError::Field { field, expected: expected.to_string(), got: got.to_string() }
 }

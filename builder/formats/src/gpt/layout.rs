@@ -71,15 +71,7 @@ pub fn plan_layout(
 /// Returns the first byte behind a partition that starts at `start`.
 fn end_of(start: u64, plan: &PlannedPartition) -> Result<u64, GptError> {
     let limit = 1 << 63;
-    let rounded = plan
-        .size_bytes
-        .checked_next_multiple_of(ALIGNMENT)
-        .filter(|size| *size > 0);
-    let end = rounded
-        .and_then(|size| start.checked_add(size))
-        .filter(|end| *end < limit);
-    end.ok_or_else(|| GptError::PartitionSize {
-        name: plan.name.clone(),
-        size_bytes: plan.size_bytes,
-    })
+    let rounded = plan.size_bytes.checked_next_multiple_of(ALIGNMENT).filter(|size| *size > 0);
+    let end = rounded.and_then(|size| start.checked_add(size)).filter(|end| *end < limit);
+    end.ok_or_else(|| GptError::PartitionSize { name: plan.name.clone(), size_bytes: plan.size_bytes })
 }

@@ -29,9 +29,7 @@ pub enum PartNameError {
         units: usize,
     },
     /// A control character would end or garble the label.
-    #[error(
-        "partition name {name:?} holds a control character: use letters, digits, `_`, `-` and `.`"
-    )]
+    #[error("partition name {name:?} holds a control character: use letters, digits, `_`, `-` and `.`")]
     Control {
         /// The name.
         name: String,
@@ -47,10 +45,7 @@ impl PartName {
     /// Reads the label field of an entry; `None` if it is not UTF-16 text.
     pub(super) fn from_field(field: &[u8]) -> Option<Self> {
         let (pairs, _) = field.as_chunks::<2>();
-        let units = pairs
-            .iter()
-            .map(|pair| u16::from_le_bytes(*pair))
-            .take_while(|unit| *unit != 0);
+        let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair)).take_while(|unit| *unit != 0);
         let text: String = char::decode_utf16(units).collect::<Result<_, _>>().ok()?;
         text.parse().ok()
     }
@@ -58,10 +53,7 @@ impl PartName {
     /// Returns the label field of an entry, padded with zero bytes.
     pub(super) fn to_field(&self) -> [u8; FIELD_BYTES] {
         let mut field = [0; FIELD_BYTES];
-        for (target, byte) in field
-            .iter_mut()
-            .zip(self.0.encode_utf16().flat_map(u16::to_le_bytes))
-        {
+        for (target, byte) in field.iter_mut().zip(self.0.encode_utf16().flat_map(u16::to_le_bytes)) {
             *target = byte;
         }
         field
@@ -74,15 +66,10 @@ impl FromStr for PartName {
     fn from_str(name: &str) -> Result<Self, PartNameError> {
         let units = name.encode_utf16().count();
         if units > MAX_UNITS {
-            return Err(PartNameError::TooLong {
-                name: name.to_owned(),
-                units,
-            });
+            return Err(PartNameError::TooLong { name: name.to_owned(), units });
         }
         if name.chars().any(char::is_control) {
-            return Err(PartNameError::Control {
-                name: name.to_owned(),
-            });
+            return Err(PartNameError::Control { name: name.to_owned() });
         }
         Ok(Self(name.to_owned()))
     }

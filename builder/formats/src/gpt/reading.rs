@@ -70,35 +70,19 @@ pub enum CopyError {
 /// Reads the table of a disk of `disk_sectors` sectors.
 ///
 /// `head` is the start of the disk (at least [`SectorSize::head_bytes`]); `tail` is its end (at least [`SectorSize::tail_bytes`]).
-pub fn parse(
-    sector_size: SectorSize,
-    disk_sectors: u64,
-    head: &[u8],
-    tail: &[u8],
-) -> Result<ParsedTable, GptError> {
+pub fn parse(sector_size: SectorSize, disk_sectors: u64, head: &[u8], tail: &[u8]) -> Result<ParsedTable, GptError> {
     let primary = parse_primary(sector_size, head);
     let backup = parse_backup(sector_size, disk_sectors, tail);
     match (primary, backup) {
         (Ok(table), Ok(other)) => {
-            let copies = if table == other {
-                Copies::BothGood
-            } else {
-                Copies::Differ
-            };
+            let copies = if table == other { Copies::BothGood } else { Copies::Differ };
             Ok(ParsedTable { table, copies })
         }
-        (Ok(table), Err(backup)) => Ok(ParsedTable {
-            table,
-            copies: Copies::PrimaryOnly { backup },
-        }),
-        (Err(primary), Ok(table)) => Ok(ParsedTable {
-            table,
-            copies: Copies::BackupOnly { primary },
-        }),
-        (Err(primary), Err(backup)) => Err(GptError::NoGoodCopy {
-            primary: Box::new(primary),
-            backup: Box::new(backup),
-        }),
+        (Ok(table), Err(backup)) => Ok(ParsedTable { table, copies: Copies::PrimaryOnly { backup } }),
+        (Err(primary), Ok(table)) => Ok(ParsedTable { table, copies: Copies::BackupOnly { primary } }),
+        (Err(primary), Err(backup)) => {
+            Err(GptError::NoGoodCopy { primary: Box::new(primary), backup: Box::new(backup) })
+        }
     }
 }
 
@@ -114,56 +98,31 @@ fn parse_primary(sector_size: SectorSize, head: &[u8]) -> Result<Table, CopyErro
 }
 
 /// Reads the copy at the end of a disk.
-fn parse_backup(
-    sector_size: SectorSize,
-    disk_sectors: u64,
-    tail: &[u8],
-) -> Result<Table, CopyError> {
+fn parse_backup(sector_size: SectorSize, disk_sectors: u64, tail: &[u8]) -> Result<Table, CopyError> {
     let sector = sector_size.bytes();
     let length = tail.len() as u64;
     let header_at = length.checked_sub(sector).ok_or(CopyError::Missing)?;
     let header = Header::parse(slice_at(tail, header_at, sector).ok_or(CopyError::Missing)?)?;
     let last_lba = disk_sectors.checked_sub(1).ok_or(CopyError::Missing)?;
     expect("place of the backup header", last_lba, header.my_lba)?;
-    let entries_lba = last_lba
-        .checked_sub(sector_size.entry_sectors())
-        .ok_or(CopyError::Missing)?;
-    expect(
-        "place of the backup entries",
-        entries_lba,
-        header.entries_lba,
-    )?;
+    let entries_lba = last_lba.checked_sub(sector_size.entry_sectors()).ok_or(CopyError::Missing)?;
+    expect("place of the backup entries", entries_lba, header.entries_lba)?;
     expect("place of the primary header", 1, header.alternate_lba)?;
-    let entries_at = length
-        .checked_sub(sector_size.tail_bytes())
-        .ok_or(CopyError::Missing)?;
+    let entries_at = length.checked_sub(sector_size.tail_bytes()).ok_or(CopyError::Missing)?;
     let entries = slice_at(tail, entries_at, entries_length()).ok_or(CopyError::Missing)?;
     make_table(sector_size, last_lba, &header, entries)
 }
 
 /// Checks the entries against their header and makes the table of a disk that ends at `last_lba`.
-fn make_table(
-    sector_size: SectorSize,
-    last_lba: u64,
-    header: &Header,
-    entries: &[u8],
-) -> Result<Table, CopyError> {
+fn make_table(sector_size: SectorSize, last_lba: u64, header: &Header, entries: &[u8]) -> Result<Table, CopyError> {
     expect("CRC of the entries", header.entries_crc, crc32(entries))?;
-    let sectors = last_lba
-        .checked_add(1)
-        .ok_or_else(|| wrong("last sector", &"below 2^64 - 1", &last_lba))?;
+    let sectors = last_lba.checked_add(1).ok_or_else(|| wrong("last sector", &"below 2^64 - 1", &last_lba))?;
     let partitions = parse_entries(entries)?;
     let table = Table::new(sector_size, sectors, header.disk_guid, partitions);
     let table = table.map_err(|error| CopyError::Table(Box::new(error)))?;
     // Other tools reserve more than the least (the first MiB), never less.
-    if header.first_usable_lba < table.first_usable_lba()
-        || header.last_usable_lba > table.last_usable_lba()
-    {
-        let expected = format!(
-            "inside {} to {}",
-            table.first_usable_lba(),
-            table.last_usable_lba()
-        );
+    if header.first_usable_lba < table.first_usable_lba() || header.last_usable_lba > table.last_usable_lba() {
+        let expected = format!("inside {} to {}", table.first_usable_lba(), table.last_usable_lba());
         let got = format!("{} to {}", header.first_usable_lba, header.last_usable_lba);
         return Err(wrong("usable area", &expected, &got));
     }
@@ -174,8 +133,7 @@ fn make_table(
 fn parse_entries(entries: &[u8]) -> Result<Vec<Partition>, CopyError> {
     let numbered = entries.chunks_exact(ENTRY_SIZE as usize).enumerate();
     let used = numbered.filter(|(_, entry)| !entry.starts_with(&[0; 16]));
-    used.map(|(index, entry)| parse_entry(entry).ok_or(CopyError::Name { number: index + 1 }))
-        .collect()
+    used.map(|(index, entry)| parse_entry(entry).ok_or(CopyError::Name { number: index + 1 })).collect()
 }
 
 /// Reads one entry; `None` if its label is not text.
@@ -195,14 +153,6 @@ const fn entries_length() -> u64 {
 }
 
 /// Checks one number.
-fn expect<T: PartialEq + ToString + Copy>(
-    field: &'static str,
-    expected: T,
-    got: T,
-) -> Result<(), CopyError> {
-    if expected == got {
-        Ok(())
-    } else {
-        Err(wrong(field, &expected, &got))
-    }
+fn expect<T: PartialEq + ToString + Copy>(field: &'static str, expected: T, got: T) -> Result<(), CopyError> {
+    if expected == got { Ok(()) } else { Err(wrong(field, &expected, &got)) }
 }

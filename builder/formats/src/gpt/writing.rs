@@ -14,12 +14,7 @@ impl Table {
     pub fn primary_bytes(&self) -> Vec<u8> {
         let entries = self.entry_bytes();
         let mut bytes = self.pad(self.protective_record());
-        bytes.extend(
-            self.pad(
-                self.header(1, self.disk_sectors - 1, 2, &entries)
-                    .to_bytes(),
-            ),
-        );
+        bytes.extend(self.pad(self.header(1, self.disk_sectors - 1, 2, &entries).to_bytes()));
         bytes.extend(entries);
         bytes
     }

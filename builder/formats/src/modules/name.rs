@@ -9,9 +9,7 @@ pub struct ModuleName(String);
 
 /// Says why a text is not a [`ModuleName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is not a module name: use letters, digits, `_`, `-`, `.`, `+` and `:`, without directory or `.ko`"
-)]
+#[error("`{text}` is not a module name: use letters, digits, `_`, `-`, `.`, `+` and `:`, without directory or `.ko`")]
 pub struct ModuleNameError {
     text: String,
 }
@@ -29,10 +27,7 @@ impl ModuleName {
     pub fn from_path(path: &str) -> Result<Self, ModuleNameError> {
         let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
         let stem = ENDINGS.iter().find_map(|ending| file.strip_suffix(ending));
-        stem.ok_or_else(|| ModuleNameError {
-            text: path.to_owned(),
-        })?
-        .parse()
+        stem.ok_or_else(|| ModuleNameError { text: path.to_owned() })?.parse()
     }
 }
 
@@ -44,9 +39,7 @@ impl FromStr for ModuleName {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.+:()*,".contains(&byte);
         let is_file = ENDINGS.iter().any(|ending| text.ends_with(ending));
         if text.is_empty() || is_file || !text.bytes().all(allowed) {
-            return Err(ModuleNameError {
-                text: text.to_owned(),
-            });
+            return Err(ModuleNameError { text: text.to_owned() });
         }
         Ok(Self(text.replace('-', "_")))
     }

@@ -24,12 +24,7 @@ fn parse(
     builtin: &str,
     aliases: &str,
 ) -> Result<ModuleIndex, ModulesError> {
-    ModuleIndex::parse(&ModuleTexts {
-        dependencies,
-        soft_dependencies,
-        builtin,
-        aliases,
-    })
+    ModuleIndex::parse(&ModuleTexts { dependencies, soft_dependencies, builtin, aliases })
 }
 
 fn index() -> ModuleIndex {
@@ -38,84 +33,43 @@ fn index() -> ModuleIndex {
 
 fn resolve(names: &[&str]) -> Result<Vec<String>, ModulesError> {
     let names: Vec<ModuleName> = names.iter().map(|name| name.parse().unwrap()).collect();
-    Ok(index()
-        .resolve(&names)?
-        .into_iter()
-        .map(str::to_owned)
-        .collect())
+    Ok(index().resolve(&names)?.into_iter().map(str::to_owned).collect())
 }
 
 #[test]
 fn lists_what_is_needed_before_what_needs_it() {
     let paths = resolve(&["dm_verity"]).unwrap();
-    let names: Vec<_> = paths
-        .iter()
-        .filter_map(|path| path.rsplit('/').next())
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "dax.ko.xz",
-            "dm-mod.ko.xz",
-            "dm-bufio.ko.xz",
-            "dm-verity.ko.xz"
-        ]
-    );
+    let names: Vec<_> = paths.iter().filter_map(|path| path.rsplit('/').next()).collect();
+    assert_eq!(names, ["dax.ko.xz", "dm-mod.ko.xz", "dm-bufio.ko.xz", "dm-verity.ko.xz"]);
     assert_eq!(resolve(&["dm-verity", "dm_mod"]).unwrap(), paths);
 }
 
 #[test]
 fn takes_soft_dependencies_that_exist_and_ends_in_a_circle() {
     let paths = resolve(&["btrfs"]).unwrap();
-    let names: Vec<_> = paths
-        .iter()
-        .filter_map(|path| path.rsplit('/').next())
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "crc32c-intel.ko.xz",
-            "raid6_pq.ko.xz",
-            "btrfs.ko.xz",
-            "late.ko.zst"
-        ]
-    );
+    let names: Vec<_> = paths.iter().filter_map(|path| path.rsplit('/').next()).collect();
+    assert_eq!(names, ["crc32c-intel.ko.xz", "raid6_pq.ko.xz", "btrfs.ko.xz", "late.ko.zst"]);
 }
 
 #[test]
 fn finds_the_modules_behind_an_alias() {
-    assert_eq!(
-        resolve(&["crypto_crc32c"]).unwrap(),
-        ["kernel/arch/x86/crypto/crc32c-intel.ko.xz"]
-    );
+    assert_eq!(resolve(&["crypto_crc32c"]).unwrap(), ["kernel/arch/x86/crypto/crc32c-intel.ko.xz"]);
     assert!(resolve(&["fs-ext4"]).unwrap().is_empty());
 }
 
 #[test]
 fn needs_no_file_for_built_in_modules() {
-    assert_eq!(
-        resolve(&["ext4", "virtio-pci"]).unwrap(),
-        Vec::<String>::new()
-    );
+    assert_eq!(resolve(&["ext4", "virtio-pci"]).unwrap(), Vec::<String>::new());
     assert!(index().is_builtin(&"ext4".parse().unwrap()));
 }
 
 #[test]
 fn names_the_module_that_is_missing_and_who_needs_it() {
     let message = resolve(&["nosuch"]).unwrap_err().to_string();
-    assert!(
-        message.starts_with("module `nosuch` is neither"),
-        "{message}"
-    );
+    assert!(message.starts_with("module `nosuch` is neither"), "{message}");
     let index = parse("a.ko: b.ko\n", "", "", "").unwrap();
-    let message = index
-        .resolve(&["a".parse().unwrap()])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("`b`") && message.contains("`a` needs it"),
-        "{message}"
-    );
+    let message = index.resolve(&["a".parse().unwrap()]).unwrap_err().to_string();
+    assert!(message.contains("`b`") && message.contains("`a` needs it"), "{message}");
 }
 
 #[test]
@@ -131,9 +85,7 @@ fn refuses_lines_that_depmod_does_not_write() {
         ("", "", "", "alias a", "modules.alias line 1"),
         ("", "", "", "softdep a b", "modules.alias line 1"),
     ] {
-        let message = parse(dependencies, soft, builtin, aliases)
-            .unwrap_err()
-            .to_string();
+        let message = parse(dependencies, soft, builtin, aliases).unwrap_err().to_string();
         assert!(message.starts_with(start), "{message}");
     }
     assert!("a/b".parse::<ModuleName>().is_err() && "a.ko".parse::<ModuleName>().is_err());

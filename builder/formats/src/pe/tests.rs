@@ -59,34 +59,15 @@ fn optional_header(sections: &[(&str, &[u8])], header_bytes: u32, flags: u16) ->
 }
 
 fn sample() -> Vec<u8> {
-    tiny(
-        &[(".text", b"code"), (".sdmagic", b"#### LoaderInfo")],
-        1024,
-        NX_COMPAT,
-    )
+    tiny(&[(".text", b"code"), (".sdmagic", b"#### LoaderInfo")], 1024, NX_COMPAT)
 }
 
 #[test]
 fn reads_headers_and_sections() {
     let file = sample();
     let pe = Pe::parse(&file).unwrap();
-    assert_eq!(
-        (
-            pe.machine,
-            pe.subsystem,
-            pe.file_alignment,
-            pe.section_alignment
-        ),
-        (0x8664, 10, 512, 4096)
-    );
-    assert_eq!(
-        (
-            pe.size_of_headers,
-            pe.dll_characteristics,
-            pe.signature_size
-        ),
-        (1024, NX_COMPAT, 0)
-    );
+    assert_eq!((pe.machine, pe.subsystem, pe.file_alignment, pe.section_alignment), (0x8664, 10, 512, 4096));
+    assert_eq!((pe.size_of_headers, pe.dll_characteristics, pe.signature_size), (1024, NX_COMPAT, 0));
     assert_eq!(pe.content(".text"), Some(&b"code"[..]));
     assert_eq!(pe.section(".sdmagic").unwrap().raw_offset, 1536);
     assert_eq!(pe.content(".linux"), None);
@@ -97,25 +78,13 @@ fn says_what_is_wrong_with_other_files() {
     let elf = Pe::parse(b"\x7fELF and so on").unwrap_err().to_string();
     assert!(elf.contains("expected `MZ`"), "{elf}");
     let file = sample();
-    assert!(matches!(
-        Pe::parse(&file[..0x60]).unwrap_err(),
-        PeError::Truncated { .. }
-    ));
+    assert!(matches!(Pe::parse(&file[..0x60]).unwrap_err(), PeError::Truncated { .. }));
     let cut = Pe::parse(&file[..1800]).unwrap_err();
-    assert!(
-        matches!(&cut, PeError::SectionOutside { name, .. } if name == ".sdmagic"),
-        "{cut}"
-    );
+    assert!(matches!(&cut, PeError::SectionOutside { name, .. } if name == ".sdmagic"), "{cut}");
     let mut narrow = file.clone();
     narrow[0x58] = 0x0b;
     narrow[0x59] = 0x01;
-    assert!(matches!(
-        Pe::parse(&narrow).unwrap_err(),
-        PeError::Field {
-            field: "optional header magic",
-            ..
-        }
-    ));
+    assert!(matches!(Pe::parse(&narrow).unwrap_err(), PeError::Field { field: "optional header magic", .. }));
 }
 
 proptest! {

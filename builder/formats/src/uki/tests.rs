@@ -11,12 +11,7 @@ const OWN_SBAT: &str = "sbat,1,SBAT Version,sbat,1,x\ncasemate,1,c,c,1,z\n";
 
 fn stub(header_bytes: u32) -> Vec<u8> {
     tiny(
-        &[
-            (".text", b"code"),
-            (".sbat", STUB_SBAT),
-            (".sdmagic", b"#### LoaderInfo"),
-            (".reloc", b"reloc"),
-        ],
+        &[(".text", b"code"), (".sbat", STUB_SBAT), (".sdmagic", b"#### LoaderInfo"), (".reloc", b"reloc")],
         header_bytes,
         NX,
     )
@@ -44,12 +39,7 @@ impl Sample {
     fn new() -> Self {
         let os_release = "ID=casemate\nIMAGE_VERSION=1\n".parse().unwrap();
         let command_line = "roothash=aa ro".parse().unwrap();
-        Self {
-            stub: stub(1024),
-            os_release,
-            command_line,
-            linux: kernel(NX),
-        }
+        Self { stub: stub(1024), os_release, command_line, linux: kernel(NX) }
     }
 
     fn parts(&self) -> UkiParts<'_> {
@@ -80,19 +70,8 @@ fn reads_back_all_parts() {
     assert_eq!(uki.pe.content(".linux"), Some(&sample.linux[..]));
     assert_eq!(uki.pe.content(".initrd"), Some(&b"initrd"[..]));
     assert_eq!(uki.pe.content(".text"), Some(&b"code"[..]));
-    let names: Vec<_> = uki
-        .pe
-        .sections
-        .iter()
-        .map(|section| section.name.as_str())
-        .collect();
-    assert_eq!(
-        names,
-        [
-            ".text", ".sbat", ".sdmagic", ".reloc", ".osrel", ".cmdline", ".uname", ".linux",
-            ".initrd"
-        ]
-    );
+    let names: Vec<_> = uki.pe.sections.iter().map(|section| section.name.as_str()).collect();
+    assert_eq!(names, [".text", ".sbat", ".sdmagic", ".reloc", ".osrel", ".cmdline", ".uname", ".linux", ".initrd"]);
 }
 
 #[test]
@@ -102,29 +81,13 @@ fn virtual_size_is_the_true_length_and_places_are_aligned() {
     assert_eq!(pe.section(".cmdline").unwrap().virtual_size, 14);
     let mut memory_end = 0;
     for section in &pe.sections {
-        assert_eq!(
-            (
-                section.raw_offset % 512,
-                section.raw_size % 512,
-                section.virtual_address % 4096
-            ),
-            (0, 0, 0)
-        );
+        assert_eq!((section.raw_offset % 512, section.raw_size % 512, section.virtual_address % 4096), (0, 0, 0));
         assert!(section.virtual_size <= section.raw_size);
-        assert!(
-            section.virtual_address >= memory_end,
-            "`{}` overlaps in memory",
-            section.name
-        );
+        assert!(section.virtual_address >= memory_end, "`{}` overlaps in memory", section.name);
         memory_end = section.virtual_address + section.virtual_size;
     }
-    let header =
-        |offset| crate::little_endian::u32_at(&image, pe.optional_offset + offset).unwrap();
-    assert_eq!(
-        header(56),
-        memory_end.next_multiple_of(4096),
-        "size of image"
-    );
+    let header = |offset| crate::little_endian::u32_at(&image, pe.optional_offset + offset).unwrap();
+    assert_eq!(header(56), memory_end.next_multiple_of(4096), "size of image");
     assert_eq!(header(64), 0, "checksum");
 }
 
@@ -133,42 +96,22 @@ fn merges_sbat_of_stub_and_image() {
     let image = Sample::new().build().unwrap();
     let sbat = Pe::parse(&image).unwrap().content(".sbat").unwrap();
     let lines: Vec<_> = std::str::from_utf8(sbat).unwrap().lines().skip(1).collect();
-    assert_eq!(
-        lines,
-        ["systemd-stub,1,s,s,257,y", "casemate,1,c,c,1,z", "\0"]
-    );
+    assert_eq!(lines, ["systemd-stub,1,s,s,257,y", "casemate,1,c,c,1,z", "\0"]);
 }
 
 #[test]
 fn keeps_the_no_execute_promise_only_if_the_kernel_makes_it() {
     let mut sample = Sample::new();
-    assert_eq!(
-        Pe::parse(&sample.build().unwrap())
-            .unwrap()
-            .dll_characteristics,
-        NX
-    );
+    assert_eq!(Pe::parse(&sample.build().unwrap()).unwrap().dll_characteristics, NX);
     sample.linux = kernel(0);
-    assert_eq!(
-        Pe::parse(&sample.build().unwrap())
-            .unwrap()
-            .dll_characteristics,
-        0
-    );
+    assert_eq!(Pe::parse(&sample.build().unwrap()).unwrap().dll_characteristics, 0);
 }
 
 #[test]
 fn adds_the_public_key_before_the_kernel() {
     let sample = Sample::new();
-    let image = build(&UkiParts {
-        pcr_public_key: Some(b"key"),
-        ..sample.parts()
-    })
-    .unwrap();
-    assert_eq!(
-        Pe::parse(&image).unwrap().content(".pcrpkey"),
-        Some(&b"key"[..])
-    );
+    let image = build(&UkiParts { pcr_public_key: Some(b"key"), ..sample.parts() }).unwrap();
+    assert_eq!(Pe::parse(&image).unwrap().content(".pcrpkey"), Some(&b"key"[..]));
 }
 
 #[test]
@@ -177,14 +120,7 @@ fn refuses_a_stub_without_room_in_its_headers() {
     // Four rows of the stub end at byte 488, so the first new row does not fit into 512.
     sample.stub = stub(512);
     let error = sample.build().unwrap_err();
-    assert_eq!(
-        error,
-        UkiError::HeaderSpace {
-            name: ".osrel",
-            needed: 528,
-            available: 512
-        }
-    );
+    assert_eq!(error, UkiError::HeaderSpace { name: ".osrel", needed: 528, available: 512 });
 }
 
 #[test]
@@ -194,62 +130,29 @@ fn refuses_what_is_not_an_unsigned_stub() {
     assert!(matches!(sample.build().unwrap_err(), UkiError::Stub { .. }));
     sample.stub = stub(1024);
     sample.stub[0x58 + 148] = 1;
-    assert!(
-        sample
-            .build()
-            .unwrap_err()
-            .to_string()
-            .contains("it is signed")
-    );
+    assert!(sample.build().unwrap_err().to_string().contains("it is signed"));
     sample.stub = Sample::new().build().unwrap();
-    assert!(
-        sample
-            .build()
-            .unwrap_err()
-            .to_string()
-            .contains("already holds a kernel")
-    );
+    assert!(sample.build().unwrap_err().to_string().contains("already holds a kernel"));
 }
 
 #[test]
 fn refuses_long_sbat_empty_parts_and_foreign_kernels() {
     let sample = Sample::new();
     let long = format!("sbat,1\nx,1,{}\n", "y".repeat(600));
-    let error = build(&UkiParts {
-        sbat: &long,
-        ..sample.parts()
-    })
-    .unwrap_err();
-    assert!(
-        matches!(error, UkiError::SbatSpace { available: 512, .. }),
-        "{error}"
-    );
-    let error = build(&UkiParts {
-        initrd: b"",
-        ..sample.parts()
-    })
-    .unwrap_err();
+    let error = build(&UkiParts { sbat: &long, ..sample.parts() }).unwrap_err();
+    assert!(matches!(error, UkiError::SbatSpace { available: 512, .. }), "{error}");
+    let error = build(&UkiParts { initrd: b"", ..sample.parts() }).unwrap_err();
     assert_eq!(error, UkiError::Empty { name: ".initrd" });
-    let error = build(&UkiParts {
-        linux: b"\x7fELF",
-        ..sample.parts()
-    })
-    .unwrap_err();
+    let error = build(&UkiParts { linux: b"\x7fELF", ..sample.parts() }).unwrap_err();
     assert!(error.to_string().starts_with("kernel: "), "{error}");
 }
 
 #[test]
 fn reader_names_the_missing_section() {
     let bare = stub(1024);
-    assert_eq!(
-        Uki::parse(&bare).unwrap_err(),
-        UkiError::Missing { name: ".linux" }
-    );
+    assert_eq!(Uki::parse(&bare).unwrap_err(), UkiError::Missing { name: ".linux" });
     let only_kernel = tiny(&[(".linux", b"k")], 1024, 0);
-    assert_eq!(
-        Uki::parse(&only_kernel).unwrap_err(),
-        UkiError::Missing { name: ".cmdline" }
-    );
+    assert_eq!(Uki::parse(&only_kernel).unwrap_err(), UkiError::Missing { name: ".cmdline" });
 }
 
 proptest! {

@@ -24,18 +24,11 @@ type Chunk = (u64, Vec<u8>);
 /// Returns the digests of all 4096-byte blocks in `bytes`, packed.
 pub(super) fn hash_blocks(bytes: &[u8], salt: &Salt) -> Vec<u8> {
     let salted = Sha256::new_with_prefix(salt.as_bytes());
-    bytes
-        .chunks(BLOCK_SIZE)
-        .flat_map(|block| salted.clone().chain_update(block).finalize())
-        .collect()
+    bytes.chunks(BLOCK_SIZE).flat_map(|block| salted.clone().chain_update(block).finalize()).collect()
 }
 
 /// Reads `blocks` blocks and returns their digests, packed and in order.
-pub(super) fn hash_stream(
-    data: &mut impl Read,
-    blocks: u64,
-    salt: &Salt,
-) -> Result<Vec<u8>, VerityError> {
+pub(super) fn hash_stream(data: &mut impl Read, blocks: u64, salt: &Salt) -> Result<Vec<u8>, VerityError> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let (send_chunk, receive_chunk) = sync_channel(workers * 2);
     let receive_chunk = Mutex::new(receive_chunk);
@@ -62,12 +55,7 @@ fn feed(data: &mut impl Read, blocks: u64, queue: SyncSender<Chunk>) -> Result<(
         let count = CHUNK_BLOCKS.min(blocks - next);
         // At most 256 blocks, so the product is small.
         let mut chunk = vec![0; usize::try_from(count).unwrap_or_default() * BLOCK_SIZE];
-        data.read_exact(&mut chunk)
-            .map_err(|source| VerityError::Read {
-                block: next,
-                blocks,
-                source,
-            })?;
+        data.read_exact(&mut chunk).map_err(|source| VerityError::Read { block: next, blocks, source })?;
         if queue.send((next, chunk)).is_err() {
             // Only a panicking worker closes the queue; the scope passes that panic on.
             break;

@@ -52,9 +52,7 @@ impl FromStr for RootHash {
         if canonical && hex::decode_to_slice(text, &mut bytes).is_ok() {
             return Ok(Self(bytes));
         }
-        Err(RootHashError {
-            text: text.to_owned(),
-        })
+        Err(RootHashError { text: text.to_owned() })
     }
 }
 
@@ -101,13 +99,7 @@ mod tests {
     fn refuses_upper_case_and_wrong_length_with_the_text() {
         let short = TEXT[1..].to_owned();
         let longer = format!("{TEXT}0");
-        for text in [
-            TEXT.to_uppercase(),
-            short,
-            longer,
-            String::new(),
-            "é".repeat(32),
-        ] {
+        for text in [TEXT.to_uppercase(), short, longer, String::new(), "é".repeat(32)] {
             let error = text.parse::<RootHash>().unwrap_err().to_string();
             assert!(error.contains(&text), "{error}");
         }

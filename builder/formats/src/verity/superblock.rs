@@ -25,9 +25,7 @@ impl Salt {
     /// Makes a salt, or refuses one that the superblock cannot hold.
     pub fn new(bytes: &[u8]) -> Result<Self, VerityError> {
         if bytes.len() > MAX_SALT {
-            return Err(VerityError::SaltLength {
-                length: bytes.len(),
-            });
+            return Err(VerityError::SaltLength { length: bytes.len() });
         }
         Ok(Self(bytes.to_vec()))
     }
@@ -52,15 +50,9 @@ pub struct Superblock {
 impl Superblock {
     /// Reads the superblock at the start of a hash partition.
     pub fn parse(hash_image: &[u8]) -> Result<Self, VerityError> {
-        let block = hash_image
-            .get(..BLOCK_SIZE)
-            .ok_or_else(|| wrong("length", &BLOCK_SIZE, &hash_image.len()))?;
+        let block = hash_image.get(..BLOCK_SIZE).ok_or_else(|| wrong("length", &BLOCK_SIZE, &hash_image.len()))?;
         if !block.starts_with(MAGIC) {
-            return Err(wrong(
-                "signature",
-                &"`verity`",
-                &format!("`{}`", block[..8].escape_ascii()),
-            ));
+            return Err(wrong("signature", &"`verity`", &format!("`{}`", block[..8].escape_ascii())));
         }
         for (field, offset, expected) in [
             ("version", 8, VERSION),
@@ -74,11 +66,7 @@ impl Superblock {
             }
         }
         if block[32..64] != ALGORITHM[..] {
-            return Err(wrong(
-                "algorithm",
-                &"`sha256`",
-                &format!("`{}`", block[32..64].escape_ascii()),
-            ));
+            return Err(wrong("algorithm", &"`sha256`", &format!("`{}`", block[32..64].escape_ascii())));
         }
         Self::parse_values(block)
     }
@@ -86,9 +74,7 @@ impl Superblock {
     /// Reads the fields that differ from image to image.
     fn parse_values(block: &[u8]) -> Result<Self, VerityError> {
         let length = usize::from(u16_at(block, 80).unwrap_or_default());
-        let salt = block
-            .get(SALT_OFFSET..SALT_OFFSET + length)
-            .unwrap_or_default();
+        let salt = block.get(SALT_OFFSET..SALT_OFFSET + length).unwrap_or_default();
         if length > MAX_SALT {
             return Err(wrong("salt size", &"at most 256", &length));
         }
@@ -97,11 +83,7 @@ impl Superblock {
             return Err(wrong("data blocks", &"at least 1", &0));
         }
         let uuid = Guid::from_bytes(array_at(block, 16).unwrap_or_default());
-        Ok(Self {
-            uuid,
-            data_blocks,
-            salt: Salt::new(salt)?,
-        })
+        Ok(Self { uuid, data_blocks, salt: Salt::new(salt)? })
     }
 
     /// Returns how many bytes of the data partition the tree covers; `None` past 2^64.
@@ -132,11 +114,7 @@ impl Superblock {
         block.extend_from_slice(&4096_u32.to_le_bytes());
         block.extend_from_slice(&self.data_blocks.to_le_bytes());
         // `Salt` holds at most 256 bytes, so the length fits.
-        block.extend_from_slice(
-            &u16::try_from(self.salt.0.len())
-                .unwrap_or(u16::MAX)
-                .to_le_bytes(),
-        );
+        block.extend_from_slice(&u16::try_from(self.salt.0.len()).unwrap_or(u16::MAX).to_le_bytes());
         block.resize(SALT_OFFSET, 0);
         block.extend_from_slice(&self.salt.0);
         block.resize(BLOCK_SIZE, 0);
@@ -146,9 +124,5 @@ impl Superblock {
 
 /// Makes the error for one field.
 fn wrong(field: &'static str, expected: &dyn ToString, got: &dyn ToString) -> VerityError {
-    VerityError::Superblock {
-        field,
-        expected: expected.to_string(),
-        got: got.to_string(),
-    }
+    VerityError::Superblock { field, expected: expected.to_string(), got: got.to_string() }
 }

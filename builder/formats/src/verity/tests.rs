@@ -67,12 +67,7 @@ fn tree(bytes: &[u8]) -> VerityTree {
 }
 
 fn check(bytes: &[u8], tree: &VerityTree) -> Result<(), VerityError> {
-    verify(
-        &mut &bytes[..],
-        bytes.len() as u64,
-        &tree.hash_image,
-        &tree.root_hash,
-    )
+    verify(&mut &bytes[..], bytes.len() as u64, &tree.hash_image, &tree.root_hash)
 }
 
 #[test]
@@ -81,16 +76,9 @@ fn equals_veritysetup_at_every_tree_depth() {
         let bytes = data(blocks);
         let tree = tree(&bytes);
         assert_eq!(tree.root_hash.to_string(), root_hash, "{blocks} blocks");
-        assert_eq!(
-            hex::encode(Sha256::digest(&tree.hash_image)),
-            image_digest,
-            "{blocks} blocks"
-        );
+        assert_eq!(hex::encode(Sha256::digest(&tree.hash_image)), image_digest, "{blocks} blocks");
         let superblock = Superblock::parse(&tree.hash_image).unwrap();
-        assert_eq!(
-            superblock.hash_image_size(),
-            Some(tree.hash_image.len() as u64)
-        );
+        assert_eq!(superblock.hash_image_size(), Some(tree.hash_image.len() as u64));
         assert_eq!(superblock.data_size(), Some(bytes.len() as u64));
         check(&bytes, &tree).unwrap();
     }
@@ -100,17 +88,8 @@ fn equals_veritysetup_at_every_tree_depth() {
 fn equals_veritysetup_without_salt() {
     // `veritysetup format --salt=- --uuid=… DATA HASH` on 129 blocks.
     let bytes = data(129);
-    let tree = build(
-        &mut &bytes[..],
-        bytes.len() as u64,
-        &Salt::new(&[]).unwrap(),
-        UUID,
-    )
-    .unwrap();
-    assert_eq!(
-        tree.root_hash.to_string(),
-        "5f34bbb3d040bb9bbe913af0c3365c3042177b34cfde29706813d9a2f70e49ce"
-    );
+    let tree = build(&mut &bytes[..], bytes.len() as u64, &Salt::new(&[]).unwrap(), UUID).unwrap();
+    assert_eq!(tree.root_hash.to_string(), "5f34bbb3d040bb9bbe913af0c3365c3042177b34cfde29706813d9a2f70e49ce");
     assert_eq!(
         hex::encode(Sha256::digest(&tree.hash_image)),
         "bf51443668f15ab172b1048d1274e53ab0e0a13d6af9faeb87f34ed2723b26e8"
@@ -123,10 +102,7 @@ fn names_the_damaged_data_block() {
     let tree = tree(&bytes);
     bytes[257 * BLOCK_SIZE + 17] ^= 1;
     let error = check(&bytes, &tree).unwrap_err();
-    assert!(
-        matches!(error, VerityError::DataMismatch { block: 257 }),
-        "{error}"
-    );
+    assert!(matches!(error, VerityError::DataMismatch { block: 257 }), "{error}");
 }
 
 #[test]
@@ -155,38 +131,16 @@ fn refuses_a_root_hash_of_another_build() {
 fn refuses_part_blocks_short_data_and_long_salt() {
     let build_sized = |size: u64| build(&mut &[0_u8; 4096][..], size, &salt(), UUID).unwrap_err();
     assert!(matches!(build_sized(0), VerityError::DataSize { size: 0 }));
-    assert!(matches!(
-        build_sized(4097),
-        VerityError::DataSize { size: 4097 }
-    ));
-    assert!(matches!(
-        build_sized(8192),
-        VerityError::Read {
-            block: 0,
-            blocks: 2,
-            ..
-        }
-    ));
-    assert!(matches!(
-        Salt::new(&[0; 257]).unwrap_err(),
-        VerityError::SaltLength { length: 257 }
-    ));
+    assert!(matches!(build_sized(4097), VerityError::DataSize { size: 4097 }));
+    assert!(matches!(build_sized(8192), VerityError::Read { block: 0, blocks: 2, .. }));
+    assert!(matches!(Salt::new(&[0; 257]).unwrap_err(), VerityError::SaltLength { length: 257 }));
 }
 
 #[test]
 fn refuses_data_of_another_size_than_the_superblock() {
     let tree = tree(&data(2));
     let error = check(&data(3), &tree).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            VerityError::BlockCount {
-                expected: 2,
-                got: 3
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, VerityError::BlockCount { expected: 2, got: 3 }), "{error}");
 }
 
 #[test]

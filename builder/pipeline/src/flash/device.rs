@@ -49,12 +49,7 @@ impl fmt::Display for Refusal {
             Self::NotABlockDevice => write!(f, "it is not a block device"),
             Self::Partition => write!(f, "it is a partition: name the whole disk"),
             Self::TooSmall { size, least } => {
-                write!(
-                    f,
-                    "it has {} MiB, a host needs at least {} MiB",
-                    size >> 20,
-                    least >> 20
-                )
+                write!(f, "it has {} MiB, a host needs at least {} MiB", size >> 20, least >> 20)
             }
             Self::InUse(place) => write!(f, "it is in use: {place}"),
         }
@@ -72,10 +67,7 @@ pub fn refusals(facts: &DeviceFacts, image_size: u64) -> Vec<Refusal> {
     }
     let least = SMALLEST_DISK.max(image_size);
     if facts.size < least {
-        reasons.push(Refusal::TooSmall {
-            size: facts.size,
-            least,
-        });
+        reasons.push(Refusal::TooSmall { size: facts.size, least });
     }
     reasons.extend(facts.in_use.iter().cloned().map(Refusal::InUse));
     reasons
@@ -95,18 +87,11 @@ pub fn inspect_device(path: &Path) -> Result<DeviceFacts> {
         return Ok(facts);
     }
     let device = metadata.rdev();
-    let number = format!(
-        "{}:{}",
-        nix::sys::stat::major(device),
-        nix::sys::stat::minor(device)
-    );
+    let number = format!("{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
     let sys = fs::canonicalize(format!("/sys/dev/block/{number}"))?;
     facts.is_partition = sys.join("partition").exists();
     // The size file counts units of 512 bytes whatever the device's sectors are.
-    let sectors: u64 = fs::read_to_string(sys.join("size"))?
-        .trim()
-        .parse()
-        .context("the kernel gives no size")?;
+    let sectors: u64 = fs::read_to_string(sys.join("size"))?.trim().parse().context("the kernel gives no size")?;
     facts.size = sectors * 512;
     let mut members = vec![(sys.clone(), number)];
     for child in fs::read_dir(&sys)? {
@@ -125,27 +110,16 @@ pub fn inspect_device(path: &Path) -> Result<DeviceFacts> {
 }
 
 fn uses(sys: &Path, number: &str, mounts: &str, swaps: &str) -> Result<Vec<String>> {
-    let name = sys
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let mut uses: Vec<String> = mounted_at(mounts, number)
-        .map(|place| format!("{name} is mounted at {place}"))
-        .collect();
-    if swaps
-        .lines()
-        .any(|line| line.split_whitespace().next() == Some(&format!("/dev/{name}")))
-    {
+    let name = sys.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut uses: Vec<String> =
+        mounted_at(mounts, number).map(|place| format!("{name} is mounted at {place}")).collect();
+    if swaps.lines().any(|line| line.split_whitespace().next() == Some(&format!("/dev/{name}"))) {
         uses.push(format!("{name} is swap space"));
     }
     let holders = sys.join("holders");
     if holders.is_dir() {
         for holder in fs::read_dir(holders)? {
-            uses.push(format!(
-                "{name} is part of {}",
-                holder?.file_name().to_string_lossy()
-            ));
+            uses.push(format!("{name} is part of {}", holder?.file_name().to_string_lossy()));
         }
     }
     Ok(uses)
@@ -180,18 +154,11 @@ mod tests {
 
     #[test]
     fn every_reason_is_named_at_once() {
-        let bad = DeviceFacts {
-            is_partition: true,
-            size: 4 << 30,
-            in_use: vec!["sdz1 is mounted at /".into()],
-            ..disk()
-        };
+        let bad =
+            DeviceFacts { is_partition: true, size: 4 << 30, in_use: vec!["sdz1 is mounted at /".into()], ..disk() };
         let reasons = refusals(&bad, 3 << 30);
         assert_eq!(reasons.len(), 3, "{reasons:?}");
-        assert!(
-            reasons[1].to_string().contains("4096 MiB")
-                && reasons[1].to_string().contains("8192 MiB")
-        );
+        assert!(reasons[1].to_string().contains("4096 MiB") && reasons[1].to_string().contains("8192 MiB"));
     }
 
     #[test]
@@ -203,7 +170,8 @@ mod tests {
 
     #[test]
     fn mount_points_are_found_by_device_number() {
-        let text = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n40 35 98:01 / /other rw - ext4 x rw\n";
+        let text =
+            "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n40 35 98:01 / /other rw - ext4 x rw\n";
         assert_eq!(mounted_at(text, "98:0").collect::<Vec<_>>(), ["/mnt2"]);
     }
 }

@@ -50,29 +50,19 @@ pub fn write_and_compare(
     for (offset, bytes) in &moved {
         compare_block(target, *offset, bytes, &[])?;
     }
-    Ok(Written {
-        image: compared.0,
-        written: written.1,
-    })
+    Ok(Written { image: compared.0, written: written.1 })
 }
 
 /// The same table for the device's size, as (offset, bytes) pieces.
 fn moved_table(image: &mut (impl Read + Seek), device_size: u64) -> Result<[(u64, Vec<u8>); 2]> {
     let size = image.seek(SeekFrom::End(0))?;
-    let table = partition_table::read(image, size)
-        .context("the image has no good partition table")?
-        .table;
+    let table = partition_table::read(image, size).context("the image has no good partition table")?.table;
     let sector = table.sector_size().bytes();
-    Ok(partition_table::pieces(
-        &table.with_disk_sectors(device_size / sector)?,
-    ))
+    Ok(partition_table::pieces(&table.with_disk_sectors(device_size / sector)?))
 }
 
 /// Gives every block of the image to `work`; returns (bytes seen, sum of what `work` returned).
-fn each_block(
-    image: &mut (impl Read + Seek),
-    mut work: impl FnMut(u64, &[u8]) -> Result<u64>,
-) -> Result<(u64, u64)> {
+fn each_block(image: &mut (impl Read + Seek), mut work: impl FnMut(u64, &[u8]) -> Result<u64>) -> Result<(u64, u64)> {
     image.seek(SeekFrom::Start(0))?;
     let mut block = vec![0; BLOCK];
     let (mut offset, mut sum) = (0, 0);
@@ -96,18 +86,11 @@ fn write_block(target: &mut impl BlockTarget, offset: u64, block: &[u8]) -> Resu
         }
         target.seek(SeekFrom::Start(offset))?;
     }
-    target
-        .write_all(block)
-        .with_context(|| format!("cannot write at byte {offset} of the device"))?;
+    target.write_all(block).with_context(|| format!("cannot write at byte {offset} of the device"))?;
     Ok(block.len() as u64)
 }
 
-fn compare_block(
-    target: &mut impl BlockTarget,
-    offset: u64,
-    block: &[u8],
-    moved: &[(u64, Vec<u8>)],
-) -> Result<u64> {
+fn compare_block(target: &mut impl BlockTarget, offset: u64, block: &[u8], moved: &[(u64, Vec<u8>)]) -> Result<u64> {
     target.seek(SeekFrom::Start(offset))?;
     let mut there = vec![0; block.len()];
     let filled = fill(target, &mut there)?;
@@ -116,15 +99,8 @@ fn compare_block(
         lay(&mut expected, offset, *start, bytes);
     }
     if filled != block.len() || there != expected {
-        let first = there
-            .iter()
-            .zip(&expected)
-            .position(|(a, b)| a != b)
-            .unwrap_or(filled) as u64;
-        bail!(
-            "the device does not hold what was written: first difference at byte {}; do not use it",
-            offset + first
-        );
+        let first = there.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(filled) as u64;
+        bail!("the device does not hold what was written: first difference at byte {}; do not use it", offset + first);
     }
     Ok(0)
 }
@@ -132,10 +108,7 @@ fn compare_block(
 /// Lays `bytes`, which stand at `start` of the disk, over the part of `block` (at `offset`) that they cover.
 fn lay(block: &mut [u8], offset: u64, start: u64, bytes: &[u8]) {
     for (index, byte) in (start..).zip(bytes) {
-        if let Some(place) = index
-            .checked_sub(offset)
-            .and_then(|at| block.get_mut(usize::try_from(at).ok()?))
-        {
+        if let Some(place) = index.checked_sub(offset).and_then(|at| block.get_mut(usize::try_from(at).ok()?)) {
             *place = *byte;
         }
     }
@@ -169,10 +142,7 @@ mod tests {
 
     impl Disk {
         fn filled_with(byte: u8) -> Self {
-            Self {
-                bytes: Cursor::new(vec![byte; 32 << 20]),
-                lost: None,
-            }
+            Self { bytes: Cursor::new(vec![byte; 32 << 20]), lost: None }
         }
     }
 
@@ -189,10 +159,7 @@ mod tests {
             let short = buffer.len().min(50_000);
             let at = self.bytes.position();
             let count = self.bytes.write(&buffer[..short])?;
-            if let Some(lost) = self
-                .lost
-                .filter(|lost| (at..at + count as u64).contains(lost))
-            {
+            if let Some(lost) = self.lost.filter(|lost| (at..at + count as u64).contains(lost)) {
                 self.bytes.get_mut()[usize::try_from(lost).unwrap()] ^= 1;
             }
             Ok(count)
@@ -222,13 +189,8 @@ mod tests {
             size_bytes: 10 << 20,
             attributes: Attributes::NONE,
         };
-        let table = plan_layout(
-            SectorSize::Bytes512,
-            DiskSize::Smallest,
-            Guid::derived_from("disk"),
-            &[planned],
-        )
-        .unwrap();
+        let table =
+            plan_layout(SectorSize::Bytes512, DiskSize::Smallest, Guid::derived_from("disk"), &[planned]).unwrap();
         let mut bytes = vec![0; usize::try_from(table.disk_bytes()).unwrap()];
         for (offset, piece) in partition_table::pieces(&table) {
             let offset = usize::try_from(offset).unwrap();
@@ -246,10 +208,7 @@ mod tests {
         assert_eq!((bytes[(6 << 20) + 11], bytes[(6 << 20) + 12]), (42, 0));
         assert_eq!(&bytes[(32 << 20) - 512..(32 << 20) - 504], b"EFI PART");
         let read = partition_table::read(&mut Cursor::new(bytes), 32 << 20).unwrap();
-        assert_eq!(
-            (read.table.disk_bytes(), read.copies),
-            (32 << 20, formats::gpt::Copies::BothGood)
-        );
+        assert_eq!((read.table.disk_bytes(), read.copies), (32 << 20, formats::gpt::Copies::BothGood));
     }
 
     #[test]
@@ -262,15 +221,9 @@ mod tests {
     #[test]
     fn a_device_that_loses_a_byte_is_found_out() {
         for lost in [0, 513, (6 << 20) + 11, (32 << 20) - 600] {
-            let mut disk = Disk {
-                lost: Some(lost),
-                ..Disk::filled_with(0xff)
-            };
+            let mut disk = Disk { lost: Some(lost), ..Disk::filled_with(0xff) };
             let error = write_and_compare(&mut image(), &mut disk, 32 << 20, |_| {}).unwrap_err();
-            assert!(
-                error.to_string().contains(&format!("byte {lost}")),
-                "{lost}: {error}"
-            );
+            assert!(error.to_string().contains(&format!("byte {lost}")), "{lost}: {error}");
         }
     }
 }

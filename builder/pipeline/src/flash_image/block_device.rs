@@ -31,11 +31,7 @@ impl BlockDevice {
     /// Opens a disk; the kernel refuses (`O_EXCL`) when it or a partition of it is mounted or held by another device.
     pub fn open(path: &Path) -> Result<Self> {
         let file = claim(path, true)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            direct: None,
-        })
+        Ok(Self { path: path.to_owned(), file, direct: None })
     }
 
     /// Tries whether [`Self::open`] would be allowed, and lets go again.
@@ -54,32 +50,21 @@ impl BlockDevice {
         let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
         let sys = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}"))?;
         // A partition has no queue of its own.
-        let disk = if sys.join("partition").exists() {
-            sys.parent().unwrap_or(&sys).to_owned()
-        } else {
-            sys
-        };
+        let disk = if sys.join("partition").exists() { sys.parent().unwrap_or(&sys).to_owned() } else { sys };
         let text = fs::read_to_string(disk.join("queue/logical_block_size"))?;
-        text.trim()
-            .parse()
-            .context("the kernel gives no sector size")
+        text.trim().parse().context("the kernel gives no sector size")
     }
 }
 
 /// Opened by the standard library itself, because its error still holds the system's number.
 fn claim(path: &Path, write: bool) -> Result<File> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(write)
-        .custom_flags(OFlag::O_EXCL.bits())
-        .open(path);
+    let opened = OpenOptions::new().read(true).write(write).custom_flags(OFlag::O_EXCL.bits()).open(path);
     opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EBUSY) => Failure::refused(format!(
-            "`{}` is in use: the kernel says that it is busy",
-            path.display()
-        ))
-        .hint("unmount it and all its partitions, and stop what else holds it")
-        .into(),
+        Some(Errno::EBUSY) => {
+            Failure::refused(format!("`{}` is in use: the kernel says that it is busy", path.display()))
+                .hint("unmount it and all its partitions, and stop what else holds it")
+                .into()
+        }
         Some(Errno::EROFS) => Failure::refused(format!("`{}` is write-protected", path.display()))
             .hint("move the lock of the card, or take another device")
             .into(),
@@ -120,12 +105,7 @@ impl Seek for BlockDevice {
 
 impl crate::flash::BlockTarget for BlockDevice {
     fn settle(&mut self) -> Result<()> {
-        self.file.sync_all().with_context(|| {
-            format!(
-                "`{}` did not take all that was written",
-                self.path.display()
-            )
-        })?;
+        self.file.sync_all().with_context(|| format!("`{}` did not take all that was written", self.path.display()))?;
         self.direct = DirectReader::open(&self.path)?;
         if self.direct.is_none() {
             posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
@@ -146,19 +126,11 @@ struct DirectReader {
 impl DirectReader {
     /// Opens the device a second time; `None` where direct reading is not known.
     fn open(path: &Path) -> Result<Option<Self>> {
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_DIRECT.bits())
-            .open(path);
+        let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECT.bits()).open(path);
         match opened {
-            Ok(file) => Ok(Some(Self {
-                file,
-                memory: vec![0; WINDOW + ALIGNMENT],
-                position: 0,
-            })),
+            Ok(file) => Ok(Some(Self { file, memory: vec![0; WINDOW + ALIGNMENT], position: 0 })),
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(None),
-            Err(error) => Err(error)
-                .with_context(|| format!("cannot read `{}` past the cache", path.display())),
+            Err(error) => Err(error).with_context(|| format!("cannot read `{}` past the cache", path.display())),
         }
     }
 }
@@ -168,10 +140,7 @@ impl Read for DirectReader {
         let alignment = ALIGNMENT as u64;
         let start = self.position / alignment * alignment;
         let before = usize::try_from(self.position - start).unwrap_or_default();
-        let wanted = before
-            .saturating_add(buffer.len())
-            .next_multiple_of(ALIGNMENT)
-            .min(WINDOW);
+        let wanted = before.saturating_add(buffer.len()).next_multiple_of(ALIGNMENT).min(WINDOW);
         let place = self.memory.as_ptr().align_offset(ALIGNMENT);
         let Some(window) = self.memory.get_mut(place..place.saturating_add(wanted)) else {
             return Err(io::Error::other("no aligned memory"));

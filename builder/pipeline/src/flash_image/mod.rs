@@ -14,9 +14,7 @@ use tools::{Failure, HostRunner, Runner as _, Tool};
 
 pub use block_device::BlockDevice;
 
-use crate::flash::{
-    BlockTarget, DeviceFacts, Written, inspect_device, refusals, write_and_compare,
-};
+use crate::flash::{BlockTarget, DeviceFacts, Written, inspect_device, refusals, write_and_compare};
 use crate::verify_output::{THRESHOLD, check_part, signed_manifest};
 
 /// What must vouch for the image beside its signature.
@@ -75,22 +73,13 @@ impl CheckedFlash {
 pub fn check(request: &FlashRequest<'_>, trusted: &TrustedKeys) -> Result<CheckedFlash> {
     let mut reasons = Vec::new();
     let image = check_image(request, trusted, &mut reasons);
-    let size = image
-        .as_ref()
-        .and_then(|(manifest, _)| manifest.disk.as_ref())
-        .map_or(0, |disk| disk.size);
-    let device = inspect_device(request.device)
-        .map_err(|error| reasons.push(format!("device: {error:#}")))
-        .ok();
+    let size = image.as_ref().and_then(|(manifest, _)| manifest.disk.as_ref()).map_or(0, |disk| disk.size);
+    let device = inspect_device(request.device).map_err(|error| reasons.push(format!("device: {error:#}"))).ok();
     if let Some(facts) = &device {
         reasons.extend(device_reasons(facts, size));
     }
     match (image, device) {
-        (Some((manifest, image)), Some(device)) if reasons.is_empty() => Ok(CheckedFlash {
-            image,
-            manifest,
-            device,
-        }),
+        (Some((manifest, image)), Some(device)) if reasons.is_empty() => Ok(CheckedFlash { image, manifest, device }),
         _ => Err(refused(request, &reasons)),
     }
 }
@@ -123,18 +112,14 @@ fn check_image(
     reasons: &mut Vec<String>,
 ) -> Option<(Manifest, fs::File)> {
     let signed = signed_manifest(request.output, trusted);
-    let (manifest, digest) = signed
-        .map_err(|error| reasons.push(format!("image: {error:#}")))
-        .ok()?;
+    let (manifest, digest) = signed.map_err(|error| reasons.push(format!("image: {error:#}"))).ok()?;
     if request.proof == Proof::TestReport
         && let Err(error) = check_report(request.output, trusted, digest)
     {
         reasons.push(format!("proof: {error:#}"));
     }
     let image = open_image(request.output, &manifest);
-    let image = image
-        .map_err(|error| reasons.push(format!("image: {error:#}")))
-        .ok()?;
+    let image = image.map_err(|error| reasons.push(format!("image: {error:#}"))).ok()?;
     Some((manifest, image))
 }
 
@@ -145,8 +130,7 @@ fn open_image(output: &Path, manifest: &Manifest) -> Result<fs::File> {
     };
     let path = output.join(part.file.as_str());
     let image = fs::File::open(&path)?;
-    check_part(output, part)
-        .with_context(|| format!("`{}` is not what was signed", path.display()))?;
+    check_part(output, part).with_context(|| format!("`{}` is not what was signed", path.display()))?;
     Ok(image)
 }
 
@@ -156,30 +140,20 @@ fn check_report(output: &Path, trusted: &TrustedKeys, manifest: Sha256Digest) ->
         bail!("there is no test report");
     }
     let signature = fs::read(output.join("test-report.json.sig"))?;
-    let verified = bundle::verify(
-        &fs::read(path)?,
-        &signature,
-        Context::TestReport,
-        trusted,
-        THRESHOLD,
-    )?;
+    let verified = bundle::verify(&fs::read(path)?, &signature, Context::TestReport, trusted, THRESHOLD)?;
     Ok(TestReport::parse(&verified)?.check_passed(manifest)?)
 }
 
 fn device_reasons(facts: &DeviceFacts, image_size: u64) -> Vec<String> {
-    let mut reasons: Vec<String> = refusals(facts, image_size)
-        .iter()
-        .map(|refusal| format!("device: {refusal}"))
-        .collect();
+    let mut reasons: Vec<String> =
+        refusals(facts, image_size).iter().map(|refusal| format!("device: {refusal}")).collect();
     if !facts.is_block_device {
         return reasons;
     }
     // The image's table counts sectors of 512 bytes; on a disk with larger ones no firmware would find it.
     match BlockDevice::sector_size(&facts.path) {
         Ok(512) => {}
-        Ok(other) => reasons.push(format!(
-            "device: its sectors have {other} bytes, images are made for 512"
-        )),
+        Ok(other) => reasons.push(format!("device: its sectors have {other} bytes, images are made for 512")),
         Err(error) => reasons.push(format!("device: {error:#}")),
     }
     if reasons.is_empty()
@@ -205,11 +179,7 @@ pub fn flash(checked: &CheckedFlash, progress: impl FnMut(u64)) -> Result<Writte
     Ok(written)
 }
 
-fn write(
-    checked: &CheckedFlash,
-    target: &mut impl BlockTarget,
-    progress: impl FnMut(u64),
-) -> Result<Written> {
+fn write(checked: &CheckedFlash, target: &mut impl BlockTarget, progress: impl FnMut(u64)) -> Result<Written> {
     let mut image = checked.image.try_clone().context("cannot read the image")?;
     write_and_compare(&mut image, target, checked.device.size, progress)
         .with_context(|| format!("cannot flash `{}`", checked.device.path.display()))
@@ -218,9 +188,7 @@ fn write(
 /// Asks the kernel for the new partitions. udev does so itself when the device is closed; without both the device
 /// must be plugged in again, but what was written is right, so a failure is no error.
 fn reread_partitions(device: &Path) {
-    let tool = Tool::new("blockdev")
-        .arg("--rereadpt")
-        .arg(PathBuf::from(device));
+    let tool = Tool::new("blockdev").arg("--rereadpt").arg(PathBuf::from(device));
     let _ = HostRunner::new().run(&tool);
 }
 

@@ -11,20 +11,11 @@ use crate::test_artifacts::{Artifacts, key};
 type Results<'a> = &'a [(&'a str, bool)];
 
 fn request<'a>(artifacts: &'a Artifacts, device: &'a Path, proof: Proof) -> FlashRequest<'a> {
-    FlashRequest {
-        output: artifacts.path(),
-        device,
-        release_key: None,
-        proof,
-    }
+    FlashRequest { output: artifacts.path(), device, release_key: None, proof }
 }
 
 fn reasons(artifacts: &Artifacts, proof: Proof) -> String {
-    let error = check(
-        &request(artifacts, Path::new("/dev/null"), proof),
-        &artifacts.trusted(),
-    )
-    .unwrap_err();
+    let error = check(&request(artifacts, Path::new("/dev/null"), proof), &artifacts.trusted()).unwrap_err();
     tools::failure::render(&error)
 }
 
@@ -32,17 +23,10 @@ fn reasons(artifacts: &Artifacts, proof: Proof) -> String {
 fn refuses_everything_but_a_passed_report_for_exactly_this_manifest() {
     let artifacts = Artifacts::new();
     let found = reasons(&artifacts, Proof::TestReport);
-    assert!(
-        found.contains("proof: there is no test report") && found.contains("casemate test"),
-        "{found}"
-    );
+    assert!(found.contains("proof: there is no test report") && found.contains("casemate test"), "{found}");
     let good: Results<'_> = &[("boots", true)];
     let cases: [(Results<'_>, u8, &str); 3] = [
-        (
-            &[("boots", true), ("updates", false)],
-            7,
-            "proof: the image did not pass its tests (failed: updates)",
-        ),
+        (&[("boots", true), ("updates", false)], 7, "proof: the image did not pass its tests (failed: updates)"),
         (&[], 7, "no scenario was run"),
         (good, 9, "proof: 0 of 1 needed signatures"),
     ];
@@ -55,10 +39,7 @@ fn refuses_everything_but_a_passed_report_for_exactly_this_manifest() {
     assert!(!reasons(&artifacts, Proof::TestReport).contains("proof"));
     artifacts.seal_again(|manifest| manifest.source_date_epoch += 1);
     let found = reasons(&artifacts, Proof::TestReport);
-    assert!(
-        found.contains("proof: the test report is about the manifest"),
-        "{found}"
-    );
+    assert!(found.contains("proof: the test report is about the manifest"), "{found}");
     assert!(!reasons(&artifacts, Proof::NotAsked).contains("proof"));
 }
 
@@ -67,10 +48,7 @@ fn a_changed_report_is_refused() {
     let artifacts = Artifacts::new();
     artifacts.report(&[("boots", false)], &artifacts.release);
     artifacts.change("test-report.json", |bytes| {
-        *bytes = String::from_utf8(bytes.clone())
-            .unwrap()
-            .replace("false", "true")
-            .into();
+        *bytes = String::from_utf8(bytes.clone()).unwrap().replace("false", "true").into();
     });
     let found = reasons(&artifacts, Proof::TestReport);
     assert!(found.contains("proof: the signature of key"), "{found}");
@@ -91,15 +69,8 @@ fn all_reasons_are_named_at_once() {
         assert!(found.contains(wanted), "{wanted}: {found}");
     }
     let foreign = TrustedKeys::new([key(9).public().clone()]);
-    let error = check(
-        &request(&artifacts, Path::new("/dev/null"), Proof::NotAsked),
-        &foreign,
-    )
-    .unwrap_err();
-    assert!(
-        error.to_string().contains("image: 0 of 1 needed"),
-        "{error}"
-    );
+    let error = check(&request(&artifacts, Path::new("/dev/null"), Proof::NotAsked), &foreign).unwrap_err();
+    assert!(error.to_string().contains("image: 0 of 1 needed"), "{error}");
 }
 
 /// A device of a file's bytes: everything of [`BlockDevice`] but the claim.
@@ -109,21 +80,9 @@ fn on_a_file(artifacts: &Artifacts, size: u64) -> (PathBuf, CheckedFlash) {
     file.set_len(size).unwrap();
     let (manifest, _) = signed_manifest(artifacts.path(), &artifacts.trusted()).unwrap();
     let image = open_image(artifacts.path(), &manifest).unwrap();
-    let device = DeviceFacts {
-        path: path.clone(),
-        is_block_device: true,
-        is_partition: false,
-        size,
-        in_use: Vec::new(),
-    };
-    (
-        path,
-        CheckedFlash {
-            image,
-            manifest,
-            device,
-        },
-    )
+    let device =
+        DeviceFacts { path: path.clone(), is_block_device: true, is_partition: false, size, in_use: Vec::new() };
+    (path, CheckedFlash { image, manifest, device })
 }
 
 #[test]
@@ -132,12 +91,7 @@ fn writes_the_image_to_a_larger_device_and_reads_it_back() {
     // Neither a multiple of the window nor of 4096.
     let size = (20 << 20) + 512 * 3;
     let (path, checked) = on_a_file(&artifacts, size);
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .write_all(&vec![0xaa; 9 << 20])
-        .unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(&vec![0xaa; 9 << 20]).unwrap();
     let mut seen = 0;
     let written = flash(&checked, |bytes| seen += bytes).unwrap();
     assert_eq!((written.image, seen), (5 << 20, 10 << 20));
@@ -158,31 +112,15 @@ fn refuses_a_device_that_changed_after_the_check() {
 fn direct_reads_give_the_same_bytes_at_any_offset_and_length() {
     let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let path = dir.path().join("device");
-    let bytes: Vec<u8> = (0..3_000_000_u32)
-        .map(|at| u8::try_from(at % 253).unwrap())
-        .collect();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| u8::try_from(at % 253).unwrap()).collect();
     fs::write(&path, &bytes).unwrap();
     let mut device = BlockDevice::open(&path).unwrap();
     device.settle().unwrap();
-    for (offset, length) in [
-        (0, 1),
-        (511, 1024),
-        (4096, 4096),
-        (4095, 1 << 21),
-        (2_999_990, 100),
-        (3_000_000, 5),
-    ] {
+    for (offset, length) in [(0, 1), (511, 1024), (4096, 4096), (4095, 1 << 21), (2_999_990, 100), (3_000_000, 5)] {
         device.seek(SeekFrom::Start(offset as u64)).unwrap();
         let mut found = Vec::new();
-        Read::by_ref(&mut device)
-            .take(length as u64)
-            .read_to_end(&mut found)
-            .unwrap();
-        assert_eq!(
-            found,
-            bytes[offset..(offset + length).min(bytes.len())],
-            "{length} at {offset}"
-        );
+        Read::by_ref(&mut device).take(length as u64).read_to_end(&mut found).unwrap();
+        assert_eq!(found, bytes[offset..(offset + length).min(bytes.len())], "{length} at {offset}");
     }
 }
 
@@ -190,10 +128,7 @@ fn direct_reads_give_the_same_bytes_at_any_offset_and_length() {
 fn assert_flashed(artifacts: &Artifacts, device: &Path, size: u64) {
     let mut file = fs::File::open(device).unwrap();
     let read = partition_table::read(&mut file, size).unwrap();
-    assert_eq!(
-        (read.table.disk_bytes(), read.copies),
-        (size, formats::gpt::Copies::BothGood)
-    );
+    assert_eq!((read.table.disk_bytes(), read.copies), (size, formats::gpt::Copies::BothGood));
     let image = fs::read(artifacts.file("disk.raw")).unwrap();
     let mut there = vec![0; image.len()];
     file.seek(SeekFrom::Start(0)).unwrap();
@@ -213,21 +148,14 @@ impl Loop {
     fn new(size: u64) -> Option<Self> {
         let backing = tempfile::NamedTempFile::new().unwrap();
         backing.as_file().set_len(size).unwrap();
-        let tool = Tool::new("losetup")
-            .args(["--find", "--show"])
-            .arg(backing.path());
+        let tool = Tool::new("losetup").args(["--find", "--show"]).arg(backing.path());
         match HostRunner::new().run(&tool) {
             Ok(output) => {
                 let device = String::from_utf8(output.stdout).unwrap().trim().into();
-                Some(Self {
-                    device,
-                    _backing: backing,
-                })
+                Some(Self { device, _backing: backing })
             }
             Err(error) => {
-                eprintln!(
-                    "NOT TESTED on a real block device, this machine has no loop devices: {error}"
-                );
+                eprintln!("NOT TESTED on a real block device, this machine has no loop devices: {error}");
                 None
             }
         }
@@ -249,18 +177,10 @@ fn a_real_block_device_is_checked_claimed_written_and_compared() {
     };
     let request = request(&artifacts, &disk.device, Proof::TestReport);
     let checked = check(&request, &artifacts.trusted()).unwrap();
-    assert_eq!(
-        (checked.device_size(), checked.image_size()),
-        (SMALLEST_DISK, 5 << 20)
-    );
+    assert_eq!((checked.device_size(), checked.image_size()), (SMALLEST_DISK, 5 << 20));
     let held = BlockDevice::open(&disk.device).unwrap();
     let error = check(&request, &artifacts.trusted()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("the kernel says that it is busy"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("the kernel says that it is busy"), "{error}");
     assert!(flash(&checked, |_| {}).is_err());
     drop(held);
     flash(&checked, |_| {}).unwrap();
@@ -273,15 +193,6 @@ fn a_real_block_device_that_is_too_small_is_refused() {
     let Some(disk) = Loop::new(64 << 20) else {
         return;
     };
-    let error = check(
-        &request(&artifacts, &disk.device, Proof::NotAsked),
-        &artifacts.trusted(),
-    )
-    .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("device: it has 64 MiB, a host needs at least 8192 MiB"),
-        "{error}"
-    );
+    let error = check(&request(&artifacts, &disk.device, Proof::NotAsked), &artifacts.trusted()).unwrap_err();
+    assert!(error.to_string().contains("device: it has 64 MiB, a host needs at least 8192 MiB"), "{error}");
 }

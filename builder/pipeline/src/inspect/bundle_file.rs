@@ -35,13 +35,9 @@ pub(super) fn describe(file: &mut (impl Read + Seek)) -> Result<Value> {
         }
     }
     let Some(manifest) = manifest else {
-        bail!(
-            "it is an archive, but its first member is not `{MANIFEST_FILE}`: it is no bundle of casemate"
-        );
+        bail!("it is an archive, but its first member is not `{MANIFEST_FILE}`: it is no bundle of casemate");
     };
-    Ok(
-        json!({ "kind": "bundle", "manifest": manifest, "signed_by": signed_by, "members": members }),
-    )
+    Ok(json!({ "kind": "bundle", "manifest": manifest, "signed_by": signed_by, "members": members }))
 }
 
 fn document(entry: &mut impl Read, size: u64) -> Result<Vec<u8>> {

@@ -35,10 +35,7 @@ pub(super) fn describe(file: &mut (impl Read + Seek), size: u64) -> Result<Value
 fn copies_text(copies: &Copies) -> String {
     match copies {
         Copies::BothGood => "both copies are good".to_owned(),
-        Copies::Differ => {
-            "both copies are whole but differ: a change was interrupted, the first one counts"
-                .to_owned()
-        }
+        Copies::Differ => "both copies are whole but differ: a change was interrupted, the first one counts".to_owned(),
         Copies::PrimaryOnly { backup } => {
             format!("only the copy at the start is good; at the end {backup}")
         }

@@ -40,28 +40,21 @@ pub fn inspect(path: &Path) -> Result<Value> {
     let described = match recognise(&mut file, size)? {
         Some(Kind::Disk) => disk::describe(&mut file, size),
         Some(Kind::Tar) => bundle_file::describe(&mut file),
-        Some(Kind::Executable) => {
-            read_executable(&mut file, size).and_then(|bytes| uki::describe(&bytes))
-        }
+        Some(Kind::Executable) => read_executable(&mut file, size).and_then(|bytes| uki::describe(&bytes)),
         None => return Err(unknown(path)),
     };
     described.with_context(|| format!("cannot read `{}`", path.display()))
 }
 
 fn unknown(path: &Path) -> anyhow::Error {
-    Failure::refused(format!(
-        "`{}` is no disk, kernel image or bundle",
-        path.display()
-    ))
-    .hint("name an output directory, a disk image or device, `uki.efi` or `bundle.tar`")
-    .into()
+    Failure::refused(format!("`{}` is no disk, kernel image or bundle", path.display()))
+        .hint("name an output directory, a disk image or device, `uki.efi` or `bundle.tar`")
+        .into()
 }
 
 fn recognise(file: &mut (impl Read + Seek), size: u64) -> Result<Option<Kind>> {
     let head = peek(file, 0, 1024)?;
-    let mark = |bytes: &[u8], at: usize, mark: &[u8]| {
-        bytes.get(at..).is_some_and(|rest| rest.starts_with(mark))
-    };
+    let mark = |bytes: &[u8], at: usize, mark: &[u8]| bytes.get(at..).is_some_and(|rest| rest.starts_with(mark));
     if mark(&head, 512, b"EFI PART") {
         return Ok(Some(Kind::Disk));
     }
@@ -85,13 +78,8 @@ fn peek(file: &mut (impl Read + Seek), offset: u64, length: u64) -> Result<Vec<u
 
 fn read_executable(file: &mut (impl Read + Seek), size: u64) -> Result<Vec<u8>> {
     if size > LARGEST_UKI {
-        let message = format!(
-            "it has {} MiB, more than a kernel image can have",
-            size >> 20
-        );
-        return Err(Failure::refused(message)
-            .hint("name the `uki.efi` of an output directory")
-            .into());
+        let message = format!("it has {} MiB, more than a kernel image can have", size >> 20);
+        return Err(Failure::refused(message).hint("name the `uki.efi` of an output directory").into());
     }
     peek(file, 0, size)
 }

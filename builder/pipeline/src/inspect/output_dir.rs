@@ -12,17 +12,13 @@ use tools::Failure;
 pub(super) fn describe(dir: &Path) -> Result<Value> {
     let manifest = dir.join(MANIFEST_FILE);
     if !manifest.is_file() {
-        return Err(
-            Failure::refused(format!("`{}` holds no `{MANIFEST_FILE}`", dir.display()))
-                .hint("name the directory that `casemate build` wrote, e.g. out/webhost")
-                .into(),
-        );
+        return Err(Failure::refused(format!("`{}` holds no `{MANIFEST_FILE}`", dir.display()))
+            .hint("name the directory that `casemate build` wrote, e.g. out/webhost")
+            .into());
     }
-    let manifest = manifest_value(&fs::read(&manifest)?)
-        .with_context(|| format!("cannot read `{}`", manifest.display()))?;
-    let signed_by = optional(&dir.join(SIGNATURE_FILE))?
-        .map(|bytes| signers(&bytes))
-        .unwrap_or_default();
+    let manifest =
+        manifest_value(&fs::read(&manifest)?).with_context(|| format!("cannot read `{}`", manifest.display()))?;
+    let signed_by = optional(&dir.join(SIGNATURE_FILE))?.map(|bytes| signers(&bytes)).unwrap_or_default();
     let mut value = json!({ "kind": "output", "manifest": manifest, "signed_by": signed_by });
     if let Some(bytes) = optional(&dir.join("lock.toml"))? {
         value["lock"] = lock_summary(&bytes).context("cannot read `lock.toml`")?;
@@ -32,8 +28,7 @@ pub(super) fn describe(dir: &Path) -> Result<Value> {
         value["stages"] = build.get("stages").cloned().unwrap_or(build);
     }
     if let Some(bytes) = optional(&dir.join("test-report.json"))? {
-        value["test_report"] =
-            serde_json::from_slice(&bytes).context("cannot read `test-report.json`")?;
+        value["test_report"] = serde_json::from_slice(&bytes).context("cannot read `test-report.json`")?;
     }
     Ok(value)
 }
@@ -42,11 +37,7 @@ pub(super) fn describe(dir: &Path) -> Result<Value> {
 pub(super) fn manifest_value(bytes: &[u8]) -> Result<Value> {
     let manifest = Manifest::parse_unverified(bytes)?;
     let row = |name: &str, part: &bundle::Part| json!({ "name": name, "file": part.file, "size": part.size, "sha256": part.sha256 });
-    let mut parts: Vec<Value> = manifest
-        .parts
-        .iter()
-        .map(|(name, part)| row(name.as_str(), part))
-        .collect();
+    let mut parts: Vec<Value> = manifest.parts.iter().map(|(name, part)| row(name.as_str(), part)).collect();
     parts.extend(manifest.disk.iter().map(|disk| row("disk", disk)));
     let mut value = json!({
         "image": manifest.image, "version": manifest.version, "architecture": manifest.architecture,
@@ -61,9 +52,7 @@ pub(super) fn manifest_value(bytes: &[u8]) -> Result<Value> {
 
 /// The key ids that claim to have signed; none when the envelope cannot be read.
 pub(super) fn signers(envelope: &[u8]) -> Vec<String> {
-    let entries = Envelope::parse(envelope)
-        .map(|envelope| envelope.entries)
-        .unwrap_or_default();
+    let entries = Envelope::parse(envelope).map(|envelope| envelope.entries).unwrap_or_default();
     entries.iter().map(|entry| entry.key.to_string()).collect()
 }
 
@@ -74,16 +63,9 @@ fn lock_summary(bytes: &[u8]) -> Result<Value> {
     for (key, value) in &lock {
         match value {
             toml::Value::Array(rows) if rows.iter().all(toml::Value::is_table) => {
-                let size = |row: &toml::Value| {
-                    row.get("size")
-                        .and_then(toml::Value::as_integer)
-                        .unwrap_or_default()
-                };
+                let size = |row: &toml::Value| row.get("size").and_then(toml::Value::as_integer).unwrap_or_default();
                 summary.insert(format!("{key}_count"), json!(rows.len()));
-                summary.insert(
-                    format!("{key}_size"),
-                    json!(rows.iter().map(size).fold(0, i64::saturating_add)),
-                );
+                summary.insert(format!("{key}_size"), json!(rows.iter().map(size).fold(0, i64::saturating_add)));
             }
             toml::Value::Table(_) | toml::Value::Array(_) => {}
             scalar => {

@@ -14,18 +14,9 @@ fn an_output_directory_shows_manifest_lock_and_stages() {
     let artifacts = Artifacts::new();
     let (value, text) = described(artifacts.path());
     assert_eq!(value["kind"], "output");
-    assert_eq!(
-        (
-            &value["lock"]["package_count"],
-            &value["lock"]["package_size"]
-        ),
-        (&2.into(), &15.into())
-    );
+    assert_eq!((&value["lock"]["package_count"], &value["lock"]["package_size"]), (&2.into(), &15.into()));
     assert_eq!(value["manifest"]["parts"].as_array().unwrap().len(), 7);
-    assert_eq!(
-        value["signed_by"][0],
-        artifacts.release.public().id().to_string()
-    );
+    assert_eq!(value["signed_by"][0], artifacts.release.public().id().to_string());
     for wanted in [
         "kind       output\n",
         "  development        yes\n",
@@ -42,24 +33,14 @@ fn a_disk_is_recognised_whatever_its_name_is_and_both_copies_are_judged() {
     let path = artifacts.file("something.efi");
     fs::rename(artifacts.file("disk.raw"), &path).unwrap();
     let (value, text) = described(&path);
-    assert_eq!(
-        (&value["kind"], &value["table"]),
-        (&"disk".into(), &"both copies are good".into())
-    );
+    assert_eq!((&value["kind"], &value["table"]), (&"disk".into(), &"both copies are good".into()));
     assert_eq!(value["partitions"][1]["label"], "tiny_0.1.0");
-    assert!(
-        text.contains("tiny_0.1.0_verity  root-x86-64-verity  3072 KiB  1024 KiB  read-only"),
-        "{text}"
-    );
-    for (at, wanted) in [
-        (600, "only the copy at the end is good"),
-        (5 * (1 << 20) - 500, "only the copy at the start is good"),
-    ] {
+    assert!(text.contains("tiny_0.1.0_verity  root-x86-64-verity  3072 KiB  1024 KiB  read-only"), "{text}");
+    for (at, wanted) in
+        [(600, "only the copy at the end is good"), (5 * (1 << 20) - 500, "only the copy at the start is good")]
+    {
         artifacts.flip("something.efi", at);
-        let found = inspect(&path).unwrap()["table"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let found = inspect(&path).unwrap()["table"].as_str().unwrap().to_owned();
         assert!(found.starts_with(wanted), "{found}");
         artifacts.flip("something.efi", at);
     }
@@ -75,44 +56,22 @@ fn a_kernel_image_shows_its_texts_and_whether_it_is_signed() {
         (&value["kind"], &value["signed"], &value["kernel"]),
         (&"uki".into(), &true.into(), &"6.12.1-test".into())
     );
-    assert!(
-        value["command_line"]
-            .as_str()
-            .unwrap()
-            .contains("roothash="),
-        "{value}"
-    );
+    assert!(value["command_line"].as_str().unwrap().contains("roothash="), "{value}");
     assert_eq!(value["os_release"]["IMAGE_VERSION"], "0.1.0");
     assert!(text.contains("  .linux"), "{text}");
     artifacts.change("uki.efi", |bytes| set_signature_size(bytes, 0));
-    assert_eq!(
-        inspect(&artifacts.file("uki.efi")).unwrap()["signed"],
-        false
-    );
-    assert_eq!(
-        inspect(&artifacts.file("linux")).unwrap()["kind"],
-        "efi program"
-    );
+    assert_eq!(inspect(&artifacts.file("uki.efi")).unwrap()["signed"], false);
+    assert_eq!(inspect(&artifacts.file("linux")).unwrap()["kind"], "efi program");
 }
 
 #[test]
 fn a_bundle_shows_its_manifest_and_members_in_order() {
     let artifacts = Artifacts::new();
     let (value, _) = described(&artifacts.file("bundle.tar"));
-    let names: Vec<&str> = value["members"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|member| member["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        names[..3],
-        ["manifest.json", "manifest.json.sig", "root.erofs"]
-    );
-    assert_eq!(
-        (names.len(), &value["manifest"]["image"]),
-        (8, &"tiny".into())
-    );
+    let names: Vec<&str> =
+        value["members"].as_array().unwrap().iter().map(|member| member["name"].as_str().unwrap()).collect();
+    assert_eq!(names[..3], ["manifest.json", "manifest.json.sig", "root.erofs"]);
+    assert_eq!((names.len(), &value["manifest"]["image"]), (8, &"tiny".into()));
 }
 
 #[test]
@@ -120,12 +79,9 @@ fn refuses_what_it_does_not_know_and_says_what_it_knows() {
     let dir = tempfile::tempdir().unwrap();
     let other_tar = Artifacts::new();
     other_tar.change("bundle.tar", |bytes| drop(bytes.drain(..1024 * 4)));
-    for (bytes, wanted) in [
-        (b"".as_slice(), "no disk"),
-        (b"hello", "no disk"),
-        (b"MZ", "cannot read"),
-        (b"MZ\0\0", "cannot read"),
-    ] {
+    for (bytes, wanted) in
+        [(b"".as_slice(), "no disk"), (b"hello", "no disk"), (b"MZ", "cannot read"), (b"MZ\0\0", "cannot read")]
+    {
         let path = dir.path().join("x");
         fs::write(&path, bytes).unwrap();
         let error = format!("{:#}", inspect(&path).unwrap_err());

@@ -43,18 +43,10 @@ pub fn as_text(value: &Value) -> String {
 
 fn object(out: &mut String, map: &Map<String, Value>, indent: &str) {
     let keys = ordered(map);
-    let (plain, deep): (Vec<&str>, Vec<&str>) =
-        keys.into_iter().partition(|key| !is_deep(&map[*key]));
-    let width = plain
-        .iter()
-        .map(|key| title(key).chars().count())
-        .max()
-        .unwrap_or_default();
+    let (plain, deep): (Vec<&str>, Vec<&str>) = keys.into_iter().partition(|key| !is_deep(&map[*key]));
+    let width = plain.iter().map(|key| title(key).chars().count()).max().unwrap_or_default();
     for key in plain {
-        line(
-            out,
-            &format!("{indent}{:width$}  {}", title(key), scalar(key, &map[key])),
-        );
+        line(out, &format!("{indent}{:width$}  {}", title(key), scalar(key, &map[key])));
     }
     let deeper = format!("{indent}  ");
     for key in deep {
@@ -75,31 +67,16 @@ fn table(out: &mut String, rows: &[Value], indent: &str) {
     }
     let keys = ordered(&heading);
     let cells = |row: &Value| -> Vec<String> {
-        keys.iter()
-            .map(|key| {
-                row.get(key)
-                    .map(|cell| scalar(key, cell))
-                    .unwrap_or_default()
-            })
-            .collect()
+        keys.iter().map(|key| row.get(key).map(|cell| scalar(key, cell)).unwrap_or_default()).collect()
     };
     let mut lines: Vec<Vec<String>> = vec![keys.iter().map(|key| title(key)).collect()];
     lines.extend(rows.iter().map(cells));
     let width = |column: usize| {
-        lines
-            .iter()
-            .filter_map(|cells| cells.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
+        lines.iter().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..keys.len()).map(width).collect();
     for cells in &lines {
-        let padded: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{cell:width$}"))
-            .collect();
+        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
         line(out, &format!("{indent}{}", padded.join("  ")));
     }
 }
@@ -111,15 +88,7 @@ fn line(out: &mut String, text: &str) {
 
 fn ordered(map: &Map<String, Value>) -> Vec<&str> {
     let mut keys: Vec<&str> = map.keys().map(String::as_str).collect();
-    keys.sort_by_key(|key| {
-        (
-            ORDER
-                .iter()
-                .position(|known| known == key)
-                .unwrap_or(ORDER.len()),
-            *key,
-        )
-    });
+    keys.sort_by_key(|key| (ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()), *key));
     keys
 }
 
@@ -138,33 +107,19 @@ fn title(key: &str) -> String {
 
 /// One value on one line. Foreign texts are escaped, so that a terminal shows them and does not obey them.
 fn scalar(key: &str, value: &Value) -> String {
-    let is_size = ["size", "bytes", "offset", "peak_memory"]
-        .iter()
-        .any(|word| key.ends_with(word));
+    let is_size = ["size", "bytes", "offset", "peak_memory"].iter().any(|word| key.ends_with(word));
     match value {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        Value::Number(number) => number
-            .as_u64()
-            .filter(|_| is_size && key != "sector_size")
-            .map_or_else(|| number.to_string(), size),
+        Value::Number(number) => {
+            number.as_u64().filter(|_| is_size && key != "sector_size").map_or_else(|| number.to_string(), size)
+        }
         Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => text
-            .chars()
-            .map(|c| {
-                if c.is_control() {
-                    c.escape_default().to_string()
-                } else {
-                    c.to_string()
-                }
-            })
-            .collect(),
+        Value::String(text) => {
+            text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+        }
         Value::Array(values) if values.is_empty() => "-".to_owned(),
-        Value::Array(values) => values
-            .iter()
-            .map(|value| scalar("", value))
-            .collect::<Vec<_>>()
-            .join(", "),
+        Value::Array(values) => values.iter().map(|value| scalar("", value)).collect::<Vec<_>>().join(", "),
         Value::Null | Value::Object(_) => "-".to_owned(),
     }
 }

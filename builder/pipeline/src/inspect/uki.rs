@@ -10,16 +10,11 @@ use serde_json::{Value, json};
 /// Describes an EFI program.
 pub(super) fn describe(bytes: &[u8]) -> Result<Value> {
     let pe = Pe::parse(bytes)?;
-    let sections: Vec<Value> = pe
-        .sections
-        .iter()
-        .map(|section| json!({ "name": section.name, "size": section.virtual_size }))
-        .collect();
+    let sections: Vec<Value> =
+        pe.sections.iter().map(|section| json!({ "name": section.name, "size": section.virtual_size })).collect();
     let signed = pe.signature_size > 0;
     if pe.section(".linux").is_none() {
-        return Ok(
-            json!({ "kind": "efi program", "size": bytes.len(), "signed": signed, "sections": sections }),
-        );
+        return Ok(json!({ "kind": "efi program", "size": bytes.len(), "signed": signed, "sections": sections }));
     }
     let uki = Uki::parse(bytes)?;
     let os_release: BTreeMap<&str, &str> = uki.os_release.iter().collect();

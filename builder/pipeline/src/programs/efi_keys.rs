@@ -14,17 +14,8 @@ pub fn make(tools: &ToolsTree, dir: &Path, owner: &str, subject: &str) -> Result
     for (name, signer) in [("PK", "PK"), ("KEK", "PK"), ("db", "KEK")] {
         let at = |suffix: &str| format!("/run/keys/{name}.{suffix}");
         let certificate = Tool::new("openssl")
-            .args([
-                "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-sha256", "-days", "7300",
-            ])
-            .args([
-                "-subj",
-                &format!("/CN={subject} {name}/"),
-                "-keyout",
-                &at("key"),
-                "-out",
-                &at("crt"),
-            ]);
+            .args(["req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-sha256", "-days", "7300"])
+            .args(["-subj", &format!("/CN={subject} {name}/"), "-keyout", &at("key"), "-out", &at("crt")]);
         let list = Tool::new("cert-to-efi-sig-list").args(["-g", owner, &at("crt"), &at("esl")]);
         let signed = Tool::new("sign-efi-sig-list").args(["-g", owner]).args([
             "-k",

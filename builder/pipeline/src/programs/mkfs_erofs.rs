@@ -38,24 +38,14 @@ pub fn make(
     fs_err::write(image, b"")?;
     tools.run(
         &command(uuid, epoch, compression),
-        &[
-            Workplace::Input(tree, "/run/tree"),
-            Workplace::Output(image, "/run/image"),
-        ],
+        &[Workplace::Input(tree, "/run/tree"), Workplace::Output(image, "/run/image")],
     )?;
     Ok(())
 }
 
 fn command(uuid: Guid, epoch: u64, compression: Compression) -> Tool {
     Tool::new("mkfs.erofs")
-        .args([
-            "--quiet",
-            "--all-time",
-            "-T",
-            &epoch.to_string(),
-            "-U",
-            &uuid.to_string(),
-        ])
+        .args(["--quiet", "--all-time", "-T", &epoch.to_string(), "-U", &uuid.to_string()])
         .args(compression.arguments())
         .args(["-L", "root", "/run/image", "/run/tree"])
         .source_date_epoch(epoch)
@@ -68,9 +58,6 @@ mod tests {
     #[test]
     fn everything_that_could_differ_between_builds_is_named() {
         let shown = command(Guid::derived_from("x"), 7, Compression::Small).to_string();
-        assert!(
-            shown.contains("-T 7") && shown.contains("--all-time") && shown.contains("-U "),
-            "{shown}"
-        );
+        assert!(shown.contains("-T 7") && shown.contains("--all-time") && shown.contains("-U "), "{shown}");
     }
 }

@@ -24,23 +24,8 @@ const DISK: &str = "/run/disk";
 /// Makes an empty FAT32 file system; the volume id is taken from the time, so equal builds are equal.
 pub fn make_file_system(tools: &ToolsTree, place: Extent<'_>, epoch: u64) -> Result<()> {
     let tool = Tool::new("mkfs.vfat")
-        .args([
-            "--invariant",
-            "-F",
-            "32",
-            "-S",
-            "512",
-            "-s",
-            "8",
-            "-n",
-            "ESP",
-        ])
-        .args([
-            "-i",
-            &format!("{:08x}", epoch & 0xffff_ffff),
-            "--offset",
-            &(place.offset / 512).to_string(),
-        ])
+        .args(["--invariant", "-F", "32", "-S", "512", "-s", "8", "-n", "ESP"])
+        .args(["-i", &format!("{:08x}", epoch & 0xffff_ffff), "--offset", &(place.offset / 512).to_string()])
         .args([DISK, &(place.size / 1024).to_string()])
         .source_date_epoch(epoch);
     tools.run(&tool, &[Workplace::Output(place.disk, DISK)])?;
@@ -50,26 +35,16 @@ pub fn make_file_system(tools: &ToolsTree, place: Extent<'_>, epoch: u64) -> Res
 /// Copies the tree at `source` into the file system, making directories, replacing files, in sorted order.
 pub fn copy_in(tools: &ToolsTree, place: Extent<'_>, source: &Path, epoch: u64) -> Result<()> {
     for child in sorted_children(source)? {
-        let tool = on(place, "mcopy", epoch)
-            .args(["-s", "-m", "-o", "-Q"])
-            .arg(format!("/run/source/{child}"))
-            .arg("::/");
-        tools.run(
-            &tool,
-            &[
-                Workplace::Output(place.disk, DISK),
-                Workplace::Input(source, "/run/source"),
-            ],
-        )?;
+        let tool =
+            on(place, "mcopy", epoch).args(["-s", "-m", "-o", "-Q"]).arg(format!("/run/source/{child}")).arg("::/");
+        tools.run(&tool, &[Workplace::Output(place.disk, DISK), Workplace::Input(source, "/run/source")])?;
     }
     Ok(())
 }
 
 /// Reads one file of the file system; `None` if it has no such file.
 pub fn read_file(tools: &ToolsTree, place: Extent<'_>, name: &str) -> Result<Option<Vec<u8>>> {
-    let tool = on(place, "mtype", 0)
-        .arg(format!("::{name}"))
-        .accept(&[0, 1]);
+    let tool = on(place, "mtype", 0).arg(format!("::{name}")).accept(&[0, 1]);
     let output = tools.run(&tool, &[Workplace::Input(place.disk, DISK)])?;
     Ok((output.status == 0).then_some(output.stdout))
 }
@@ -85,13 +60,7 @@ fn on(place: Extent<'_>, program: &str, epoch: u64) -> Tool {
 fn sorted_children(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for child in fs::read_dir(dir)? {
-        names.push(
-            child?
-                .file_name()
-                .into_string()
-                .ok()
-                .context("a name for the ESP is not UTF-8")?,
-        );
+        names.push(child?.file_name().into_string().ok().context("a name for the ESP is not UTF-8")?);
     }
     names.sort();
     Ok(names)

@@ -43,12 +43,7 @@ pub fn sign(tools: &ToolsTree, pair: KeyPair<'_>, input: &Path, output: &Path) -
 /// Checks that `program` carries a good signature by `certificate`.
 pub fn verify(tools: &ToolsTree, certificate: &Path, program: &Path) -> Result<()> {
     let tool = Tool::new("sbverify").args(["--cert", "/run/certificate", "/run/program"]);
-    tools.run(
-        &tool,
-        &[
-            Workplace::Input(certificate, "/run/certificate"),
-            Workplace::Input(program, "/run/program"),
-        ],
-    )?;
+    tools
+        .run(&tool, &[Workplace::Input(certificate, "/run/certificate"), Workplace::Input(program, "/run/program")])?;
     Ok(())
 }

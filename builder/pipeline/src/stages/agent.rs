@@ -27,38 +27,18 @@ pub struct Toolchain {
 }
 
 /// Builds the agent, or takes it from the cache; returns the directory that holds [`BINARIES`].
-pub fn build(
-    cache: &StageCache,
-    repo: &Path,
-    scratch: &Path,
-    toolchain: &Toolchain,
-) -> Result<(PathBuf, Hit)> {
+pub fn build(cache: &StageCache, repo: &Path, scratch: &Path, toolchain: &Toolchain) -> Result<(PathBuf, Hit)> {
     let key = key(repo, toolchain)?;
     let (dir, hit) = cache.get_or_make("agent", &key, |output| {
         let target_dir = scratch.join("agent-target");
-        let cargo_home = toolchain
-            .environment
-            .iter()
-            .find(|(name, _)| name == "CARGO_HOME")
-            .map(|(_, value)| value.as_str());
+        let cargo_home =
+            toolchain.environment.iter().find(|(name, _)| name == "CARGO_HOME").map(|(_, value)| value.as_str());
         let tool = with_environment(Tool::new(toolchain.cargo.as_os_str()), toolchain)
             .cwd(repo)
             .env("RUSTFLAGS", flags(repo, cargo_home))
-            .args([
-                "build",
-                "--release",
-                "--locked",
-                "--package",
-                "agent",
-                "--target",
-                TARGET,
-                "--target-dir",
-            ])
+            .args(["build", "--release", "--locked", "--package", "agent", "--target", TARGET, "--target-dir"])
             .arg(&target_dir);
-        HostRunner::new()
-            .run(&tool)
-            .remedied()
-            .context("cannot build the agent")?;
+        HostRunner::new().run(&tool).remedied().context("cannot build the agent")?;
         for binary in BINARIES {
             fs::copy(target_dir.join(TARGET).join("release").join(binary), output.join(binary))?;
         }
@@ -68,10 +48,7 @@ pub fn build(
 }
 
 fn flags(repo: &Path, cargo_home: Option<&str>) -> String {
-    let mut flags = format!(
-        "-C target-feature=+crt-static --remap-path-prefix={}=/casemate",
-        repo.display()
-    );
+    let mut flags = format!("-C target-feature=+crt-static --remap-path-prefix={}=/casemate", repo.display());
     if let Some(home) = cargo_home {
         flags.push_str(&format!(" --remap-path-prefix={home}=/cargo"));
     }
@@ -79,20 +56,13 @@ fn flags(repo: &Path, cargo_home: Option<&str>) -> String {
 }
 
 fn with_environment(tool: Tool, toolchain: &Toolchain) -> Tool {
-    toolchain
-        .environment
-        .iter()
-        .fold(tool, |tool, (name, value)| tool.env(name, value))
+    toolchain.environment.iter().fold(tool, |tool, (name, value)| tool.env(name, value))
 }
 
 fn key(repo: &Path, toolchain: &Toolchain) -> Result<Key> {
-    let version = with_environment(Tool::new(toolchain.cargo.as_os_str()), toolchain)
-        .cwd(repo)
-        .args(["version", "--verbose"]);
-    let version = HostRunner::new()
-        .run(&version)
-        .remedied()
-        .context("cannot ask cargo for its version")?;
+    let version =
+        with_environment(Tool::new(toolchain.cargo.as_os_str()), toolchain).cwd(repo).args(["version", "--verbose"]);
+    let version = HostRunner::new().run(&version).remedied().context("cannot ask cargo for its version")?;
     let mut key = KeyBuilder::new("agent", 2).bytes("toolchain", &version.stdout);
     for file in ["Cargo.toml", "Cargo.lock"] {
         key = key.bytes(file, &fs::read(repo.join(file))?);
@@ -100,14 +70,9 @@ fn key(repo: &Path, toolchain: &Toolchain) -> Result<Key> {
     for name in CRATES {
         let dir = repo.join("builder").join(name);
         for entry in WalkDir::new(&dir).sort_by_file_name() {
-            let entry =
-                entry.with_context(|| format!("cannot read the sources in `{}`", dir.display()))?;
+            let entry = entry.with_context(|| format!("cannot read the sources in `{}`", dir.display()))?;
             if entry.file_type().is_file() {
-                let relative = entry
-                    .path()
-                    .strip_prefix(repo)?
-                    .to_string_lossy()
-                    .into_owned();
+                let relative = entry.path().strip_prefix(repo)?.to_string_lossy().into_owned();
                 key = key.bytes(&relative, &fs::read(entry.path())?);
             }
         }

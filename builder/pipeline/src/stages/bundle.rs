@@ -61,7 +61,7 @@ pub fn make(output: &Path, facts: &ManifestFacts<'_>, key: &SigningKey) -> Resul
     fs::write(output.join("manifest.json.sig"), &envelope)?;
     let mut file = std::io::BufWriter::with_capacity(1 << 20, fs::File::create(output.join("bundle.tar"))?);
     write_bundle(&mut file, json.as_bytes(), envelope.as_bytes(), |_, part| {
-        Ok(std::fs::File::open(output.join(part.file.as_str()))?)
+        std::fs::File::open(output.join(part.file.as_str()))
     })
     .context("cannot write the bundle")?;
     file.flush()?;

@@ -45,12 +45,7 @@ pub struct DiskSizes {
 /// Writes the disk image to `output`.
 pub fn make(tools: &ToolsTree, parts: &DiskParts<'_>, output: &Path, epoch: u64) -> Result<Table> {
     let table = layout(parts)?;
-    let mut file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(output)?;
+    let mut file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(output)?;
     file.set_len(table.disk_bytes())?;
     for (offset, bytes) in partition_table::pieces(&table) {
         file.seek(SeekFrom::Start(offset))?;
@@ -58,22 +53,12 @@ pub fn make(tools: &ToolsTree, parts: &DiskParts<'_>, output: &Path, epoch: u64)
     }
     for (index, source) in [(1, parts.root), (2, parts.verity)] {
         let (offset, size) = table.extent(&table.partitions()[index]);
-        copy_sparse(
-            &mut fs::File::open(source)?,
-            &mut file,
-            offset,
-            size,
-            source,
-        )?;
+        copy_sparse(&mut fs::File::open(source)?, &mut file, offset, size, source)?;
     }
     file.sync_all()?;
     drop(file);
     let (offset, size) = table.extent(&table.partitions()[0]);
-    let place = mtools::Extent {
-        disk: output,
-        offset,
-        size,
-    };
+    let place = mtools::Extent { disk: output, offset, size };
     mtools::make_file_system(tools, place, epoch)?;
     mtools::copy_in(tools, place, parts.esp, epoch)?;
     Ok(table)
@@ -82,59 +67,22 @@ pub fn make(tools: &ToolsTree, parts: &DiskParts<'_>, output: &Path, epoch: u64)
 /// The table of the flashed image: ESP, root A, verity A.
 fn layout(parts: &DiskParts<'_>) -> Result<Table> {
     let (root_guid, verity_guid) = parts.root_hash.partition_guids();
-    let derived =
-        |what: &str| Guid::derived_from(&format!("{} {what} {}", parts.label, parts.root_hash));
-    let planned =
-        |type_guid, part_guid, name: &str, size_bytes, attributes| -> Result<PlannedPartition> {
-            Ok(PlannedPartition {
-                type_guid,
-                part_guid,
-                size_bytes,
-                attributes,
-                name: name.parse()?,
-            })
-        };
+    let derived = |what: &str| Guid::derived_from(&format!("{} {what} {}", parts.label, parts.root_hash));
+    let planned = |type_guid, part_guid, name: &str, size_bytes, attributes| -> Result<PlannedPartition> {
+        Ok(PlannedPartition { type_guid, part_guid, size_bytes, attributes, name: name.parse()? })
+    };
     let (read_only, sizes) = (Attributes::READ_ONLY, parts.sizes);
     let verity_label = format!("{}_verity", parts.label);
     let partitions = [
-        planned(
-            Guid::ESP,
-            derived("esp"),
-            "esp",
-            sizes.esp,
-            Attributes::NONE,
-        )?,
-        planned(
-            Guid::ROOT_X86_64,
-            root_guid,
-            parts.label,
-            sizes.root,
-            read_only,
-        )?,
-        planned(
-            Guid::ROOT_VERITY_X86_64,
-            verity_guid,
-            &verity_label,
-            sizes.verity,
-            read_only,
-        )?,
+        planned(Guid::ESP, derived("esp"), "esp", sizes.esp, Attributes::NONE)?,
+        planned(Guid::ROOT_X86_64, root_guid, parts.label, sizes.root, read_only)?,
+        planned(Guid::ROOT_VERITY_X86_64, verity_guid, &verity_label, sizes.verity, read_only)?,
     ];
-    Ok(plan_layout(
-        SectorSize::Bytes512,
-        DiskSize::Smallest,
-        derived("disk"),
-        &partitions,
-    )?)
+    Ok(plan_layout(SectorSize::Bytes512, DiskSize::Smallest, derived("disk"), &partitions)?)
 }
 
 /// Copies `source` to `offset` of `target`, leaving out blocks of zeros; refuses more than `limit` bytes.
-fn copy_sparse(
-    source: &mut impl Read,
-    target: &mut fs::File,
-    offset: u64,
-    limit: u64,
-    name: &Path,
-) -> Result<u64> {
+fn copy_sparse(source: &mut impl Read, target: &mut fs::File, offset: u64, limit: u64, name: &Path) -> Result<u64> {
     const BLOCK: usize = 1 << 20;
     let mut block = vec![0; BLOCK];
     let mut copied = 0;
@@ -151,11 +99,7 @@ fn copy_sparse(
         }
         let end = copied + filled as u64;
         if end > limit {
-            let message = format!(
-                "`{}` does not fit its partition of {} MiB",
-                name.display(),
-                limit >> 20
-            );
+            let message = format!("`{}` does not fit its partition of {} MiB", name.display(), limit >> 20);
             return Err(tools::Failure::refused(message)
                 .hint("name fewer packages, or a larger `slot` in image.toml")
                 .into());
@@ -178,43 +122,17 @@ mod tests {
     fn zeros_are_not_written_and_too_much_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
-        let mut target = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .unwrap();
+        let mut target = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
         target.set_len(16 << 20).unwrap();
         let mut data = vec![0; 8 << 20];
         data[5 << 20] = 7;
-        let copied = copy_sparse(
-            &mut data.as_slice(),
-            &mut target,
-            1 << 20,
-            8 << 20,
-            Path::new("x"),
-        )
-        .unwrap();
+        let copied = copy_sparse(&mut data.as_slice(), &mut target, 1 << 20, 8 << 20, Path::new("x")).unwrap();
         target.sync_all().unwrap();
         assert_eq!(copied, 8 << 20);
         let bytes = fs::read(&path).unwrap();
-        assert_eq!(
-            (
-                bytes[6 << 20],
-                bytes.iter().filter(|byte| **byte != 0).count()
-            ),
-            (7, 1)
-        );
+        assert_eq!((bytes[6 << 20], bytes.iter().filter(|byte| **byte != 0).count()), (7, 1));
         assert!(target.metadata().unwrap().blocks() * 512 <= 2 << 20);
-        let error = copy_sparse(
-            &mut data.as_slice(),
-            &mut target,
-            0,
-            1 << 20,
-            Path::new("x"),
-        )
-        .unwrap_err();
+        let error = copy_sparse(&mut data.as_slice(), &mut target, 0, 1 << 20, Path::new("x")).unwrap_err();
         assert!(error.to_string().contains("does not fit"), "{error}");
     }
 }

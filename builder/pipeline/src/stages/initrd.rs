@@ -113,11 +113,7 @@ fn add_units(closure: &mut Closure<'_>, tree: &RootTree, units: &[String]) -> Re
     for unit in units {
         for wiring in ["wants", "requires"] {
             let dir = format!("{UNITS}/{unit}.{wiring}");
-            for child in tree
-                .children(&dir)?
-                .into_iter()
-                .filter(|child| units.contains(child))
-            {
+            for child in tree.children(&dir)?.into_iter().filter(|child| units.contains(child)) {
                 closure.add_link(&format!("{dir}/{child}"), &format!("../{child}"));
             }
         }
@@ -137,32 +133,16 @@ fn add_modules(closure: &mut Closure<'_>, input: &InitrdInput<'_>) -> Result<()>
         builtin: &builtin,
         aliases: &aliases,
     })?;
-    let names = input
-        .spec
-        .modules
-        .iter()
-        .map(|name| name.parse())
-        .collect::<Result<Vec<ModuleName>, _>>()?;
+    let names = input.spec.modules.iter().map(|name| name.parse()).collect::<Result<Vec<ModuleName>, _>>()?;
     let scratch = tempfile::tempdir()?;
     let base = RootTree::new(scratch.path().to_owned());
     for path in index.resolve(&names)? {
         let bytes = decompress_module(&input.tree.at(&format!("{dir}/{path}")))?;
-        let name = path
-            .strip_suffix(".xz")
-            .or_else(|| path.strip_suffix(".zst"))
-            .unwrap_or(path);
+        let name = path.strip_suffix(".xz").or_else(|| path.strip_suffix(".zst")).unwrap_or(path);
         base.write(&format!("{dir}/{name}"), &bytes, 0o644)?;
     }
-    for name in [
-        "modules.order",
-        "modules.builtin",
-        "modules.builtin.modinfo",
-    ] {
-        base.write(
-            &format!("{dir}/{name}"),
-            &fs::read(input.tree.at(&format!("{dir}/{name}")))?,
-            0o644,
-        )?;
+    for name in ["modules.order", "modules.builtin", "modules.builtin.modinfo"] {
+        base.write(&format!("{dir}/{name}"), &fs::read(input.tree.at(&format!("{dir}/{name}")))?, 0o644)?;
     }
     base.link("/lib", "usr/lib")?;
     depmod(input, scratch.path())?;
@@ -180,9 +160,7 @@ fn depmod(input: &InitrdInput<'_>, base: &Path) -> Result<()> {
     if let Some(helper) = input.helper {
         runner = runner.with_helper(helper);
     }
-    runner
-        .run(&Tool::new("/usr/sbin/depmod").args(["-b", "/run/initrd", input.release]))
-        .remedied()?;
+    runner.run(&Tool::new("/usr/sbin/depmod").args(["-b", "/run/initrd", input.release])).remedied()?;
     Ok(())
 }
 
@@ -196,8 +174,8 @@ fn decompress_module(path: &Path) -> Result<Vec<u8>> {
                 .with_context(|| format!("cannot unpack `{}`", path.display()))?;
         }
         Some("zst") => {
-            bytes = zstd::decode_all(packed.as_slice())
-                .with_context(|| format!("cannot unpack `{}`", path.display()))?
+            bytes =
+                zstd::decode_all(packed.as_slice()).with_context(|| format!("cannot unpack `{}`", path.display()))?;
         }
         _ => bytes = packed,
     }
@@ -214,10 +192,7 @@ fn lay_own_files(closure: &mut Closure<'_>, own: &Path) -> Result<()> {
         let kind = entry.file_type();
         if kind.is_symlink() {
             let target = fs::read_link(entry.path())?;
-            closure.add_link(
-                &name,
-                target.to_str().context("a link's target is not UTF-8")?,
-            );
+            closure.add_link(&name, target.to_str().context("a link's target is not UTF-8")?);
         } else if kind.is_file() {
             closure.add_file(&name, fs::read(entry.path())?, 0o644);
         } else if !closure.has(&name) {
@@ -240,11 +215,7 @@ fn pack(items: &BTreeMap<String, Item>, epoch: SourceDateEpoch) -> Result<Initrd
         writer.add(&entry)?;
     }
     let archive = writer.finish()?;
-    Ok(Initrd {
-        entries: items.len(),
-        unpacked: archive.len() as u64,
-        bytes: compress(&archive)?,
-    })
+    Ok(Initrd { entries: items.len(), unpacked: archive.len() as u64, bytes: compress(&archive)? })
 }
 
 /// The level is a matter of boot time as well: the firmware reads every byte of it.

@@ -10,11 +10,7 @@ use fs_err as fs;
 
 use crate::root_tree::RootTree;
 
-const LIBRARY_DIRS: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/x86_64-linux-gnu/systemd",
-    "/usr/lib",
-];
+const LIBRARY_DIRS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/systemd", "/usr/lib"];
 
 /// What one name of the initrd is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +40,7 @@ pub struct Closure<'a> {
 impl<'a> Closure<'a> {
     /// An empty closure over `tree`; of the libraries that programs load at run time only `wanted_dlopen` come along.
     pub fn new(tree: &'a RootTree, wanted_dlopen: &[String]) -> Self {
-        Self {
-            tree,
-            wanted_dlopen: wanted_dlopen.iter().cloned().collect(),
-            items: BTreeMap::new(),
-        }
+        Self { tree, wanted_dlopen: wanted_dlopen.iter().cloned().collect(), items: BTreeMap::new() }
     }
 
     /// All names so far.
@@ -77,8 +69,7 @@ impl<'a> Closure<'a> {
         let libraries = self.libraries_of(&target, &bytes)?;
         self.put(&target, Item::File { bytes, mode });
         for library in libraries {
-            self.add(&library)
-                .with_context(|| format!("needed by `{target}`"))?;
+            self.add(&library).with_context(|| format!("needed by `{target}`"))?;
         }
         Ok(())
     }
@@ -105,9 +96,7 @@ impl<'a> Closure<'a> {
 
     fn put(&mut self, name: &str, item: Item) {
         for (at, _) in name.match_indices('/').skip(1) {
-            self.items
-                .entry(name[..at].to_owned())
-                .or_insert(Item::Directory);
+            self.items.entry(name[..at].to_owned()).or_insert(Item::Directory);
         }
         self.items.insert(name.to_owned(), item);
     }
@@ -126,26 +115,17 @@ impl<'a> Closure<'a> {
             }
         }
         if !missing.is_empty() {
-            bail!(
-                "`{name}` needs libraries that the root does not have: {}",
-                missing.join(", ")
-            );
+            bail!("`{name}` needs libraries that the root does not have: {}", missing.join(", "));
         }
-        let optional = object
-            .dlopen
-            .iter()
-            .flat_map(|entry| &entry.sonames)
-            .filter(|soname| self.wanted_dlopen.contains(*soname));
+        let optional =
+            object.dlopen.iter().flat_map(|entry| &entry.sonames).filter(|soname| self.wanted_dlopen.contains(*soname));
         found.extend(optional.filter_map(|soname| self.find_library(soname, &object.runpath)));
         Ok(found)
     }
 
     fn find_library(&self, soname: &str, run_path: &[String]) -> Option<String> {
         let dirs = run_path.iter().map(String::as_str).chain(LIBRARY_DIRS);
-        dirs.map(|dir| format!("{dir}/{soname}")).find(|path| {
-            self.tree
-                .resolve(path)
-                .is_ok_and(|(target, _)| self.tree.has(&target))
-        })
+        dirs.map(|dir| format!("{dir}/{soname}"))
+            .find(|path| self.tree.resolve(path).is_ok_and(|(target, _)| self.tree.has(&target)))
     }
 }

@@ -70,12 +70,8 @@ impl fmt::Display for Finding {
             Fault::Log => "is a log of the build",
             Fault::Database => "is a database file: databases are made on the host",
             Fault::BuildName => "holds the build machine's name",
-            Fault::SetId => {
-                "is set-id but no overlay has a `[[setuid]]` entry with a reason for it"
-            }
-            Fault::MissingSetId => {
-                "is declared in `[[setuid]]` but is not a set-id file: remove the entry"
-            }
+            Fault::SetId => "is set-id but no overlay has a `[[setuid]]` entry with a reason for it",
+            Fault::MissingSetId => "is declared in `[[setuid]]` but is not a set-id file: remove the entry",
             Fault::Unowned => "belongs to no package, overlay or documented step",
             Fault::InVar => "is in /var: declare it as `[[state]]` or `[[dropped]]`",
             Fault::WorldWritable => "can be written by everybody",
@@ -90,12 +86,7 @@ pub fn lint(tree: &RootTree, expected: &Expectations) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let mut set_id_seen = BTreeSet::new();
     for entry in tree.walk()? {
-        let mut report = |fault| {
-            findings.push(Finding {
-                path: entry.name.clone(),
-                fault,
-            })
-        };
+        let mut report = |fault| findings.push(Finding { path: entry.name.clone(), fault });
         by_name(&entry).into_iter().for_each(&mut report);
         if is_set_id(&entry) {
             set_id_seen.insert(entry.name.clone());
@@ -107,20 +98,11 @@ pub fn lint(tree: &RootTree, expected: &Expectations) -> Result<Vec<Finding>> {
             report(Fault::Unowned);
         }
         if entry.metadata.is_file() {
-            by_content(&entry.path, &expected.build_names)?
-                .into_iter()
-                .for_each(&mut report);
+            by_content(&entry.path, &expected.build_names)?.into_iter().for_each(&mut report);
         }
     }
-    for path in expected
-        .set_id
-        .keys()
-        .filter(|path| !set_id_seen.contains(*path))
-    {
-        findings.push(Finding {
-            path: path.clone(),
-            fault: Fault::MissingSetId,
-        });
+    for path in expected.set_id.keys().filter(|path| !set_id_seen.contains(*path)) {
+        findings.push(Finding { path: path.clone(), fault: Fault::MissingSetId });
     }
     findings.sort_by(|a, b| (&a.path, a.fault).cmp(&(&b.path, b.fault)));
     Ok(findings)
@@ -143,24 +125,18 @@ fn by_name(entry: &Entry) -> Vec<Fault> {
         return faults;
     }
     let file = name.rsplit('/').next().unwrap_or(name);
-    if (name == "/etc/machine-id" && entry.metadata.len() != 0)
-        || ["random-seed", "credential.secret"].contains(&file)
+    if (name == "/etc/machine-id" && entry.metadata.len() != 0) || ["random-seed", "credential.secret"].contains(&file)
     {
         faults.push(Fault::Identity);
     }
     if name.starts_with("/etc/ssh/ssh_host_") || name.contains("snakeoil") {
         faults.push(Fault::Secret);
     }
-    let extension = Path::new(file)
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or("");
+    let extension = Path::new(file).extension().and_then(|e| e.to_str()).unwrap_or("");
     if extension == "log" || name.starts_with("/usr/log/") {
         faults.push(Fault::Log);
     }
-    if ["ibd", "frm", "MYD", "MYI", "sqlite", "sqlite3"].contains(&extension)
-        || file.starts_with("ibdata")
-    {
+    if ["ibd", "frm", "MYD", "MYI", "sqlite", "sqlite3"].contains(&extension) || file.starts_with("ibdata") {
         faults.push(Fault::Database);
     }
     faults
@@ -174,18 +150,16 @@ fn is_owned(entry: &Entry, expected: &Expectations) -> bool {
     let name = entry.name.as_str();
     expected.owned.contains(name)
         || is_alternative(entry)
-        || expected
-            .generated
-            .iter()
-            .any(|pattern| match pattern.strip_suffix('/') {
-                Some(dir) => name == dir || name.starts_with(pattern.as_str()),
-                None => name == pattern,
-            })
+        || expected.generated.iter().any(|pattern| match pattern.strip_suffix('/') {
+            Some(dir) => name == dir || name.starts_with(pattern.as_str()),
+            None => name == pattern,
+        })
 }
 
 /// update-alternatives(1) makes links into its own directory.
 fn is_alternative(entry: &Entry) -> bool {
-    entry.metadata.is_symlink() && fs::read_link(&entry.path).is_ok_and(|target| target.starts_with("/etc/alternatives"))
+    entry.metadata.is_symlink()
+        && fs::read_link(&entry.path).is_ok_and(|target| target.starts_with("/etc/alternatives"))
 }
 
 /// Searches the start of a file: keys and host names stand in text files, which are small.
@@ -198,11 +172,7 @@ fn by_content(path: &Path, build_names: &[String]) -> Result<Vec<Fault>> {
         faults.push(Fault::Secret);
     }
     let is_text = !bytes.contains(&0);
-    if is_text
-        && build_names
-            .iter()
-            .any(|name| holds(&bytes, name.as_bytes()))
-    {
+    if is_text && build_names.iter().any(|name| holds(&bytes, name.as_bytes())) {
         faults.push(Fault::BuildName);
     }
     Ok(faults)
@@ -220,10 +190,7 @@ fn is_private_key(bytes: &[u8]) -> bool {
             return lines.next().is_some_and(|next| {
                 let next = next.trim();
                 next.starts_with("Proc-Type:")
-                    || (next.len() >= 40
-                        && next
-                            .bytes()
-                            .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)))
+                    || (next.len() >= 40 && next.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)))
             });
         }
     }
@@ -231,10 +198,7 @@ fn is_private_key(bytes: &[u8]) -> bool {
 }
 
 fn holds(haystack: &[u8], needle: &[u8]) -> bool {
-    !needle.is_empty()
-        && haystack
-            .windows(needle.len())
-            .any(|window| window == needle)
+    !needle.is_empty() && haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 #[cfg(test)]
@@ -247,18 +211,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tree = RootTree::new(dir.path().to_owned());
         prepare(&tree);
-        lint(&tree, expected)
-            .unwrap()
-            .into_iter()
-            .map(|finding| (finding.path, finding.fault))
-            .collect()
+        lint(&tree, expected).unwrap().into_iter().map(|finding| (finding.path, finding.fault)).collect()
     }
 
     fn all_owned() -> Expectations {
-        Expectations {
-            generated: vec!["/".into()],
-            ..Expectations::default()
-        }
+        Expectations { generated: vec!["/".into()], ..Expectations::default() }
     }
 
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n-----END PRIVATE KEY-----\n";
@@ -269,14 +226,8 @@ mod tests {
         expected.build_names = vec!["forge-7".into()];
         let found = faults_of(
             |tree| {
-                tree.write("/etc/ssl/own.pem", KEY.as_bytes(), 0o600)
-                    .unwrap();
-                tree.write(
-                    "/etc/machine-id",
-                    b"0123456789abcdef0123456789abcdef\n",
-                    0o444,
-                )
-                .unwrap();
+                tree.write("/etc/ssl/own.pem", KEY.as_bytes(), 0o600).unwrap();
+                tree.write("/etc/machine-id", b"0123456789abcdef0123456789abcdef\n", 0o444).unwrap();
                 tree.write("/usr/share/x/build.log", b"x", 0o644).unwrap();
                 tree.write("/usr/share/x/a.ibd", b"x", 0o644).unwrap();
                 tree.write("/etc/mailname", b"forge-7\n", 0o644).unwrap();
@@ -303,12 +254,7 @@ mod tests {
         let found = faults_of(
             |tree| {
                 tree.write("/etc/machine-id", b"", 0o444).unwrap();
-                tree.write(
-                    "/usr/share/doc/x",
-                    b"-----BEGIN PRIVATE KEY-----\n... your key ...\n",
-                    0o644,
-                )
-                .unwrap();
+                tree.write("/usr/share/doc/x", b"-----BEGIN PRIVATE KEY-----\n... your key ...\n", 0o644).unwrap();
             },
             &all_owned(),
         );
@@ -318,29 +264,18 @@ mod tests {
     #[test]
     fn set_id_files_must_be_declared_and_declarations_must_be_true() {
         let mut expected = all_owned();
-        expected
-            .set_id
-            .insert("/usr/bin/sudo".into(), "administrators".into());
-        expected
-            .set_id
-            .insert("/usr/bin/gone".into(), "nothing".into());
+        expected.set_id.insert("/usr/bin/sudo".into(), "administrators".into());
+        expected.set_id.insert("/usr/bin/gone".into(), "nothing".into());
         let found = faults_of(
             |tree| {
                 for name in ["/usr/bin/sudo", "/usr/bin/mount"] {
                     tree.write(name, b"x", 0o755).unwrap();
-                    fs::set_permissions(tree.at(name), std::fs::Permissions::from_mode(0o4755))
-                        .unwrap();
+                    fs::set_permissions(tree.at(name), std::fs::Permissions::from_mode(0o4755)).unwrap();
                 }
             },
             &expected,
         );
-        assert_eq!(
-            found,
-            [
-                ("/usr/bin/gone".into(), Fault::MissingSetId),
-                ("/usr/bin/mount".into(), Fault::SetId)
-            ]
-        );
+        assert_eq!(found, [("/usr/bin/gone".into(), Fault::MissingSetId), ("/usr/bin/mount".into(), Fault::SetId)]);
     }
 
     #[test]

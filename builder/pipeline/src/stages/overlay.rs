@@ -155,7 +155,8 @@ fn settle_var(tree: &RootTree, overlays: &OverlaySet) -> Result<()> {
 
 /// A declaration covers its path, all below it, and the directories on the way to it.
 fn covers(declared: &str, name: &str) -> bool {
-    let below = |path: &str, dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below =
+        |path: &str, dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     below(name, declared) || below(declared, name)
 }
 
@@ -167,7 +168,7 @@ fn is_base_of_var(name: &str) -> bool {
 
 fn lay_files(tree: &RootTree, input: &OverlayInput<'_>) -> Result<Vec<String>> {
     let mut laid = Vec::new();
-    for overlay in input.overlays.iter() {
+    for overlay in input.overlays {
         let root = input.overlays_dir.join(overlay.name.as_str()).join("root");
         if root.is_dir() {
             laid.extend(tree.lay_over(&root, "/")?);
@@ -195,7 +196,7 @@ fn install_own_files(tree: &RootTree, input: &OverlayInput<'_>) -> Result<()> {
         tree.write(&format!("/usr/bin/{binary}"), &fs::read(input.agent.join(binary))?, 0o755)?;
     }
     tree.write(&format!("{OWN}/image.toml"), input.image.to_toml().as_bytes(), 0o644)?;
-    for overlay in input.overlays.iter() {
+    for overlay in input.overlays {
         let folder = input.overlays_dir.join(overlay.name.as_str());
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
@@ -228,8 +229,11 @@ fn write_identity(tree: &RootTree, image: &SealedImage) -> Result<()> {
 }
 
 fn unit_selection(input: &OverlayInput<'_>) -> Result<UnitSelection> {
-    let mut selection = UnitSelection { masked: units::parse_masked(&fs::read_to_string(input.units_dir.join("masked.txt"))?), ..UnitSelection::default() };
-    for overlay in input.overlays.iter() {
+    let mut selection = UnitSelection {
+        masked: units::parse_masked(&fs::read_to_string(input.units_dir.join("masked.txt"))?),
+        ..UnitSelection::default()
+    };
+    for overlay in input.overlays {
         selection.services.extend(overlay.def.units.iter().map(ToString::to_string));
         selection.early.extend(overlay.def.early.iter().map(ToString::to_string));
     }
@@ -244,7 +248,15 @@ fn clean(tree: &RootTree) -> Result<()> {
     for dir in ["/tmp", "/run", "/root", "/boot", "/dev", "/proc", "/sys", "/home", "/media", "/mnt", "/opt", "/srv"] {
         tree.empty_dir(dir)?;
     }
-    for name in ["/etc/apt", "/etc/kernel", "/etc/cron.d", "/etc/cron.daily", "/etc/cron.hourly", "/etc/cron.weekly", "/etc/cron.monthly"] {
+    for name in [
+        "/etc/apt",
+        "/etc/kernel",
+        "/etc/cron.d",
+        "/etc/cron.daily",
+        "/etc/cron.hourly",
+        "/etc/cron.weekly",
+        "/etc/cron.monthly",
+    ] {
         tree.remove(name)?;
     }
     // Links for System V init, which does not run here.
@@ -267,7 +279,8 @@ fn clean(tree: &RootTree) -> Result<()> {
 
 /// Takes the set-id bits from every file that no overlay declares: nobody here needs `su`, `mount` or `chsh` to be root.
 fn strip_set_id(tree: &RootTree, overlays: &OverlaySet) -> Result<()> {
-    let declared: BTreeSet<&str> = overlays.iter().flat_map(|overlay| &overlay.def.setuid).map(|row| row.path.as_str()).collect();
+    let declared: BTreeSet<&str> =
+        overlays.iter().flat_map(|overlay| &overlay.def.setuid).map(|row| row.path.as_str()).collect();
     for entry in tree.walk()? {
         let mode = entry.metadata.mode();
         if entry.metadata.is_file() && mode & 0o6000 != 0 && !declared.contains(entry.name.as_str()) {

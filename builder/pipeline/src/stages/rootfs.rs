@@ -13,9 +13,9 @@ use debian::extract::SpecialFiles;
 use debian::plan::{PlanOptions, ScriptStep};
 use debian::root_dir::Ownership;
 use debian::rootfs::{UnpackInput, UnpackOptions, UnpackReport, unpack_all};
-use debian::unpack_error::UnpackError;
 use debian::tree_path::TreePath;
 use debian::trim::TrimRules;
+use debian::unpack_error::UnpackError;
 use fs_err as fs;
 use hostconf::AccountTables;
 use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
@@ -42,8 +42,8 @@ pub struct RootfsInput<'a> {
 }
 
 /// Unpacks and configures everything in `root`, an empty directory. `step` hears the name of each package being configured.
-pub fn make(input: RootfsInput<'_>, root: &Path, step: &dyn Fn(&str)) -> Result<UnpackReport> {
-    let options = unpack_options(&input)?;
+pub fn make(input: &RootfsInput<'_>, root: &Path, step: &dyn Fn(&str)) -> Result<UnpackReport> {
+    let options = unpack_options(input)?;
     let mut unpacked = unpack_all(&input.packages, root, &options)?;
     let log = root.with_extension("log");
     let runner = script_runner(root, &log, input.helper)?;
@@ -105,14 +105,18 @@ fn run_script(runner: &SandboxRunner, script: &ScriptStep, step: &dyn Fn(&str)) 
     let tool = Tool::new(&script.program).args(&script.args).cwd("/").stdin(script.input.as_bytes());
     let tool = script.env.iter().fold(tool, |tool, (key, value)| tool.env(key, value));
     let done = runner.run(&tool).remedied();
-    done.map(drop).with_context(|| format!("`{}` of {} failed", script.script, script.package)).map_err(ScriptError::Script)
+    done.map(drop)
+        .with_context(|| format!("`{}` of {} failed", script.script, script.package))
+        .map_err(ScriptError::Script)
 }
 
 /// passwd(5): name, password, uid, gid, comment, home, shell.
 fn fixed_users(accounts: &AccountTables) -> Result<Vec<FixedUser>> {
     let parse = |line: &str| -> Option<FixedUser> {
         let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, gid, comment, home, shell] = fields.as_slice() else { return None };
+        let [name, _, uid, gid, comment, home, shell] = fields.as_slice() else {
+            return None;
+        };
         Some(FixedUser {
             name: (*name).to_owned(),
             uid: uid.parse().ok()?,
@@ -187,17 +191,15 @@ fn merge_members(text: &str, wanted: &BTreeMap<String, Vec<String>>) -> String {
 /// shadow(5): the third field is the day of the last change, which would be the day of the build.
 fn fix_shadow_dates(tree: &RootTree, epoch: u64) -> Result<()> {
     let day = (epoch / 86_400).to_string();
-    let fixed: String = tree
-        .read_text("/etc/shadow")?
-        .lines()
-        .map(|line| {
-            let mut fields: Vec<&str> = line.split(':').collect();
-            if let Some(changed) = fields.get_mut(2) {
-                *changed = &day;
-            }
-            format!("{}\n", fields.join(":"))
-        })
-        .collect();
+    let mut fixed = String::new();
+    for line in tree.read_text("/etc/shadow")?.lines() {
+        let mut fields: Vec<&str> = line.split(':').collect();
+        if let Some(changed) = fields.get_mut(2) {
+            *changed = &day;
+        }
+        fixed.push_str(&fields.join(":"));
+        fixed.push('\n');
+    }
     rewrite(tree, "/etc/shadow", &fixed, 0o640)?;
     for name in ["passwd-", "group-", "shadow-", "gshadow-", ".pwd.lock", "subuid-", "subgid-"] {
         tree.remove(&format!("/etc/{name}"))?;

@@ -35,42 +35,21 @@ pub fn seal(
     compression: Compression,
 ) -> Result<SealedRoot> {
     let root = output.join("root.erofs");
-    mkfs_erofs::make(
-        tools,
-        tree,
-        &root,
-        Guid::derived_from(&format!("{identity} erofs")),
-        epoch,
-        compression,
-    )?;
+    mkfs_erofs::make(tools, tree, &root, Guid::derived_from(&format!("{identity} erofs")), epoch, compression)?;
     let size = pad_to_block(&root)?;
     let salt = Salt::new(&Sha256::digest(format!("{identity} salt")))?;
     let mut data = BufReader::with_capacity(1 << 20, fs::File::open(&root)?);
-    let tree = verity::build(
-        &mut data,
-        size,
-        &salt,
-        Guid::derived_from(&format!("{identity} verity")),
-    )?;
+    let tree = verity::build(&mut data, size, &salt, Guid::derived_from(&format!("{identity} verity")))?;
     let verity_path = output.join("root.verity");
     fs::write(&verity_path, &tree.hash_image)?;
-    Ok(SealedRoot {
-        root,
-        verity: verity_path,
-        root_hash: tree.root_hash,
-    })
+    Ok(SealedRoot { root, verity: verity_path, root_hash: tree.root_hash })
 }
 
 /// Checks what was written by reading all of it back: the file system against its hash tree and the root hash.
 pub fn verify(sealed: &SealedRoot) -> Result<()> {
     let size = fs::metadata(&sealed.root)?.len();
     let mut data = BufReader::with_capacity(1 << 20, fs::File::open(&sealed.root)?);
-    Ok(verity::verify(
-        &mut data,
-        size,
-        &fs::read(&sealed.verity)?,
-        &sealed.root_hash,
-    )?)
+    Ok(verity::verify(&mut data, size, &fs::read(&sealed.verity)?, &sealed.root_hash)?)
 }
 
 fn pad_to_block(path: &Path) -> Result<u64> {
@@ -79,9 +58,6 @@ fn pad_to_block(path: &Path) -> Result<u64> {
         bail!("`{}` is empty", path.display());
     }
     let padded = size.next_multiple_of(verity::BLOCK_SIZE as u64);
-    fs::OpenOptions::new()
-        .write(true)
-        .open(path)?
-        .set_len(padded)?;
+    fs::OpenOptions::new().write(true).open(path)?.set_len(padded)?;
     Ok(padded)
 }

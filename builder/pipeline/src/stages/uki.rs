@@ -11,8 +11,8 @@ use formats::verity::RootHash;
 use fs_err as fs;
 use tools::Failure;
 
-use crate::programs::sbsign::{self, KeyPair};
 use crate::programs::ToolsTree;
+use crate::programs::sbsign::{self, KeyPair};
 use crate::root_tree::RootTree;
 
 /// Where the tools tree holds systemd's stub and boot loader.
@@ -52,9 +52,13 @@ pub struct Kernel {
 pub fn find_kernel(tree: &RootTree) -> Result<Kernel> {
     let names: Vec<String> = tree.children("/boot")?.into_iter().filter(|name| name.starts_with("vmlinuz-")).collect();
     let [name] = names.as_slice() else {
-        return Err(Failure::refused(format!("the root has {} kernels, expected one: {}", names.len(), names.join(", ")))
-            .hint("name one kernel package in image.toml")
-            .into());
+        return Err(Failure::refused(format!(
+            "the root has {} kernels, expected one: {}",
+            names.len(),
+            names.join(", ")
+        ))
+        .hint("name one kernel package in image.toml")
+        .into());
     };
     let image = fs::read(tree.at(&format!("/boot/{name}")))?;
     let release = bzimage::kernel_release(&image)?;
@@ -146,7 +150,9 @@ mod tests {
     fn the_command_line_starts_with_the_root_hash_and_never_waits_for_a_person() {
         let hash: RootHash = "ab".repeat(32).parse().unwrap();
         let line = command_line(&hash).unwrap();
-        assert!(line.to_string().starts_with(&format!("roothash={hash} systemd.verity_root_options=panic-on-corruption ")));
+        assert!(
+            line.to_string().starts_with(&format!("roothash={hash} systemd.verity_root_options=panic-on-corruption "))
+        );
         assert_eq!((line.value("panic"), line.value("systemd.crash_action")), (Some("10"), Some("reboot")));
         assert!(line.contains("gpt") && !line.contains("systemd.machine_id"));
     }

@@ -4,6 +4,7 @@
 //! targets, and every other unit that could be enabled is masked, so that nothing starts because a package came in as a dependency.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 
@@ -41,12 +42,10 @@ pub fn apply(tree: &RootTree, selection: &UnitSelection) -> Result<Vec<String>> 
         .map(String::as_str)
         .collect();
     if !missing.is_empty() {
-        bail!(
-            "overlays name units that no package or overlay ships: {}",
-            missing.join(", ")
-        );
+        bail!("overlays name units that no package or overlay ships: {}", missing.join(", "));
     }
-    let both: Vec<&str> = selection.masked.iter().filter(|unit| is_named(selection, unit)).map(String::as_str).collect();
+    let both: Vec<&str> =
+        selection.masked.iter().filter(|unit| is_named(selection, unit)).map(String::as_str).collect();
     if !both.is_empty() {
         bail!("units are named by an overlay and masked in units/masked.txt: {}", both.join(", "));
     }
@@ -57,10 +56,7 @@ pub fn apply(tree: &RootTree, selection: &UnitSelection) -> Result<Vec<String>> 
     for unit in &selection.early {
         want(tree, "multi-user.target", unit)?;
     }
-    tree.link(
-        &format!("{LOCAL}/default.target"),
-        &format!("{VENDOR}/multi-user.target"),
-    )?;
+    tree.link(&format!("{LOCAL}/default.target"), &format!("{VENDOR}/multi-user.target"))?;
     mask_the_rest(tree, selection)
 }
 
@@ -69,9 +65,8 @@ fn forget_enablement(tree: &RootTree) -> Result<()> {
     for child in tree.children(LOCAL)? {
         let name = format!("{LOCAL}/{child}");
         let found = tree.at(&name).symlink_metadata()?;
-        let wiring = child.ends_with(".wants")
-            || child.ends_with(".requires")
-            || child.ends_with(".upholds");
+        let kind = Path::new(&child).extension().unwrap_or_default();
+        let wiring = ["wants", "requires", "upholds"].iter().any(|wiring| kind == *wiring);
         if found.is_symlink() || (found.is_dir() && wiring) {
             tree.remove(&name)?;
         }
@@ -81,35 +76,25 @@ fn forget_enablement(tree: &RootTree) -> Result<()> {
 
 fn want(tree: &RootTree, target: &str, unit: &str) -> Result<()> {
     let file = template_of(unit).unwrap_or_else(|| unit.to_owned());
-    tree.link(
-        &format!("{LOCAL}/{target}.wants/{unit}"),
-        &format!("{VENDOR}/{file}"),
-    )
+    tree.link(&format!("{LOCAL}/{target}.wants/{unit}"), &format!("{VENDOR}/{file}"))
 }
 
 fn mask_the_rest(tree: &RootTree, selection: &UnitSelection) -> Result<Vec<String>> {
-    let mut kept: BTreeSet<String> = selection
-        .services
-        .union(&selection.early)
-        .cloned()
-        .collect();
-    kept.extend(
-        selection
-            .services
-            .iter()
-            .chain(&selection.early)
-            .filter_map(|unit| template_of(unit)),
-    );
+    let mut kept: BTreeSet<String> = selection.services.union(&selection.early).cloned().collect();
+    kept.extend(selection.services.iter().chain(&selection.early).filter_map(|unit| template_of(unit)));
     let mut masked = selection.masked.clone();
     for unit in tree.children(VENDOR)? {
         let ours = unit.starts_with("casemate-");
-        if ours || masked.contains(&unit) || kept.contains(&unit) || !MASKED_KINDS.iter().any(|kind| unit.ends_with(kind)) {
+        if ours
+            || masked.contains(&unit)
+            || kept.contains(&unit)
+            || !MASKED_KINDS.iter().any(|kind| unit.ends_with(kind))
+        {
             continue;
         }
         let name = format!("{VENDOR}/{unit}");
         // A link is an alias (sshd.service) or a mask that the package itself ships (x11-common.service).
-        if !tree.at(&name).symlink_metadata()?.is_file() || !can_be_enabled(&tree.read_text(&name)?)
-        {
+        if !tree.at(&name).symlink_metadata()?.is_file() || !can_be_enabled(&tree.read_text(&name)?) {
             continue;
         }
         masked.insert(unit);
@@ -149,22 +134,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tree = RootTree::new(dir.path().to_owned());
         for (unit, text) in units {
-            tree.write(&format!("{VENDOR}/{unit}"), text.as_bytes(), 0o644)
-                .unwrap();
+            tree.write(&format!("{VENDOR}/{unit}"), text.as_bytes(), 0o644).unwrap();
         }
         (dir, tree)
     }
 
-    const INSTALLABLE: &str =
-        "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
+    const INSTALLABLE: &str = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
 
     fn select(services: &[&str], early: &[&str]) -> UnitSelection {
         let set = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        UnitSelection {
-            services: set(services),
-            early: set(early),
-            masked: BTreeSet::new(),
-        }
+        UnitSelection { services: set(services), early: set(early), masked: BTreeSet::new() }
     }
 
     #[test]
@@ -175,21 +154,14 @@ mod tests {
             ("static.service", "[Service]\nExecStart=/bin/true\n"),
             ("rescue.target", INSTALLABLE),
         ]);
-        tree.link(
-            &format!("{LOCAL}/timers.target.wants/apt-daily.timer"),
-            "/usr/lib/systemd/system/apt-daily.timer",
-        )
-        .unwrap();
+        tree.link(&format!("{LOCAL}/timers.target.wants/apt-daily.timer"), "/usr/lib/systemd/system/apt-daily.timer")
+            .unwrap();
         let masked = apply(&tree, &select(&["ssh.service"], &[])).unwrap();
         assert_eq!(masked, ["apt-daily.timer"]);
         assert!(!tree.has(&format!("{LOCAL}/timers.target.wants")));
-        assert!(tree.has(&format!(
-            "{LOCAL}/casemate-services.target.wants/ssh.service"
-        )));
+        assert!(tree.has(&format!("{LOCAL}/casemate-services.target.wants/ssh.service")));
         assert_eq!(
-            fs_err::read_link(tree.at(&format!("{LOCAL}/apt-daily.timer")))
-                .unwrap()
-                .to_str(),
+            fs_err::read_link(tree.at(&format!("{LOCAL}/apt-daily.timer"))).unwrap().to_str(),
             Some("/dev/null")
         );
     }
@@ -206,10 +178,7 @@ mod tests {
 
     #[test]
     fn an_instance_keeps_its_template_unmasked() {
-        let (_dir, tree) = tree_with(&[
-            ("php@.service", INSTALLABLE),
-            ("getty@.service", INSTALLABLE),
-        ]);
+        let (_dir, tree) = tree_with(&[("php@.service", INSTALLABLE), ("getty@.service", INSTALLABLE)]);
         let masked = apply(&tree, &select(&["php@www.service"], &[])).unwrap();
         assert_eq!(masked, ["getty@.service"]);
     }
@@ -218,9 +187,6 @@ mod tests {
     fn a_named_unit_that_nothing_ships_is_refused() {
         let (_dir, tree) = tree_with(&[]);
         let error = apply(&tree, &select(&["ssh.service"], &["chrony.service"])).unwrap_err();
-        assert!(
-            error.to_string().contains("ssh.service, chrony.service"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("ssh.service, chrony.service"), "{error}");
     }
 }

@@ -24,19 +24,10 @@ pub(crate) fn kernel() -> Vec<u8> {
 }
 
 /// A unified kernel image that claims to be signed.
-pub(crate) fn uki(
-    command_line: &CommandLine,
-    version: &str,
-    linux: &[u8],
-    initrd: &[u8],
-) -> Vec<u8> {
+pub(crate) fn uki(command_line: &CommandLine, version: &str, linux: &[u8], initrd: &[u8]) -> Vec<u8> {
     let mut sbat = SBAT.to_vec();
     sbat.extend(b"systemd-stub,1,s,s,257,y\n\0");
-    let stub = program(&[
-        (".text", b"code"),
-        (".sbat", &sbat),
-        (".sdmagic", b"#### LoaderInfo"),
-    ]);
+    let stub = program(&[(".text", b"code"), (".sbat", &sbat), (".sdmagic", b"#### LoaderInfo")]);
     let os_release = format!("ID=casemate\nIMAGE_ID=tiny\nIMAGE_VERSION={version}\n");
     let mut image = build(&UkiParts {
         stub: &stub,

@@ -6,8 +6,8 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use bundle::{
-    Context, Manifest, Part, PartName, ScenarioResult, SchemaVersion, Sha256Digest, SigningKey,
-    TestReport, TrustedKeys, sign,
+    Context, Manifest, Part, PartName, ScenarioResult, SchemaVersion, Sha256Digest, SigningKey, TestReport,
+    TrustedKeys, sign,
 };
 use formats::cmdline::CommandLine;
 use formats::gpt::{Attributes, DiskSize, PlannedPartition, SectorSize, Table, plan_layout};
@@ -68,8 +68,7 @@ impl Artifacts {
 
     /// Makes manifest, signature and bundle again from the files as they are: what a careless builder would sign.
     pub(crate) fn seal_again(&self, change: impl FnOnce(&mut Manifest)) {
-        let mut manifest =
-            Manifest::parse_unverified(&fs::read(self.file("manifest.json")).unwrap()).unwrap();
+        let mut manifest = Manifest::parse_unverified(&fs::read(self.file("manifest.json")).unwrap()).unwrap();
         for part in manifest.parts.values_mut().chain(&mut manifest.disk) {
             *part = self.part(part.file.as_str());
         }
@@ -100,9 +99,7 @@ impl Artifacts {
     }
 
     fn fill(&self) {
-        let root: Vec<u8> = (0..5 * 4096_u32)
-            .map(|at| u8::try_from(at % 251).unwrap())
-            .collect();
+        let root: Vec<u8> = (0..5 * 4096_u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
         let tree = verity::build(
             &mut root.as_slice(),
             root.len() as u64,
@@ -110,9 +107,7 @@ impl Artifacts {
             Guid::derived_from("v"),
         )
         .unwrap();
-        let command_line: CommandLine = format!("ro roothash={} quiet", tree.root_hash)
-            .parse()
-            .unwrap();
+        let command_line: CommandLine = format!("ro roothash={} quiet", tree.root_hash).parse().unwrap();
         let linux = kernel();
         let uki = uki(&command_line, VERSION, &linux, INITRD);
         let line = command_line.to_string();
@@ -127,29 +122,14 @@ impl Artifacts {
         for (name, bytes) in files {
             fs::write(self.file(name), bytes).unwrap();
         }
-        fs::write(
-            self.file("disk.raw"),
-            disk(&tree.root_hash, &root, &tree.hash_image),
-        )
-        .unwrap();
+        fs::write(self.file("disk.raw"), disk(&tree.root_hash, &root, &tree.hash_image)).unwrap();
         fs::write(self.file("lock.toml"), LOCK).unwrap();
-        fs::write(
-            self.file("build.json"),
-            r#"{"stages":[{"name":"rootfs","seconds":1.5,"bytes":12}]}"#,
-        )
-        .unwrap();
+        fs::write(self.file("build.json"), r#"{"stages":[{"name":"rootfs","seconds":1.5,"bytes":12}]}"#).unwrap();
         self.write_manifest(&self.manifest(&tree.root_hash));
     }
 
     fn manifest(&self, root_hash: &RootHash) -> Manifest {
-        let names = [
-            "root.erofs",
-            "root.verity",
-            "uki.efi",
-            "linux",
-            "initrd.cpio.zst",
-            "cmdline",
-        ];
+        let names = ["root.erofs", "root.verity", "uki.efi", "linux", "initrd.cpio.zst", "cmdline"];
         Manifest {
             schema: SchemaVersion,
             image: "tiny".parse().unwrap(),
@@ -161,33 +141,22 @@ impl Artifacts {
             kernel: KERNEL_RELEASE.parse().unwrap(),
             min_from_version: None,
             disk: Some(self.part("disk.raw")),
-            parts: PartName::ALL
-                .into_iter()
-                .zip(names)
-                .map(|(part, name)| (part, self.part(name)))
-                .collect(),
+            parts: PartName::ALL.into_iter().zip(names).map(|(part, name)| (part, self.part(name))).collect(),
         }
     }
 
     fn part(&self, name: &str) -> Part {
         let bytes = fs::read(self.file(name)).unwrap();
-        Part {
-            file: name.parse().unwrap(),
-            size: bytes.len() as u64,
-            sha256: Sha256Digest::of(&bytes),
-        }
+        Part { file: name.parse().unwrap(), size: bytes.len() as u64, sha256: Sha256Digest::of(&bytes) }
     }
 
     fn write_manifest(&self, manifest: &Manifest) {
         let text = manifest.to_json().unwrap();
         let signature = sign(text.as_bytes(), Context::Manifest, &[&self.release]).to_json();
         let mut tar = Vec::new();
-        bundle::write_bundle(
-            &mut tar,
-            text.as_bytes(),
-            signature.as_bytes(),
-            |_, part| std::fs::File::open(self.file(part.file.as_str())),
-        )
+        bundle::write_bundle(&mut tar, text.as_bytes(), signature.as_bytes(), |_, part| {
+            std::fs::File::open(self.file(part.file.as_str()))
+        })
         .unwrap();
         fs::write(self.file("bundle.tar"), tar).unwrap();
         fs::write(self.file("manifest.json"), text).unwrap();
@@ -195,7 +164,8 @@ impl Artifacts {
     }
 }
 
-const LOCK: &str = "schema = 1\nsuite = \"trixie\"\n\n[[package]]\nname = \"a\"\nsize = 10\n\n[[package]]\nname = \"b\"\nsize = 5\n";
+const LOCK: &str =
+    "schema = 1\nsuite = \"trixie\"\n\n[[package]]\nname = \"a\"\nsize = 10\n\n[[package]]\nname = \"b\"\nsize = 5\n";
 
 /// A key that is always the same.
 pub(crate) fn key(seed: u8) -> SigningKey {
@@ -206,36 +176,18 @@ pub(crate) fn key(seed: u8) -> SigningKey {
 pub(crate) fn table(root_hash: &RootHash) -> Table {
     let (root, verity) = root_hash.partition_guids();
     let rows = [
-        (
-            Guid::ESP,
-            Guid::derived_from("esp"),
-            "esp",
-            Attributes::NONE,
-        ),
+        (Guid::ESP, Guid::derived_from("esp"), "esp", Attributes::NONE),
         (Guid::ROOT_X86_64, root, "tiny_0.1.0", Attributes::READ_ONLY),
-        (
-            Guid::ROOT_VERITY_X86_64,
-            verity,
-            "tiny_0.1.0_verity",
-            Attributes::READ_ONLY,
-        ),
+        (Guid::ROOT_VERITY_X86_64, verity, "tiny_0.1.0_verity", Attributes::READ_ONLY),
     ];
-    let planned = rows.map(
-        |(type_guid, part_guid, name, attributes)| PlannedPartition {
-            type_guid,
-            part_guid,
-            size_bytes: 1 << 20,
-            attributes,
-            name: name.parse().unwrap(),
-        },
-    );
-    plan_layout(
-        SectorSize::Bytes512,
-        DiskSize::Smallest,
-        Guid::derived_from("disk"),
-        &planned,
-    )
-    .unwrap()
+    let planned = rows.map(|(type_guid, part_guid, name, attributes)| PlannedPartition {
+        type_guid,
+        part_guid,
+        size_bytes: 1 << 20,
+        attributes,
+        name: name.parse().unwrap(),
+    });
+    plan_layout(SectorSize::Bytes512, DiskSize::Smallest, Guid::derived_from("disk"), &planned).unwrap()
 }
 
 /// The bytes of a disk with this table; the slot holds `root` and `tree`.
@@ -249,11 +201,7 @@ fn disk(root_hash: &RootHash, root: &[u8], tree: &[u8]) -> Vec<u8> {
     for (offset, piece) in partition_table::pieces(&table) {
         put(offset, &piece);
     }
-    for (partition, bytes) in table
-        .partitions()
-        .iter()
-        .zip([b"esp".as_slice(), root, tree])
-    {
+    for (partition, bytes) in table.partitions().iter().zip([b"esp".as_slice(), root, tree]) {
         put(table.extent(partition).0, bytes);
     }
     disk.into_inner()

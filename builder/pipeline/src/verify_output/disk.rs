@@ -16,12 +16,7 @@ use crate::partition_table;
 use crate::programs::ToolsTree;
 
 pub(super) fn check(output: &Output<'_>, tools: Option<&ToolsTree>, problems: &mut Problems) {
-    let Some(disk) = output
-        .manifest
-        .disk
-        .as_ref()
-        .map(|part| output.dir.join(part.file.as_str()))
-    else {
+    let Some(disk) = output.manifest.disk.as_ref().map(|part| output.dir.join(part.file.as_str())) else {
         return;
     };
     let Some(table) = problems.note("disk", read_table(&disk, problems_of_copies)) else {
@@ -32,14 +27,8 @@ pub(super) fn check(output: &Output<'_>, tools: Option<&ToolsTree>, problems: &m
         problems.add("disk", &what);
     }
     check_table(output, &table, problems);
-    for (part, type_guid) in [
-        (PartName::Root, Guid::ROOT_X86_64),
-        (PartName::Verity, Guid::ROOT_VERITY_X86_64),
-    ] {
-        let partition = table
-            .partitions()
-            .iter()
-            .find(|partition| partition.type_guid == type_guid);
+    for (part, type_guid) in [(PartName::Root, Guid::ROOT_X86_64), (PartName::Verity, Guid::ROOT_VERITY_X86_64)] {
+        let partition = table.partitions().iter().find(|partition| partition.type_guid == type_guid);
         if let (Some(partition), Some(path)) = (partition, output.part(part)) {
             let place = format!("disk, partition `{}`", partition.name);
             problems.note(&place, compare(&disk, table.extent(partition), &path));
@@ -55,10 +44,7 @@ fn read_table<T>(disk: &Path, judge: impl FnOnce(&Copies) -> T) -> Result<(Table
     let size = file.metadata()?.len();
     let parsed = partition_table::read(&mut file, size)?;
     if parsed.table.disk_bytes() != size {
-        bail!(
-            "its partition table is for {} bytes, it has {size}",
-            parsed.table.disk_bytes()
-        );
+        bail!("its partition table is for {} bytes, it has {size}", parsed.table.disk_bytes());
     }
     let judged = judge(&parsed.copies);
     Ok((parsed.table, judged))
@@ -68,12 +54,8 @@ fn problems_of_copies(copies: &Copies) -> Option<String> {
     match copies {
         Copies::BothGood => None,
         Copies::Differ => Some("the two copies of its partition table differ".to_owned()),
-        Copies::PrimaryOnly { backup } => Some(format!(
-            "the partition table at its end is damaged: {backup}"
-        )),
-        Copies::BackupOnly { primary } => Some(format!(
-            "the partition table at its start is damaged: {primary}"
-        )),
+        Copies::PrimaryOnly { backup } => Some(format!("the partition table at its end is damaged: {backup}")),
+        Copies::BackupOnly { primary } => Some(format!("the partition table at its start is damaged: {primary}")),
     }
 }
 
@@ -84,45 +66,22 @@ fn check_table(output: &Output<'_>, table: &Table, problems: &mut Problems) {
     let expected = [
         (Guid::ESP, None, "esp".to_owned(), false),
         (Guid::ROOT_X86_64, Some(root), label.clone(), true),
-        (
-            Guid::ROOT_VERITY_X86_64,
-            Some(verity),
-            format!("{label}_verity"),
-            true,
-        ),
+        (Guid::ROOT_VERITY_X86_64, Some(verity), format!("{label}_verity"), true),
     ];
     if table.partitions().len() != expected.len() {
-        problems.add(
-            "disk",
-            &format!(
-                "it has {} partitions, expected {}",
-                table.partitions().len(),
-                expected.len()
-            ),
-        );
+        problems.add("disk", &format!("it has {} partitions, expected {}", table.partitions().len(), expected.len()));
     }
     for (partition, (type_guid, guid, name, read_only)) in table.partitions().iter().zip(expected) {
         let place = format!("disk, partition `{name}`");
         let mut compare = |what: &str, found: String, expected: String| {
             if found != expected {
-                problems.add(
-                    &place,
-                    &format!("its {what} is `{found}`, expected `{expected}`"),
-                );
+                problems.add(&place, &format!("its {what} is `{found}`, expected `{expected}`"));
             }
         };
         compare("label", partition.name.to_string(), name.clone());
-        compare(
-            "type",
-            partition.type_guid.to_string(),
-            type_guid.to_string(),
-        );
+        compare("type", partition.type_guid.to_string(), type_guid.to_string());
         if let Some(guid) = guid {
-            compare(
-                "PARTUUID",
-                partition.part_guid.to_string(),
-                guid.to_string(),
-            );
+            compare("PARTUUID", partition.part_guid.to_string(), guid.to_string());
         }
         if read_only && !is_read_only(partition) {
             problems.add(&place, "it is not marked read-only");
@@ -154,19 +113,11 @@ fn compare(disk: &Path, (offset, size): (u64, u64), part: &Path) -> Result<()> {
         }
         wanted.read_exact(&mut right[..filled])?;
         if let Some(first) = left[..filled].iter().zip(&right).position(|(a, b)| a != b) {
-            bail!(
-                "it differs from `{}` at byte {}",
-                part.display(),
-                at + first as u64
-            );
+            bail!("it differs from `{}` at byte {}", part.display(), at + first as u64);
         }
         at += filled as u64;
     }
-    if at == size {
-        Ok(())
-    } else {
-        bail!("the disk ends inside it")
-    }
+    if at == size { Ok(()) } else { bail!("the disk ends inside it") }
 }
 
 fn read_up_to(source: &mut impl Read, block: &mut [u8]) -> Result<usize> {
@@ -186,12 +137,6 @@ fn check_esp(output: &Output<'_>, tools: &ToolsTree, disk: &Path) -> Result<()> 
         return Ok(());
     };
     let name = format!("EFI/Linux/{}.efi", output.label());
-    let there = Esp::find(disk)?
-        .read(tools, &name)?
-        .with_context(|| format!("it has no `{name}`"))?;
-    if there == fs::read(path)? {
-        Ok(())
-    } else {
-        bail!("its `{name}` differs from the part `uki`")
-    }
+    let there = Esp::find(disk)?.read(tools, &name)?.with_context(|| format!("it has no `{name}`"))?;
+    if there == fs::read(path)? { Ok(()) } else { bail!("its `{name}` differs from the part `uki`") }
 }

@@ -34,8 +34,7 @@ pub(super) fn check(
         }
     }
     if let (Some(tools), Some(certificate)) = (tools, certificate) {
-        let verified = sbsign::verify(tools, certificate, &path)
-            .context("its Secure Boot signature is not good");
+        let verified = sbsign::verify(tools, certificate, &path).context("its Secure Boot signature is not good");
         problems.note(PLACE, verified);
     }
 }
@@ -49,37 +48,21 @@ fn check_texts(output: &Output<'_>, uki: &Uki<'_>, problems: &mut Problems) {
         .filter_map(Argument::value)
         .collect();
     if hashes != [output.root_hash.to_string()] {
-        let found = if hashes.is_empty() {
-            "none".to_owned()
-        } else {
-            hashes.join(", ")
-        };
-        problems.add(
-            PLACE,
-            &format!(
-                "its command line must hold `roothash={}` once, found: {found}",
-                output.root_hash
-            ),
-        );
+        let found = if hashes.is_empty() { "none".to_owned() } else { hashes.join(", ") };
+        problems
+            .add(PLACE, &format!("its command line must hold `roothash={}` once, found: {found}", output.root_hash));
     }
     let kernel = output.manifest.kernel.as_str();
     if uki.kernel_release.as_deref() != Some(kernel) {
         let found = uki.kernel_release.as_deref().unwrap_or("none");
-        problems.add(
-            PLACE,
-            &format!("its kernel release is `{found}`, the manifest says `{kernel}`"),
-        );
+        problems.add(PLACE, &format!("its kernel release is `{found}`, the manifest says `{kernel}`"));
     }
-    for (key, expected) in [
-        ("IMAGE_ID", output.manifest.image.as_str()),
-        ("IMAGE_VERSION", output.manifest.version.as_str()),
-    ] {
+    for (key, expected) in
+        [("IMAGE_ID", output.manifest.image.as_str()), ("IMAGE_VERSION", output.manifest.version.as_str())]
+    {
         let found = uki.os_release.get(key).unwrap_or("none");
         if found != expected {
-            problems.add(
-                PLACE,
-                &format!("its os-release says {key} `{found}`, the manifest says `{expected}`"),
-            );
+            problems.add(PLACE, &format!("its os-release says {key} `{found}`, the manifest says `{expected}`"));
         }
     }
 }
@@ -94,20 +77,14 @@ fn check_sections(output: &Output<'_>, uki: &Uki<'_>, problems: &mut Problems) {
             continue;
         };
         if uki.pe.content(section) != Some(bytes.as_slice()) {
-            problems.add(
-                PLACE,
-                &format!("its section `{section}` differs from the part `{part}`"),
-            );
+            problems.add(PLACE, &format!("its section `{section}` differs from the part `{part}`"));
         }
     }
     if let Some(path) = output.part(PartName::Cmdline)
         && let Some(line) = problems.note("cmdline", read_command_line(&path))
         && line != uki.command_line
     {
-        problems.add(
-            PLACE,
-            "its section `.cmdline` differs from the part `cmdline`",
-        );
+        problems.add(PLACE, "its section `.cmdline` differs from the part `cmdline`");
     }
 }
 

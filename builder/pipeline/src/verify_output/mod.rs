@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bundle::{
-    BundleReader, Context, MANIFEST_FILE, Manifest, Part, PartName, SIGNATURE_FILE, Sha256Digest,
-    TrustedKeys,
+    BundleReader, Context, MANIFEST_FILE, Manifest, Part, PartName, SIGNATURE_FILE, Sha256Digest, TrustedKeys,
 };
 use formats::verity::{self, RootHash};
 use fs_err as fs;
@@ -37,10 +36,7 @@ struct Output<'a> {
 
 impl Output<'_> {
     fn part(&self, name: PartName) -> Option<PathBuf> {
-        self.manifest
-            .parts
-            .get(&name)
-            .map(|part| self.dir.join(part.file.as_str()))
+        self.manifest.parts.get(&name).map(|part| self.dir.join(part.file.as_str()))
     }
 
     /// `<image>_<version>`: the label of the slot, and the name of the kernel image on the ESP.
@@ -61,42 +57,23 @@ pub fn verify(
     let mut problems = Problems::new(dir);
     let manifest = problems.note(MANIFEST_FILE, signed_manifest(dir, trusted));
     if let Some((manifest, _)) = &manifest {
-        let output = Output {
-            dir,
-            manifest,
-            root_hash: RootHash::from_bytes(*manifest.root_hash.as_bytes()),
-        };
+        let output = Output { dir, manifest, root_hash: RootHash::from_bytes(*manifest.root_hash.as_bytes()) };
         check_parts(&output, &mut problems);
         problems.note("hash tree", check_tree(&output));
         kernel::check(&output, certificate, tools, &mut problems);
         disk::check(&output, tools, &mut problems);
     }
-    problems.note(
-        "bundle.tar",
-        check_bundle(
-            dir,
-            trusted,
-            manifest.as_ref().map(|(manifest, _)| manifest),
-        ),
-    );
+    problems.note("bundle.tar", check_bundle(dir, trusted, manifest.as_ref().map(|(manifest, _)| manifest)));
     problems.finish()?;
-    manifest
-        .map(|(manifest, _)| manifest)
-        .context("there is no manifest")
+    manifest.map(|(manifest, _)| manifest).context("there is no manifest")
 }
 
 /// Reads the manifest of an output directory after its signature; returns it with the digest that test reports name.
-pub(crate) fn signed_manifest(
-    dir: &Path,
-    trusted: &TrustedKeys,
-) -> Result<(Manifest, Sha256Digest)> {
+pub(crate) fn signed_manifest(dir: &Path, trusted: &TrustedKeys) -> Result<(Manifest, Sha256Digest)> {
     let bytes = fs::read(dir.join(MANIFEST_FILE))?;
     let signature = fs::read(dir.join(SIGNATURE_FILE))?;
     let verified = bundle::verify(&bytes, &signature, Context::Manifest, trusted, THRESHOLD)?;
-    Ok((
-        Manifest::parse(&verified)?.into_inner(),
-        Sha256Digest::of(&bytes),
-    ))
+    Ok((Manifest::parse(&verified)?.into_inner(), Sha256Digest::of(&bytes)))
 }
 
 fn check_parts(output: &Output<'_>, problems: &mut Problems) {
@@ -104,10 +81,7 @@ fn check_parts(output: &Output<'_>, problems: &mut Problems) {
         problems.note(part.file.as_str(), check_part(output.dir, part));
     }
     if output.manifest.disk.is_none() && output.dir.join("disk.raw").exists() {
-        problems.add(
-            "disk.raw",
-            "the manifest does not name it, so nobody vouches for it",
-        );
+        problems.add("disk.raw", "the manifest does not name it, so nobody vouches for it");
     }
 }
 
@@ -146,26 +120,16 @@ impl Write for Digesting {
 
 /// Reads all of the root against its hash tree and the root hash.
 fn check_tree(output: &Output<'_>) -> Result<()> {
-    let (Some(root), Some(tree)) = (output.part(PartName::Root), output.part(PartName::Verity))
-    else {
+    let (Some(root), Some(tree)) = (output.part(PartName::Root), output.part(PartName::Verity)) else {
         bail!("the manifest names no root or no hash tree");
     };
     let tree_size = fs::metadata(&tree)?.len();
     if tree_size > LARGEST_TREE {
-        bail!(
-            "`{}` has {} MiB, no hash tree of ours is so large",
-            tree.display(),
-            tree_size >> 20
-        );
+        bail!("`{}` has {} MiB, no hash tree of ours is so large", tree.display(), tree_size >> 20);
     }
     let size = fs::metadata(&root)?.len();
     let mut data = BufReader::with_capacity(1 << 20, fs::File::open(&root)?);
-    Ok(verity::verify(
-        &mut data,
-        size,
-        &fs::read(&tree)?,
-        &output.root_hash,
-    )?)
+    Ok(verity::verify(&mut data, size, &fs::read(&tree)?, &output.root_hash)?)
 }
 
 /// Reads the bundle as a host would, and compares its manifest with the one beside it.

@@ -13,10 +13,7 @@ pub(super) struct Problems {
 
 impl Problems {
     pub(super) fn new(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            lines: Vec::new(),
-        }
+        Self { dir: dir.to_owned(), lines: Vec::new() }
     }
 
     pub(super) fn add(&mut self, place: &str, what: &str) {
@@ -25,9 +22,7 @@ impl Problems {
 
     /// Keeps the value of a check, or notes why it failed.
     pub(super) fn note<T>(&mut self, place: &str, result: Result<T>) -> Option<T> {
-        result
-            .map_err(|error| self.add(place, &format!("{error:#}")))
-            .ok()
+        result.map_err(|error| self.add(place, &format!("{error:#}"))).ok()
     }
 
     /// One refusal that names every problem, or nothing.
@@ -35,11 +30,7 @@ impl Problems {
         if self.lines.is_empty() {
             return Ok(());
         }
-        let message = format!(
-            "`{}` is not good:\n  {}",
-            self.dir.display(),
-            self.lines.join("\n  ")
-        );
+        let message = format!("`{}` is not good:\n  {}", self.dir.display(), self.lines.join("\n  "));
         Err(Failure::refused(message)
             .hint("do not use it: build or fetch it again, or name the key that signed it")
             .into())

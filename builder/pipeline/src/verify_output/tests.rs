@@ -26,59 +26,20 @@ fn assert_named(artifacts: &Artifacts, wanted: &[&str]) {
 fn a_good_output_passes() {
     let artifacts = Artifacts::new();
     let manifest = verify(artifacts.path(), &artifacts.trusted(), None, None).unwrap();
-    assert_eq!(
-        (manifest.image.as_str(), manifest.development),
-        ("tiny", true)
-    );
+    assert_eq!((manifest.image.as_str(), manifest.development), ("tiny", true));
 }
 
 #[test]
 fn a_flipped_bit_is_found_in_every_file() {
     let cases: [(&str, usize, &[&str]); 8] = [
-        (
-            "root.erofs",
-            4096 + 5,
-            &[
-                "root.erofs: its SHA-256",
-                "hash tree: data block 1",
-                "differs from",
-            ],
-        ),
-        (
-            "root.verity",
-            4096 + 1,
-            &["root.verity: its SHA-256", "hash tree: "],
-        ),
+        ("root.erofs", 4096 + 5, &["root.erofs: its SHA-256", "hash tree: data block 1", "differs from"]),
+        ("root.verity", 4096 + 1, &["root.verity: its SHA-256", "hash tree: "]),
         ("uki.efi", 40, &["uki.efi: its SHA-256"]),
-        (
-            "linux",
-            600,
-            &["linux: its SHA-256", "section `.linux` differs"],
-        ),
-        (
-            "initrd.cpio.zst",
-            3,
-            &["initrd.cpio.zst: its SHA-256", "section `.initrd` differs"],
-        ),
-        (
-            "cmdline",
-            0,
-            &["cmdline: its SHA-256", "section `.cmdline` differs"],
-        ),
-        (
-            "disk.raw",
-            (2 << 20) + 9,
-            &[
-                "disk.raw: its SHA-256",
-                "partition `tiny_0.1.0`: it differs from",
-                "at byte 9",
-            ],
-        ),
-        (
-            "bundle.tar",
-            8000,
-            &["bundle.tar: part `root` has the digest"],
-        ),
+        ("linux", 600, &["linux: its SHA-256", "section `.linux` differs"]),
+        ("initrd.cpio.zst", 3, &["initrd.cpio.zst: its SHA-256", "section `.initrd` differs"]),
+        ("cmdline", 0, &["cmdline: its SHA-256", "section `.cmdline` differs"]),
+        ("disk.raw", (2 << 20) + 9, &["disk.raw: its SHA-256", "partition `tiny_0.1.0`: it differs from", "at byte 9"]),
+        ("bundle.tar", 8000, &["bundle.tar: part `root` has the digest"]),
     ];
     for (name, at, wanted) in cases {
         let artifacts = Artifacts::new();
@@ -91,15 +52,8 @@ fn a_flipped_bit_is_found_in_every_file() {
 fn a_changed_manifest_and_a_foreign_key_are_refused() {
     let artifacts = Artifacts::new();
     let foreign = TrustedKeys::new([key(9).public().clone()]);
-    let error = format!(
-        "{:#}",
-        verify(artifacts.path(), &foreign, None, None).unwrap_err()
-    );
-    assert!(
-        error.contains("manifest.json: 0 of 1 needed")
-            && error.contains("bundle.tar: 0 of 1 needed"),
-        "{error}"
-    );
+    let error = format!("{:#}", verify(artifacts.path(), &foreign, None, None).unwrap_err());
+    assert!(error.contains("manifest.json: 0 of 1 needed") && error.contains("bundle.tar: 0 of 1 needed"), "{error}");
     artifacts.change("manifest.json", |bytes| bytes.push(b'\n'));
     assert_named(&artifacts, &["manifest.json: the signature of key"]);
 }
@@ -129,39 +83,20 @@ fn all_problems_are_named_at_once() {
 fn a_signed_kernel_image_with_another_root_hash_is_found() {
     let artifacts = Artifacts::new();
     let hash = "ab".repeat(32);
-    let lines = [
-        format!("ro roothash={hash}"),
-        "ro".to_owned(),
-        format!("{} roothash={hash}", good_line(&artifacts)),
-    ];
+    let lines = [format!("ro roothash={hash}"), "ro".to_owned(), format!("{} roothash={hash}", good_line(&artifacts))];
     for line in lines {
         let line: CommandLine = line.parse().unwrap();
-        fs::write(
-            artifacts.file("uki.efi"),
-            uki(&line, VERSION, &kernel(), b"not a real initrd"),
-        )
-        .unwrap();
+        fs::write(artifacts.file("uki.efi"), uki(&line, VERSION, &kernel(), b"not a real initrd")).unwrap();
         fs::write(artifacts.file("cmdline"), line.to_string()).unwrap();
         artifacts.seal_again(|_| {});
-        assert_named(
-            &artifacts,
-            &["kernel image: its command line must hold `roothash="],
-        );
-        assert_eq!(
-            problems(&artifacts).lines().count(),
-            2,
-            "{}",
-            problems(&artifacts)
-        );
+        assert_named(&artifacts, &["kernel image: its command line must hold `roothash="]);
+        assert_eq!(problems(&artifacts).lines().count(), 2, "{}", problems(&artifacts));
     }
 }
 
 fn good_line(artifacts: &Artifacts) -> String {
     let manifest = verify(artifacts.path(), &artifacts.trusted(), None, None);
-    manifest.map_or_else(
-        |_| "quiet".to_owned(),
-        |manifest| format!("roothash={}", manifest.root_hash),
-    )
+    manifest.map_or_else(|_| "quiet".to_owned(), |manifest| format!("roothash={}", manifest.root_hash))
 }
 
 #[test]
@@ -175,32 +110,17 @@ fn a_kernel_image_of_another_version_or_without_signature_is_found() {
     artifacts.seal_again(|manifest| manifest.kernel = "6.1".parse().unwrap());
     assert_named(
         &artifacts,
-        &[
-            "IMAGE_VERSION `0.0.9`",
-            "not signed for Secure Boot",
-            "kernel release is `6.12.1-test`",
-        ],
+        &["IMAGE_VERSION `0.0.9`", "not signed for Secure Boot", "kernel release is `6.12.1-test`"],
     );
 }
 
 /// Lays another table over the signed disk.
 fn with_table(artifacts: &Artifacts, change: impl Fn(usize, &mut Partition)) {
-    let hash = verify(artifacts.path(), &artifacts.trusted(), None, None)
-        .unwrap()
-        .root_hash;
+    let hash = verify(artifacts.path(), &artifacts.trusted(), None, None).unwrap().root_hash;
     let good = table(&RootHash::from_bytes(*hash.as_bytes()));
     let mut partitions = good.partitions().to_vec();
-    partitions
-        .iter_mut()
-        .enumerate()
-        .for_each(|(index, partition)| change(index, partition));
-    let bad = Table::new(
-        good.sector_size(),
-        good.disk_sectors(),
-        good.disk_guid(),
-        partitions,
-    )
-    .unwrap();
+    partitions.iter_mut().enumerate().for_each(|(index, partition)| change(index, partition));
+    let bad = Table::new(good.sector_size(), good.disk_sectors(), good.disk_guid(), partitions).unwrap();
     artifacts.change("disk.raw", |bytes| {
         for (offset, piece) in partition_table::pieces(&bad) {
             let offset = usize::try_from(offset).unwrap();
@@ -240,11 +160,7 @@ fn one_damaged_copy_of_the_table_and_rubbish_behind_the_root_are_found() {
     artifacts.seal_again(|_| {});
     assert_named(
         &artifacts,
-        &[
-            "partition table at its start is damaged",
-            "partition `tiny_0.1.0`: it differs",
-            "at byte 24576",
-        ],
+        &["partition table at its start is damaged", "partition `tiny_0.1.0`: it differs", "at byte 24576"],
     );
 }
 
@@ -254,10 +170,7 @@ fn a_bundle_of_another_build_is_found() {
     let old = fs::read(artifacts.file("bundle.tar")).unwrap();
     artifacts.seal_again(|manifest| manifest.source_date_epoch += 1);
     fs::write(artifacts.file("bundle.tar"), old).unwrap();
-    assert_named(
-        &artifacts,
-        &["bundle.tar: it is good, but of another build"],
-    );
+    assert_named(&artifacts, &["bundle.tar: it is good, but of another build"]);
 }
 
 #[test]

@@ -32,9 +32,7 @@ fn run(args: &[String]) -> i32 {
     }
     let program = words.next().map_or("/probe", String::as_str);
     let mut input = Vec::new();
-    let tool = Tool::new(program)
-        .args(words)
-        .accept(&(0..=255).collect::<Vec<_>>());
+    let tool = Tool::new(program).args(words).accept(&(0..=255).collect::<Vec<_>>());
     let _ = std::io::stdin().read_to_end(&mut input);
     match SandboxRunner::new(sandbox).run(&tool.stdin(input)) {
         Ok(output) => {
@@ -43,14 +41,7 @@ fn run(args: &[String]) -> i32 {
             output.status
         }
         Err(error) => {
-            say(&format!(
-                "{}{error}",
-                if matches!(error, ToolError::NotFound { .. }) {
-                    "NOT FOUND "
-                } else {
-                    ""
-                }
-            ));
+            say(&format!("{}{error}", if matches!(error, ToolError::NotFound { .. }) { "NOT FOUND " } else { "" }));
             99
         }
     }
@@ -104,10 +95,7 @@ fn list(path: &str) -> i32 {
     let Ok(entries) = std::fs::read_dir(path) else {
         return 1;
     };
-    let mut names: Vec<_> = entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     print_line(&names.join(" "))
 }
@@ -124,9 +112,7 @@ fn connect(address: &str) -> i32 {
 
 /// Leaves a child behind that would outlive its parent, once it is seen to live.
 fn orphan(program: &str) -> i32 {
-    let child = Command::new(program)
-        .args(["act", "beat", "/tmp/beat"])
-        .spawn();
+    let child = Command::new(program).args(["act", "beat", "/tmp/beat"]).spawn();
     while child.is_ok() && !std::path::Path::new("/tmp/beat").exists() {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -136,10 +122,7 @@ fn orphan(program: &str) -> i32 {
 /// Appends to a file for ever, so that a test sees whether it still lives.
 fn beat(path: &str) -> i32 {
     loop {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path);
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
         if file.and_then(|mut file| file.write_all(b".")).is_err() {
             return 1;
         }
@@ -170,17 +153,11 @@ fn mounts(args: &[String]) -> i32 {
         std::mem::forget(tools::mount::tmpfs(&at("target"), 1, 0o755)?);
         tools::fs::write(&at("target").join("in memory"), "")
     };
-    deeds().map_or_else(
-        |error| say(&format!("{error}: {}", error.source)) + 1,
-        |()| 0,
-    )
+    deeds().map_or_else(|error| say(&format!("{error}: {}", error.source)) + 1, |()| 0)
 }
 
 fn verdict<T>(result: std::io::Result<T>) -> i32 {
-    result.map_or_else(
-        |error| print_line(&format!("{:?}", error.kind())) + 1,
-        |_| 0,
-    )
+    result.map_or_else(|error| print_line(&format!("{:?}", error.kind())) + 1, |_| 0)
 }
 
 fn verdict_text(result: std::io::Result<String>) -> i32 {

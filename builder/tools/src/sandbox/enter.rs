@@ -13,10 +13,7 @@ use nix::sched::CloneFlags;
 use rustix::process::Signal;
 use rustix::thread::LinkNameSpaceType;
 
-use super::{
-    MARK, Network, SPEC_OPTION, STAGE_INIT, STAGE_JOIN, STAGE_OUTER, STATUS_SETUP, Sandbox, Spec,
-    init, join,
-};
+use super::{MARK, Network, SPEC_OPTION, STAGE_INIT, STAGE_JOIN, STAGE_OUTER, STATUS_SETUP, Sandbox, Spec, init, join};
 use crate::fs::{AtPath, PathError};
 use crate::process::shell_status;
 
@@ -69,12 +66,8 @@ fn parse_request<S: serde::de::DeserializeOwned>(
     mut args: impl Iterator<Item = OsString>,
 ) -> Result<Request<S>, String> {
     let spec = args.next().unwrap_or_default();
-    let json = spec
-        .to_str()
-        .and_then(|text| text.strip_prefix(SPEC_OPTION))
-        .ok_or("the description is missing")?;
-    let spec = serde_json::from_str(json)
-        .map_err(|error| format!("the description is not ours: {error}"))?;
+    let json = spec.to_str().and_then(|text| text.strip_prefix(SPEC_OPTION)).ok_or("the description is missing")?;
+    let spec = serde_json::from_str(json).map_err(|error| format!("the description is not ours: {error}"))?;
     let command: Vec<_> = args.skip(1).collect();
     if command.is_empty() {
         return Err("no program was named".into());
@@ -94,47 +87,32 @@ fn run_outer(request: &Request) -> Result<i32, String> {
     };
     let json = serde_json::to_string(&spec).map_err(|error| error.to_string())?;
     let mut command = Command::new("/proc/self/exe");
-    command
-        .arg(STAGE_INIT)
-        .arg(format!("{SPEC_OPTION}{json}"))
-        .arg("--")
-        .args(&request.command);
-    let status = command
-        .status()
-        .map_err(|error| format!("cannot start the inner helper: {error}"))?;
+    command.arg(STAGE_INIT).arg(format!("{SPEC_OPTION}{json}")).arg("--").args(&request.command);
+    let status = command.status().map_err(|error| format!("cannot start the inner helper: {error}"))?;
     Ok(shell_status(status))
 }
 
 /// Lets the kernel kill this process when the thread that started it ends.
 pub(super) fn die_with_parent() -> io::Result<()> {
-    Ok(rustix::process::set_parent_process_death_signal(Some(
-        Signal::KILL,
-    ))?)
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
 /// Ends a helper whose builder died before the death signal was armed.
 pub(super) fn check_parent(expected: u32) -> Result<(), String> {
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-    if parent == Some(expected) {
-        Ok(())
-    } else {
-        Err("the builder has ended already".into())
-    }
+    if parent == Some(expected) { Ok(()) } else { Err("the builder has ended already".into()) }
 }
 
 fn leave_host(sandbox: &Sandbox) -> Result<(), PathError> {
-    let mut flags = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS;
+    let mut flags =
+        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     match &sandbox.network {
         Network::None => flags |= CloneFlags::CLONE_NEWNET,
         Network::Host => {}
         Network::Namespace(path) => {
             let file = crate::fs::open(path)?;
             let kind = Some(LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(file.as_fd(), kind)
-                .at("enter network namespace", path)?;
+            rustix::thread::move_into_link_name_space(file.as_fd(), kind).at("enter network namespace", path)?;
         }
     }
     if let Some(group) = &sandbox.cgroup {

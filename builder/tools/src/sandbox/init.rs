@@ -35,32 +35,21 @@ pub(super) fn run(request: &Request) -> Result<i32, String> {
 /// here, shows its number there.
 fn outer_parent() -> Option<u32> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("PPid:"))?
-        .trim()
-        .parse()
-        .ok()
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// Starts the program where this process is now, and reaps until it ends.
-pub(super) fn start(
-    command: &[OsString],
-    env: &BTreeMap<String, String>,
-    cwd: Option<&Path>,
-) -> Result<i32, String> {
+pub(super) fn start(command: &[OsString], env: &BTreeMap<String, String>, cwd: Option<&Path>) -> Result<i32, String> {
     let (program, args) = command.split_first().ok_or("no program was named")?;
     let cwd = cwd.unwrap_or_else(|| Path::new("/"));
-    std::env::set_current_dir(cwd)
-        .map_err(|error| format!("cannot enter `{}`: {error}", cwd.display()))?;
+    std::env::set_current_dir(cwd).map_err(|error| format!("cannot enter `{}`: {error}", cwd.display()))?;
     let mut command = Command::new(program);
     command.args(args).env_clear().envs(env);
     match command.spawn() {
         Ok(child) => reap_until(child.id()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(complain(
-            &format!("cannot find `{}`", program.display()),
-            STATUS_NOT_FOUND,
-        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(complain(&format!("cannot find `{}`", program.display()), STATUS_NOT_FOUND))
+        }
         Err(error) => Err(format!("cannot start `{}`: {error}", program.display())),
     }
 }

@@ -40,11 +40,7 @@ pub struct JoinRunner {
 impl JoinRunner {
     /// Joins the process with this id, as this process numbers it.
     pub fn new(leader: i32) -> Self {
-        Self {
-            leader,
-            helper: None,
-            sink: None,
-        }
+        Self { leader, helper: None, sink: None }
     }
 
     /// Uses another binary as the helper, for test programs whose `main` is not ours.
@@ -64,9 +60,7 @@ impl JoinRunner {
 
 impl fmt::Debug for JoinRunner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinRunner")
-            .field("leader", &self.leader)
-            .finish_non_exhaustive()
+        f.debug_struct("JoinRunner").field("leader", &self.leader).finish_non_exhaustive()
     }
 }
 

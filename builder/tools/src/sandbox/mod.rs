@@ -113,27 +113,15 @@ impl Sandbox {
     #[must_use]
     pub fn bind(mut self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
         let (source, target) = (source.into(), target.into());
-        self.binds.push(Bind {
-            source,
-            target,
-            access: Access::Writable,
-        });
+        self.binds.push(Bind { source, target, access: Access::Writable });
         self
     }
 
     /// Shows a host path inside, read-only.
     #[must_use]
-    pub fn bind_read_only(
-        mut self,
-        source: impl Into<PathBuf>,
-        target: impl Into<PathBuf>,
-    ) -> Self {
+    pub fn bind_read_only(mut self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
         let (source, target) = (source.into(), target.into());
-        self.binds.push(Bind {
-            source,
-            target,
-            access: Access::ReadOnly,
-        });
+        self.binds.push(Bind { source, target, access: Access::ReadOnly });
         self
     }
 
@@ -195,11 +183,7 @@ pub struct SandboxRunner {
 impl SandboxRunner {
     /// Uses the running binary as the helper; its `main` must have called [`enter_if_requested`].
     pub fn new(sandbox: Sandbox) -> Self {
-        Self {
-            sandbox,
-            helper: None,
-            sink: None,
-        }
+        Self { sandbox, helper: None, sink: None }
     }
 
     /// Uses another binary as the helper, for test programs whose `main` is not ours.
@@ -234,19 +218,14 @@ impl SandboxRunner {
 
 impl fmt::Debug for SandboxRunner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SandboxRunner")
-            .field("sandbox", &self.sandbox)
-            .finish_non_exhaustive()
+        f.debug_struct("SandboxRunner").field("sandbox", &self.sandbox).finish_non_exhaustive()
     }
 }
 
 impl Runner for SandboxRunner {
     fn run(&self, tool: &Tool) -> Result<Output, ToolError> {
         let ended = process::complete(self.command(tool)?, tool, self.sink.as_deref())?;
-        let remedy = format!(
-            "add the Debian package that holds it to the tree `{}`",
-            self.sandbox.root.display()
-        );
+        let remedy = format!("add the Debian package that holds it to the tree `{}`", self.sandbox.root.display());
         match helper_error(&ended, tool, &remedy) {
             Some(error) => Err(error),
             None => process::judge(ended, tool),
@@ -267,29 +246,18 @@ fn helper_command(
     spec: &impl Serialize,
     tool: &Tool,
 ) -> Result<Command, ToolError> {
-    let refuse = |message: String| ToolError::Sandbox {
-        command: tool.to_string(),
-        message,
-    };
+    let refuse = |message: String| ToolError::Sandbox { command: tool.to_string(), message };
     let helper = match helper {
         Some(helper) => helper,
         None if enter::was_called() => Path::new("/proc/self/exe"),
         None => {
-            return Err(refuse(
-                "`main` does not call `tools::enter_if_requested` first".into(),
-            ));
+            return Err(refuse("`main` does not call `tools::enter_if_requested` first".into()));
         }
     };
     let json = serde_json::to_string(spec).map_err(|error| refuse(error.to_string()))?;
     let mut command = Command::new(helper);
-    command
-        .arg(stage)
-        .arg(format!("{SPEC_OPTION}{json}"))
-        .arg("--");
-    command
-        .arg(tool.program())
-        .args(tool.arguments())
-        .env_clear();
+    command.arg(stage).arg(format!("{SPEC_OPTION}{json}")).arg("--");
+    command.arg(tool.program()).args(tool.arguments()).env_clear();
     Ok(command)
 }
 
@@ -302,11 +270,7 @@ fn helper_error(ended: &Ended, tool: &Tool, remedy: &str) -> Option<ToolError> {
         STATUS_SETUP => Some(ToolError::Sandbox { command, message }),
         STATUS_NOT_FOUND => {
             let program = tool.program().to_string_lossy().into_owned();
-            Some(ToolError::NotFound {
-                program,
-                command,
-                remedy: remedy.to_owned(),
-            })
+            Some(ToolError::NotFound { program, command, remedy: remedy.to_owned() })
         }
         _ => None,
     }

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use super::{Access, Bind, Sandbox};
@@ -28,8 +28,7 @@ const LINKS: [(&str, &str); 5] = [
 ];
 /// Where the tree is put for the moment before it becomes the root; any directory of the host would do.
 const STAGING: &str = "/proc";
-const NO_ESCALATION: MountAttrFlags =
-    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+const NO_ESCALATION: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
 /// Makes the described tree the root of this mount namespace, which must be a private one.
 pub(super) fn enter(sandbox: &Sandbox) -> Result<(), PathError> {
@@ -41,11 +40,7 @@ pub(super) fn enter(sandbox: &Sandbox) -> Result<(), PathError> {
         .map(|bind| Ok((bind, take(&bind.source, recursive)?)))
         .collect::<Result<_, PathError>>()?;
     let devices = take_devices()?;
-    let proc = new_filesystem(
-        "proc",
-        &[],
-        NO_ESCALATION | MountAttrFlags::MOUNT_ATTR_NOEXEC,
-    )?;
+    let proc = new_filesystem("proc", &[], NO_ESCALATION | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
     let sys = sandbox.cgroup.as_ref().map(|_| take_sys()).transpose()?;
     become_root(&root)?;
     if sandbox.access == Access::ReadOnly {
@@ -57,14 +52,9 @@ pub(super) fn enter(sandbox: &Sandbox) -> Result<(), PathError> {
         attach(mount, Path::new(target))?;
     }
     for target in &sandbox.tmpfs {
-        attach(
-            &new_filesystem("tmpfs", &[("mode", tmpfs_mode(target))], NO_ESCALATION)?,
-            target,
-        )?;
+        attach(&new_filesystem("tmpfs", &[("mode", tmpfs_mode(target))], NO_ESCALATION)?, target)?;
     }
-    binds
-        .iter()
-        .try_for_each(|(bind, mount)| attach_bind(bind, mount))
+    binds.iter().try_for_each(|(bind, mount)| attach_bind(bind, mount))
 }
 
 /// Takes a copy of a host mount that is attached nowhere yet.
@@ -74,34 +64,18 @@ fn take(source: &Path, flags: OpenTreeFlags) -> Result<OwnedFd, PathError> {
 }
 
 fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, PathError> {
-    let present = DEVICES
-        .iter()
-        .filter(|name| Path::new("/dev").join(name).exists());
-    present
-        .map(|name| {
-            Ok((
-                *name,
-                take(&Path::new("/dev").join(name), OpenTreeFlags::empty())?,
-            ))
-        })
-        .collect()
+    let present = DEVICES.iter().filter(|name| Path::new("/dev").join(name).exists());
+    present.map(|name| Ok((*name, take(&Path::new("/dev").join(name), OpenTreeFlags::empty())?))).collect()
 }
 
 /// A `/sys` of our own network namespace, with the groups of our own cgroup namespace.
 fn take_sys() -> Result<[(OwnedFd, &'static str); 2], PathError> {
     let flags = NO_ESCALATION | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let groups = new_filesystem("cgroup2", &[], flags)?;
-    Ok([
-        (new_filesystem("sysfs", &[], flags)?, "/sys"),
-        (groups, "/sys/fs/cgroup"),
-    ])
+    Ok([(new_filesystem("sysfs", &[], flags)?, "/sys"), (groups, "/sys/fs/cgroup")])
 }
 
-fn new_filesystem(
-    kind: &str,
-    options: &[(&str, &str)],
-    flags: MountAttrFlags,
-) -> Result<OwnedFd, PathError> {
+fn new_filesystem(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) -> Result<OwnedFd, PathError> {
     let make = || {
         let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
         for (key, value) in options {
@@ -141,30 +115,19 @@ fn ensure_mount_point(mount: &OwnedFd, target: &Path) -> Result<(), PathError> {
     }
     let directory = target.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(directory).at("make the mount point", target)?;
-    std::fs::File::create_new(target)
-        .map(drop)
-        .at("make the mount point", target)
+    std::fs::File::create_new(target).map(drop).at("make the mount point", target)
 }
 
 fn fill_dev(devices: &[(&str, OwnedFd)]) -> Result<(), PathError> {
     let dev = Path::new("/dev");
     let only_nosuid = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    attach(
-        &new_filesystem("tmpfs", &[("mode", "0755")], only_nosuid)?,
-        dev,
-    )?;
+    attach(&new_filesystem("tmpfs", &[("mode", "0755")], only_nosuid)?, dev)?;
     for (name, device) in devices {
         attach(device, &dev.join(name))?;
     }
     let pts = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", "5")];
-    attach(
-        &new_filesystem("devpts", &pts, only_nosuid)?,
-        &dev.join("pts"),
-    )?;
-    attach(
-        &new_filesystem("tmpfs", &[("mode", "1777")], NO_ESCALATION)?,
-        &dev.join("shm"),
-    )?;
+    attach(&new_filesystem("devpts", &pts, only_nosuid)?, &dev.join("pts"))?;
+    attach(&new_filesystem("tmpfs", &[("mode", "1777")], NO_ESCALATION)?, &dev.join("shm"))?;
     for (target, link) in LINKS {
         std::os::unix::fs::symlink(target, link).at("create link", link)?;
     }
@@ -181,9 +144,5 @@ fn attach_bind(bind: &Bind, mount: &OwnedFd) -> Result<(), PathError> {
 
 /// Everyone writes to `/tmp`; other directories belong to root.
 fn tmpfs_mode(target: &Path) -> &'static str {
-    if target.ends_with("tmp") {
-        "1777"
-    } else {
-        "0755"
-    }
+    if target.ends_with("tmp") { "1777" } else { "0755" }
 }

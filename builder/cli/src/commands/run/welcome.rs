@@ -25,16 +25,8 @@ impl Welcome<'_> {
     pub(super) fn text(&self, over: bool) -> String {
         let Self { config, seen, .. } = self;
         let mut text = match seen.healthy {
-            Some(time) => format!(
-                "{} is healthy after {:.1} s\n",
-                config.hostname,
-                time.as_secs_f64()
-            ),
-            None => format!(
-                "{} is NOT healthy: {}\n",
-                config.hostname,
-                seen.unhealthy.join("; ")
-            ),
+            Some(time) => format!("{} is healthy after {:.1} s\n", config.hostname, time.as_secs_f64()),
+            None => format!("{} is NOT healthy: {}\n", config.hostname, seen.unhealthy.join("; ")),
         };
         if !over {
             self.ways_in(&mut text);
@@ -48,11 +40,7 @@ impl Welcome<'_> {
             Some(dir) => format!("the host stays in {}", dir.display()),
             None => "the host and its disk are gone then; `--keep DIR` keeps them".to_owned(),
         };
-        let _ = write!(
-            text,
-            "{}{end}",
-            if over { "" } else { "stop it with Ctrl-C: " }
-        );
+        let _ = write!(text, "{}{end}", if over { "" } else { "stop it with Ctrl-C: " });
         text
     }
 
@@ -62,19 +50,10 @@ impl Welcome<'_> {
             let name = &site.name;
             let _ = writeln!(text, "\nhttps://{name}/");
             if let Some(sha256) = self.seen.certificates.get(&name.to_string()) {
-                let _ = writeln!(
-                    text,
-                    "  certificate sha256 {sha256} (self-signed: compare before you trust it)"
-                );
+                let _ = writeln!(text, "  certificate sha256 {sha256} (self-signed: compare before you trust it)");
             }
-            let _ = writeln!(
-                text,
-                "  curl --insecure --connect-to {name}:443:127.0.0.1:{https} https://{name}/"
-            );
-            let _ = writeln!(
-                text,
-                "  chromium --host-resolver-rules='MAP {name} 127.0.0.1:{https}' https://{name}/"
-            );
+            let _ = writeln!(text, "  curl --insecure --connect-to {name}:443:127.0.0.1:{https} https://{name}/");
+            let _ = writeln!(text, "  chromium --host-resolver-rules='MAP {name} 127.0.0.1:{https}' https://{name}/");
         }
         let _ = writeln!(text, "\n{}", self.ssh());
     }
@@ -83,10 +62,7 @@ impl Welcome<'_> {
         if !lets_in(self.config) {
             return "ssh: closed, for `networks` in the document does not hold 10.0.2.0/24, the network of the virtual machine".to_owned();
         }
-        let identity = self
-            .key
-            .map(|key| format!("-i {} ", key.path.display()))
-            .unwrap_or_default();
+        let identity = self.key.map(|key| format!("-i {} ", key.path.display())).unwrap_or_default();
         let mut line = format!("ssh {identity}-p {} admin@127.0.0.1", self.ports.ssh);
         for key in &self.seen.ssh_keys {
             let _ = write!(line, "\n  host key {key}");
@@ -96,15 +72,9 @@ impl Welcome<'_> {
 
     /// For machines.
     pub(super) fn as_json(&self, accelerator: &str) -> serde_json::Value {
-        let Self {
-            config,
-            seen,
-            ports,
-            ..
-        } = self;
+        let Self { config, seen, ports, .. } = self;
         let sites: Vec<String> = config.sites().map(|site| site.name.to_string()).collect();
-        let seconds =
-            |time: Option<Duration>| time.map(|time| (time.as_secs_f64() * 10.0).round() / 10.0);
+        let seconds = |time: Option<Duration>| time.map(|time| (time.as_secs_f64() * 10.0).round() / 10.0);
         serde_json::json!({
             "hostname": config.hostname.to_string(), "serial": config.serial.to_string(), "accelerator": accelerator,
             "healthy": seen.is_healthy(), "unhealthy": seen.unhealthy,
@@ -130,11 +100,9 @@ mod tests {
     }
 
     fn config(image: &str) -> HostConfig {
-        let text = fs_err::read_to_string(format!(
-            "{}/../../images/{image}/host.example.toml",
-            env!("CARGO_MANIFEST_DIR")
-        ))
-        .unwrap();
+        let text =
+            fs_err::read_to_string(format!("{}/../../images/{image}/host.example.toml", env!("CARGO_MANIFEST_DIR")))
+                .unwrap();
         HostConfig::parse("host.toml", &text.replace("192.0.2.0/24", "10.0.2.0/24")).unwrap()
     }
 
@@ -142,11 +110,7 @@ mod tests {
         Welcome {
             config,
             seen,
-            ports: Ports {
-                https: 8443,
-                http: 8080,
-                ssh: 8022,
-            },
+            ports: Ports { https: 8443, http: 8080, ssh: 8022 },
             key: None,
             log: Path::new("/tmp/serial.log"),
             kept: None,
@@ -185,31 +149,20 @@ mod tests {
 
     #[test]
     fn closed_ssh_and_failing_probes_are_told() {
-        let text = fs_err::read_to_string(format!(
-            "{}/../../images/minimal/host.example.toml",
-            env!("CARGO_MANIFEST_DIR")
-        ))
-        .unwrap();
+        let text =
+            fs_err::read_to_string(format!("{}/../../images/minimal/host.example.toml", env!("CARGO_MANIFEST_DIR")))
+                .unwrap();
         let config = HostConfig::parse("host.toml", &text).unwrap();
         let seen = seen(&[LINES[2], "casemate: unhealthy: sshd: no answer"]);
         let shown = welcome(&config, &seen).text(false);
-        assert!(
-            shown.contains("ssh: closed") && shown.contains("NOT healthy: sshd: no answer"),
-            "{shown}"
-        );
+        assert!(shown.contains("ssh: closed") && shown.contains("NOT healthy: sshd: no answer"), "{shown}");
     }
 
     #[test]
     fn json_has_the_times_in_seconds() {
         let (config, seen) = (config("webhost"), seen(&LINES));
         let value = welcome(&config, &seen).as_json("tcg");
-        assert_eq!(
-            (
-                value["seconds_to_healthy"].as_f64(),
-                value["healthy"].as_bool()
-            ),
-            (Some(61.5), Some(true))
-        );
+        assert_eq!((value["seconds_to_healthy"].as_f64(), value["healthy"].as_bool()), (Some(61.5), Some(true)));
         assert_eq!(
             (value["sites"][0].as_str(), value["ports"]["https"].as_u64()),
             (Some("www.example.org"), Some(8443))

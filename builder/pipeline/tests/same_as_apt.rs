@@ -1,0 +1,211 @@
+//! "Our resolver chooses the same packages as apt", on today's archive and with the apt of the build tools tree.
+//!
+//! Both see the same verified Packages files; apt reads them from a private directory, without network, with nothing installed.
+//! One test per list of `debian/tests/data/resolve-lists.toml`. Nothing of the build machine but the cache is used or changed.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeSet;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use debian::apt;
+use debian::archive::{Access, Archive, fetch_packages};
+use debian::date::UnixTime;
+use debian::fetch::Network;
+use debian::http::Http;
+use debian::keyring::Keyring;
+use debian::mirror::{Mirrors, load_apt_sources};
+use debian::package::{Architecture, PackageName};
+use debian::packages::Package;
+use debian::release::Freshness;
+use debian::resolve::{Base, resolve};
+use debian::suite::{Component, Origin, Suite};
+use fs_err as fs;
+use libtest_mimic::{Arguments, Trial};
+use pipeline::build::{Builder, Settings};
+use pipeline::stages::agent::Toolchain;
+use pipeline::trees::ToolsKind;
+use tools::{Progress, ProgressMode, ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
+
+const LISTS: &str = include_str!("../../debian/tests/data/resolve-lists.toml");
+/// Where apt sees its private directory.
+const INSIDE: &str = "/run/apt";
+/// apt's status when it cannot do what it is asked for.
+const APT_REFUSES: i32 = 100;
+
+#[derive(serde::Deserialize)]
+struct Lists {
+    list: Vec<List>,
+}
+
+#[derive(serde::Deserialize)]
+struct List {
+    name: String,
+    wanted: Vec<PackageName>,
+}
+
+/// Packages as name and version, or none where there is no solution.
+type Outcome = Option<BTreeSet<(String, String)>>;
+
+/// The archive in both forms.
+struct Comparison {
+    archive: Archive,
+    base: Vec<PackageName>,
+    tree: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+fn main() -> ExitCode {
+    // First of all: the sandbox runs this same binary again to make itself.
+    tools::enter_if_requested();
+    let arguments = Arguments::from_args();
+    let comparison = (!arguments.list).then(|| Arc::new(Comparison::prepare().unwrap()));
+    let lists: Lists = toml::from_str(LISTS).unwrap();
+    let trial = |name: String, run: Box<dyn FnOnce(&Comparison) -> Result<()> + Send>| {
+        let comparison = comparison.clone();
+        Trial::test(name, move || {
+            let comparison = comparison.ok_or("tests were only listed")?;
+            run(&comparison).map_err(|error| format!("{error:?}").into())
+        })
+    };
+    let mut trials =
+        vec![trial("one_package_more_is_seen_as_a_difference".into(), Box::new(Comparison::sees_one_package_more))];
+    trials.extend(lists.list.into_iter().map(|list| {
+        let name = format!("chooses_what_apt_chooses_for_{}", list.name);
+        trial(name, Box::new(move |comparison| comparison.check(&list.wanted)))
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+impl Comparison {
+    /// Gets the lists and the tree, and lets apt read them.
+    fn prepare() -> Result<Self> {
+        let cache = cache_dir()?;
+        let mirror = env::var("CASEMATE_MIRROR").ok();
+        let mirrors: Option<Mirrors> = match &mirror {
+            Some(text) => Some(text.parse()?),
+            None => load_apt_sources(Path::new("/etc/apt"))?,
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        let (archive, texts) = open_archive(&cache, mirrors.as_ref(), now)?;
+        let settings = Settings {
+            cache,
+            mirror,
+            offline: mirrors.is_none(),
+            now,
+            // Nothing is built here.
+            toolchain: Toolchain { cargo: PathBuf::new(), environment: Vec::new() },
+            build_names: Vec::new(),
+        };
+        let builder = Builder::new(settings, Progress::new(ProgressMode::Quiet));
+        let tree = builder.tools_tree(ToolsKind::Build)?.root().to_owned();
+        let essential = archive.index.candidates().filter(Package::is_essential);
+        let base = essential.map(|package| package.package_name()).collect::<Result<Vec<_>, _>>()?;
+        let directory = tempfile::tempdir()?;
+        for (path, text) in apt::render_root(INSIDE, "amd64", &texts) {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().context("a file without a directory")?)?;
+            fs::write(path, text)?;
+        }
+        let comparison = Self { archive, base, tree, directory };
+        let update = apt::update_arguments();
+        let writable = comparison.sandbox().bind(comparison.directory.path(), INSIDE);
+        apt_get(writable, &update)?.context("apt-get cannot read the indexes")?;
+        Ok(comparison)
+    }
+
+    /// The claim for one list.
+    fn check(&self, wanted: &[PackageName]) -> Result<()> {
+        let (ours, theirs) = (self.ours(wanted), self.theirs(wanted)?);
+        if ours == theirs {
+            return Ok(());
+        }
+        let count = |outcome: &Outcome| outcome.as_ref().map(BTreeSet::len);
+        let counts = (count(&ours), count(&theirs));
+        let (ours, theirs) = (ours.unwrap_or_default(), theirs.unwrap_or_default());
+        bail!(
+            "ours and apt's set differ ({counts:?} packages)\nonly ours: {:?}\nonly apt:  {:?}",
+            &ours - &theirs,
+            &theirs - &ours
+        )
+    }
+
+    /// The negative twin: what apt chooses for more than we were asked for is not the same.
+    fn sees_one_package_more(&self) -> Result<()> {
+        let (less, more) = (names("apache2")?, names("apache2 hello")?);
+        let (ours, theirs) = (self.ours(&less), self.theirs(&more)?);
+        let (ours, theirs) = (ours.context("no solution")?, theirs.context("no solution")?);
+        let difference: Vec<_> = (&theirs - &ours).into_iter().map(|(name, _)| name).collect();
+        ensure!(difference == ["hello"], "the difference is {difference:?}");
+        ensure!(ours.len() > 100, "a set of {} packages", ours.len());
+        Ok(())
+    }
+
+    fn ours(&self, wanted: &[PackageName]) -> Outcome {
+        let set = resolve(&self.archive.index, wanted, Base::Essential).ok()?;
+        let pairs = set.iter().map(|package| (package.name().to_owned(), package.version_text().to_owned()));
+        Some(pairs.collect())
+    }
+
+    fn theirs(&self, wanted: &[PackageName]) -> Result<Outcome> {
+        let sandbox = self.sandbox().bind_read_only(self.directory.path(), INSIDE);
+        let output = apt_get(sandbox, &apt::install_arguments(&self.base, wanted))?;
+        Ok(output.map(|text| apt::parse_simulation(&text)))
+    }
+
+    fn sandbox(&self) -> Sandbox {
+        Sandbox::new(&self.tree)
+    }
+}
+
+/// Runs apt-get; none when it refuses.
+fn apt_get(sandbox: Sandbox, arguments: &[String]) -> Result<Option<String>> {
+    let tool =
+        Tool::new("apt-get").args(arguments).env("APT_CONFIG", format!("{INSIDE}/apt.conf")).accept(&[0, APT_REFUSES]);
+    let output = SandboxRunner::new(sandbox).run(&tool).remedied()?;
+    Ok((output.status == 0).then(|| output.stdout_text()))
+}
+
+/// The verified index, and the texts it was made of.
+fn open_archive(cache: &Path, mirrors: Option<&Mirrors>, now: u64) -> Result<(Archive, Vec<(Origin, String)>)> {
+    let (http, keyring) = (Http::default(), Keyring::debian()?);
+    let access = Access {
+        cache,
+        network: mirrors.map_or(Network::Offline, |mirrors| Network::Online(&http, mirrors)),
+        keyring: &keyring,
+        freshness: Freshness::default(),
+        now: UnixTime(now),
+    };
+    let architecture: Architecture = "amd64".parse()?;
+    let suites = Suite::of_release(&"trixie".parse()?, &[Component::main()]);
+    let archive = Archive::open(&access, &suites, &architecture)?;
+    let mut texts = Vec::new();
+    for (suite, release) in &archive.releases {
+        let component = Component::main();
+        let text = fetch_packages(&access, suite, release, &component, &architecture)?;
+        let suite = suite.name.clone();
+        texts.push((Origin { suite, component }, text));
+    }
+    Ok((archive, texts))
+}
+
+/// The cache of the `casemate` command, which holds the tree and the lists where an image was built before.
+fn cache_dir() -> Result<PathBuf> {
+    let own = env::var_os("CASEMATE_CACHE").map(PathBuf::from);
+    let base =
+        env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join(".cache")));
+    let dir = own
+        .or_else(|| base.map(|base| base.join("casemate")))
+        .context("there is no home directory; name a cache in CASEMATE_CACHE")?;
+    fs::create_dir_all(&dir)?;
+    Ok(fs::canonicalize(dir)?)
+}
+
+fn names(text: &str) -> Result<Vec<PackageName>> {
+    text.split(' ').map(|name| Ok(name.parse()?)).collect()
+}

@@ -1,0 +1,191 @@
+//! The sealed root as a container: the same files at native speed, in a network of its own, seen from a neighbour on the wire.
+//!
+//! There is no initrd here, so the scenario does its part: an empty `/var`, and a machine id that lasts. Firmware, kernel and
+//! verity are claims of the machines.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+use tools::{Access, Bind, ResultExt as _, Tool};
+use vm::netns::Port;
+use vm::{Container, ContainerSpec, MachineId, NetworkNamespace, RootImage};
+
+use crate::artifacts::{Artifacts, Image, say};
+use crate::client::Client;
+use crate::host::{Identity, PATIENCE, credential};
+use crate::operator::{Facts, Operator};
+use crate::scan;
+
+const TITLE: &str = "Casemate in a container";
+const SITE: &str = "www.example.org";
+const MACHINE_ID: &str = "5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e";
+/// The end of the wire as the scenario leaves it; the host's document does not know this address.
+const UNNAMED: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+/// The host's own address: only its document names it.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
+const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// What an uploaded program answers if it is run: the sum stands nowhere in its text.
+const PROGRAM: &str = "<?php echo 'ran: ', 40 + 2;";
+const RAN: &str = "ran: 42";
+/// The site's content, as users of the host see it.
+const CONTENT: &str = "/var/lib/casemate/sites/site001/htdocs/wp-content";
+
+pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts) -> Result<()> {
+    let dir = artifacts.scratch("container")?;
+    let operator = Operator::new(artifacts, &dir, "operator")?;
+    let stranger = Operator::new(artifacts, &dir, "stranger")?;
+    let mut host = ContainerHost::new(artifacts, &dir, &operator)?;
+
+    let (mut container, first) = host.boot()?;
+    let client = Client::inside(artifacts, &dir, &host.neighbour, ADDRESS);
+    check_site(&client, &first)?;
+    check_refusals(&client)?;
+    check_uploads(&client, &container)?;
+    check_ssh(&client, &operator, &stranger)?;
+    check_ports(&host)?;
+    check_units(&client, &operator)?;
+    artifacts.record_identity("container", &first, MACHINE_ID)?;
+    ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
+    drop(container);
+
+    let (_container, second) = host.boot()?;
+    ensure!(first == second, "the second start shows another identity: {first:?} then {second:?}");
+    check_site(&client, &second)
+}
+
+/// A root, its state, and the wire to its neighbour.
+struct ContainerHost<'a> {
+    artifacts: &'a Artifacts,
+    dir: PathBuf,
+    root: RootImage,
+    // Dropped after the mount on it.
+    _mount_point: tempfile::TempDir,
+    document: Vec<u8>,
+    neighbour: NetworkNamespace,
+    network: NetworkNamespace,
+    starts: u32,
+}
+
+impl<'a> ContainerHost<'a> {
+    fn new(artifacts: &'a Artifacts, dir: &Path, operator: &Operator) -> Result<Self> {
+        let mount_point = tempfile::Builder::new().prefix("casemate-root-").tempdir()?;
+        let root = RootImage::mount(&artifacts.image(Image::Webhost).join("root.erofs"), "erofs", mount_point.path())?;
+        let facts = Facts { hostname: "container.example.org", serial: 1, wordpress: Some(TITLE) };
+        let mut document = fs::read(operator.document(dir, &facts)?)?;
+        document.extend(format!("\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\"]\n").bytes());
+        let state = dir.join("var");
+        fs::create_dir_all(state.join("lib/casemate"))?;
+        // As the initrd leaves it.
+        fs::write(state.join("lib/casemate/machine-id"), format!("{MACHINE_ID}\n"))?;
+        let (network, neighbour) = (NetworkNamespace::new()?, NetworkNamespace::new()?);
+        let (here, there) =
+            (Port { interface: "host0", address: UNNAMED }, Port { interface: "wire0", address: NEIGHBOUR });
+        network.connect(&here, &neighbour, &there).context("cannot lay the wire")?;
+        let (dir, _mount_point) = (dir.to_owned(), mount_point);
+        Ok(Self { artifacts, dir, root, _mount_point, document, neighbour, network, starts: 0 })
+    }
+
+    /// Starts the container and waits until it is healthy.
+    fn boot(&mut self) -> Result<(Container, Identity)> {
+        self.starts += 1;
+        let id: MachineId = MACHINE_ID.parse()?;
+        let mut spec = ContainerSpec::new(self.root.path(), id);
+        spec.binds = vec![Bind { source: self.dir.join("var"), target: "/var".into(), access: Access::Writable }];
+        spec.network = Some(self.network.path());
+        spec.credentials = vec![
+            credential("casemate.host", self.document.clone())?,
+            credential("casemate.host.sig", self.artifacts.sign_as_operator(&self.document)?)?,
+        ];
+        let log = self.dir.join(format!("start-{}", self.starts));
+        let mut container = Container::start(&spec, self.artifacts.run_tree(), &log, PATIENCE)?;
+        say(&format!("container: started, log in {}", log.display()));
+        let line = container.wait_for_console("casemate: personalised as ", PATIENCE)?;
+        container.wait_for_console("casemate: healthy", PATIENCE).context("the host does not become healthy")?;
+        say(&format!("container: healthy after {:.0} s", container.uptime().as_secs_f64()));
+        let identity = Identity::read(&line, &container.console().text()?);
+        Ok((container, identity))
+    }
+}
+
+fn check_site(client: &Client<'_>, identity: &Identity) -> Result<()> {
+    let fingerprint = client.pin_certificate(SITE)?;
+    let shown = identity.certificates.iter().any(|shown| shown.contains(&format!("sha256:{fingerprint}")));
+    ensure!(shown, "the certificate {fingerprint} is not on the console: {:?}", identity.certificates);
+    let front = client.https(SITE, "/")?;
+    ensure!(front.status == 200, "the front page answers {}", front.head);
+    ensure!(front.body.contains(&format!("<title>{TITLE}")), "the front page has another title");
+    let plain = client.http(SITE, "/")?;
+    let redirected = plain.status == 301 && plain.head.contains(&format!("https://{SITE}/"));
+    ensure!(redirected, "plain HTTP is not redirected: {}", plain.head);
+    Ok(())
+}
+
+/// What nobody is told: sites that are not here, names of users.
+fn check_refusals(client: &Client<'_>) -> Result<()> {
+    let stranger = "unknown.example.net";
+    for answer in [client.http(stranger, "/")?, client.https_unverified(stranger, "/")?] {
+        ensure!(answer.status == 421, "a name that is not here answers {}", answer.head);
+    }
+    for path in ["/?author=1", "/wp-json/wp/v2/users", "/wp-json/wp/v2/users/1", "/?rest_route=/wp/v2/users"] {
+        let answer = client.https(SITE, path)?;
+        ensure!([401, 403, 404].contains(&answer.status), "`{path}` answers {}", answer.head);
+        let named = answer.body.contains("editor") || answer.head.contains("editor");
+        ensure!(!named, "`{path}` names a user: {}{}", answer.head, answer.body);
+    }
+    // The same interface answers where it may, so the refusals above are meant.
+    let posts = client.https(SITE, "/wp-json/wp/v2/posts")?;
+    ensure!(posts.status == 200, "posts cannot be read: {}", posts.head);
+    Ok(())
+}
+
+/// A program among uploads is neither run nor given away; the same program among plugins runs, so it is a good one.
+fn check_uploads(client: &Client<'_>, container: &Container) -> Result<()> {
+    let place = format!(
+        "cd {CONTENT} && printf '%s' \"$0\" > plugins/probe.php && cp plugins/probe.php uploads/probe.php && \
+         cp plugins/probe.php uploads/probe.PHP5 && echo picture > uploads/probe.txt && \
+         chown --reference=uploads uploads/probe.* && chown --reference=plugins plugins/probe.php"
+    );
+    container.exec(&Tool::new("sh").args(["-c", &place, PROGRAM])).remedied()?;
+    let runs = client.https(SITE, "/wp-content/plugins/probe.php")?;
+    ensure!(runs.status == 200 && runs.body.contains(RAN), "a plugin's program does not run: {}", runs.head);
+    let picture = client.https(SITE, "/wp-content/uploads/probe.txt")?;
+    ensure!(picture.status == 200 && picture.body.contains("picture"), "an upload cannot be fetched: {}", picture.head);
+    for name in ["probe.php", "probe.php/x", "probe.PHP5", "%70robe.php"] {
+        let answer = client.https(SITE, &format!("/wp-content/uploads/{name}"))?;
+        ensure!(answer.status == 403, "the upload `{name}` answers {}", answer.head);
+        ensure!(!answer.body.contains(RAN) && !answer.body.contains("<?php"), "the upload `{name}` is run or shown");
+    }
+    Ok(())
+}
+
+fn check_ssh(client: &Client<'_>, operator: &Operator, stranger: &Operator) -> Result<()> {
+    ensure!(client.ssh_ok(&operator.key, "id -un")?.trim() == "admin", "ssh logs in as somebody else");
+    ensure!(client.ssh_ok(&operator.key, "sudo -n id -u")?.trim() == "0", "the administrator cannot become root");
+    ensure!(client.ssh_ok(&operator.key, "cat /run/machine-id")?.trim() == MACHINE_ID, "another machine id");
+    let root = client.ssh_ok(&operator.key, "findmnt --noheadings --output FSTYPE,OPTIONS /")?;
+    ensure!(root.starts_with("erofs") && root.contains("ro,"), "the root is not the sealed one, read-only: {root}");
+    for (key, user) in [(&stranger.key, "admin"), (&operator.key, "root"), (&operator.key, "site001")] {
+        let refused = client.ssh(key, user, "true")?;
+        let denied = refused.status == 255 && refused.stderr_text().contains("Permission denied");
+        ensure!(denied, "ssh as {user} with {} was not refused: {refused:?}", key.display());
+    }
+    Ok(())
+}
+
+/// No firewall is asked: what is closed is closed because nothing listens.
+fn check_ports(host: &ContainerHost<'_>) -> Result<()> {
+    let mut open = scan::open_ports(&host.neighbour, (ADDRESS, 0).into(), Duration::from_secs(30))?;
+    open.sort();
+    ensure!(open == ["tcp/22", "tcp/443", "tcp/80"], "other ports are open: {open:?}");
+    Ok(())
+}
+
+fn check_units(client: &Client<'_>, operator: &Operator) -> Result<()> {
+    let failed = client.ssh_ok(&operator.key, "systemctl --failed --no-legend --plain")?;
+    let units: Vec<_> = failed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    ensure!(units.is_empty(), "units have failed: {units:?}");
+    Ok(())
+}
