@@ -68,6 +68,8 @@ pub struct StageTime {
     pub seconds: f64,
     /// Whether its result was in the cache.
     pub cached: bool,
+    /// The most memory that the builder itself used in it, in KiB.
+    pub peak_memory_kib: u64,
 }
 
 /// Collects the times of stages while showing them.
@@ -90,10 +92,16 @@ impl<'a> Clock<'a> {
         work: impl FnOnce(&tools::Stage) -> Result<(T, Hit)>,
     ) -> Result<T> {
         let stage = self.progress.stage(name);
+        forget_peak_memory();
         let started = Instant::now();
         let (value, hit) = work(&stage)?;
         end(stage, hit);
-        self.stages.push(StageTime { name, seconds: round(started.elapsed()), cached: hit == Hit::Cached });
+        self.stages.push(StageTime {
+            name,
+            seconds: round(started.elapsed()),
+            cached: hit == Hit::Cached,
+            peak_memory_kib: peak_memory_kib(),
+        });
         Ok(value)
     }
 
@@ -112,6 +120,7 @@ pub(crate) fn summarise(
     work: &Path,
 ) -> Result<Summary> {
     let size = |name: &str| -> Result<u64> { Ok(fs::metadata(work.join(name))?.len()) };
+    let peak = stages.iter().map(|stage| stage.peak_memory_kib).max().unwrap_or(0);
     Ok(Summary {
         image: manifest.image.to_string(),
         version: manifest.version.to_string(),
@@ -127,8 +136,13 @@ pub(crate) fn summarise(
             bundle: size("bundle.tar")?,
         },
         stages,
-        peak_memory_kib: peak_memory_kib(),
+        peak_memory_kib: peak,
     })
+}
+
+/// proc(5), `clear_refs`: 5 sets the largest resident size back to the present one. Where it cannot, stages show the largest so far.
+fn forget_peak_memory() {
+    drop(std::fs::write("/proc/self/clear_refs", "5"));
 }
 
 /// proc(5): `VmHWM` is the largest resident size so far.

@@ -256,9 +256,8 @@ impl Container {
 fn write_credentials(credentials: &[Credential], directory: &Path) -> Result<(), PathError> {
     tools::fs::create_dir_all(directory)?;
     let mut numbered = credentials.iter().enumerate();
-    numbered.try_for_each(|(number, credential)| {
-        tools::fs::write(&directory.join(number.to_string()), &credential.bytes)
-    })
+    numbered
+        .try_for_each(|(number, credential)| tools::fs::write(&directory.join(number.to_string()), &credential.bytes))
 }
 
 /// The sandbox and the command, without touching anything.

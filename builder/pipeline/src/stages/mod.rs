@@ -7,6 +7,7 @@ pub mod initrd;
 pub mod initrd_closure;
 pub mod lint;
 pub mod overlay;
+pub mod package_database;
 pub mod rootfs;
 pub mod seal;
 pub mod uki;

@@ -14,6 +14,7 @@ use tools::Failure;
 
 use super::agent::BINARIES;
 use super::lint::{self, Expectations, Finding};
+use super::package_database;
 use super::rootfs::package_paths;
 use super::units::{self, UnitSelection};
 use crate::root_tree::RootTree;
@@ -125,6 +126,7 @@ pub fn apply(tree: &RootTree, input: &OverlayInput<'_>) -> Result<Sealable> {
     clean(tree)?;
     make_mount_points(tree)?;
     strip_set_id(tree, input.overlays)?;
+    package_database::forget_missing(tree)?;
     let expected = expectations(input, owned);
     Ok(Sealable { masked, findings: lint::lint(tree, &expected)? })
 }
@@ -274,6 +276,8 @@ fn clean(tree: &RootTree) -> Result<()> {
             tree.remove(&entry.name)?;
         }
     }
+    // systemd never lets the clock stand before the time of this file: that of the lock, as of every file here.
+    tree.write("/usr/lib/clock-epoch", b"", 0o644)?;
     tree.write("/etc/machine-id", b"", 0o444)
 }
 
