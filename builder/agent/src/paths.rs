@@ -150,7 +150,7 @@ impl Paths {
 
     /// Credentials that systemd took from SMBIOS or `fw_cfg`.
     pub fn credentials(&self) -> PathBuf {
-        self.at("/run/credentials/@system")
+        self.at("/run/credentials/casemate-personalise.service")
     }
 
     /// Block devices as the kernel lists them.

@@ -87,7 +87,7 @@ fn never_returns_a_damaged_byte(
     host: &TestHost<'_>,
     artifacts: &Artifacts,
 ) -> Result<()> {
-    const FILE: &str = "/usr/share/zoneinfo/Pacific/Apia";
+    const FILE: &str = "/usr/share/wordpress/wp-includes/js/tinymce/tinymce.min.js";
     tamper::flip_in_file(artifacts, Image::Webhost, &host.disk, FILE)?;
     let output = client.ssh(&operator.key, "admin", &format!("sha256sum {FILE}"))?;
     if output.status == 0 {

@@ -92,9 +92,9 @@ fn image() -> Tree {
 }
 
 fn give(tree: &Tree, text: &str, signer: u8) {
-    tree.put("/run/credentials/@system/casemate.host", text);
+    tree.put("/run/credentials/casemate-personalise.service/casemate.host", text);
     let envelope = sign(text.as_bytes(), Context::Host, &[&key(signer)]);
-    tree.put("/run/credentials/@system/casemate.host.sig", &envelope.to_json());
+    tree.put("/run/credentials/casemate-personalise.service/casemate.host.sig", &envelope.to_json());
 }
 
 fn take_away(tree: &Tree) {
@@ -251,7 +251,7 @@ fn refuses_a_document_signed_by_a_stranger() {
 #[test]
 fn refuses_a_document_without_signature() {
     let tree = image();
-    tree.put("/run/credentials/@system/casemate.host", &document(1, "web1.example.org"));
+    tree.put("/run/credentials/casemate-personalise.service/casemate.host", &document(1, "web1.example.org"));
     assert_waits_for(&tree, &["has no signature"]);
 }
 
@@ -354,7 +354,7 @@ fn an_unknown_owner_is_an_error_and_not_root() {
 fn a_document_for_one_host_stays_valid_when_the_id_source_is_gone() {
     let tree = image();
     give(&tree, &document(1, "web1.example.org").replace("\"any\"", "\"web1\""), 1);
-    tree.put("/run/credentials/@system/casemate.host-id", "web1\n");
+    tree.put("/run/credentials/casemate-personalise.service/casemate.host-id", "web1\n");
     assert_eq!(run(&tree).phase, Phase::Personalised);
     take_away(&tree);
     assert_eq!(run(&tree).phase, Phase::Personalised);

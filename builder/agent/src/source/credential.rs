@@ -1,4 +1,4 @@
-//! Documents from SMBIOS or `fw_cfg`, which systemd puts below `/run/credentials/@system` at boot.
+//! Documents from SMBIOS or `fw_cfg`, which systemd hands to our unit (`ImportCredential=casemate.*`): no other service sees them.
 
 use super::Gathered;
 use super::Names;
