@@ -36,7 +36,12 @@ impl<'a> Client<'a> {
     }
 
     /// A client in a network of its own, which sees the host at `address` with its own ports.
-    pub(crate) fn inside(artifacts: &'a Artifacts, dir: &'a Path, network: &NetworkNamespace, address: Ipv4Addr) -> Self {
+    pub(crate) fn inside(
+        artifacts: &'a Artifacts,
+        dir: &'a Path,
+        network: &NetworkNamespace,
+        address: Ipv4Addr,
+    ) -> Self {
         let ports = Ports { ssh: 22, http: 80, https: 443 };
         Self { artifacts, dir, network: Network::Namespace(network.path()), address, ports }
     }
@@ -137,7 +142,8 @@ impl<'a> Client<'a> {
     }
 
     fn run(&self, tool: &Tool) -> Result<Output> {
-        let sandbox = Sandbox::new(self.artifacts.run_tree()).network(self.network.clone()).bind(self.dir, "/run/client");
+        let sandbox =
+            Sandbox::new(self.artifacts.run_tree()).network(self.network.clone()).bind(self.dir, "/run/client");
         SandboxRunner::new(sandbox).run(tool).remedied()
     }
 }

@@ -60,13 +60,16 @@ struct Comparison {
     directory: tempfile::TempDir,
 }
 
+/// One claim about the comparison.
+type Check = Box<dyn FnOnce(&Comparison) -> Result<()> + Send>;
+
 fn main() -> ExitCode {
     // First of all: the sandbox runs this same binary again to make itself.
     tools::enter_if_requested();
     let arguments = Arguments::from_args();
     let comparison = (!arguments.list).then(|| Arc::new(Comparison::prepare().unwrap()));
     let lists: Lists = toml::from_str(LISTS).unwrap();
-    let trial = |name: String, run: Box<dyn FnOnce(&Comparison) -> Result<()> + Send>| {
+    let trial = |name: String, run: Check| {
         let comparison = comparison.clone();
         Trial::test(name, move || {
             let comparison = comparison.ok_or("tests were only listed")?;
@@ -154,8 +157,12 @@ impl Comparison {
 
     fn theirs(&self, wanted: &[PackageName]) -> Result<Outcome> {
         let sandbox = self.sandbox().bind_read_only(self.directory.path(), INSIDE);
-        let output = apt_get(sandbox, &apt::install_arguments(&self.base, wanted))?;
-        Ok(output.map(|text| apt::parse_simulation(&text)))
+        // The addresses of what would be downloaded are known long before a simulation of the installation is done.
+        let fixed = ["-q", "--print-uris", "--yes", "-o", "APT::Protect-Kernels=false", "install"].map(String::from);
+        let simulation = apt::install_arguments(&self.base, wanted);
+        let words = simulation.into_iter().skip_while(|word| word != "install").skip(1);
+        let arguments: Vec<String> = fixed.into_iter().chain(words).collect();
+        apt_get(sandbox, &arguments)?.map(|text| text.lines().filter_map(parse_uri).collect()).transpose()
     }
 
     fn sandbox(&self) -> Sandbox {
@@ -169,6 +176,15 @@ fn apt_get(sandbox: Sandbox, arguments: &[String]) -> Result<Option<String>> {
         Tool::new("apt-get").args(arguments).env("APT_CONFIG", format!("{INSIDE}/apt.conf")).accept(&[0, APT_REFUSES]);
     let output = SandboxRunner::new(sandbox).run(&tool).remedied()?;
     Ok((output.status == 0).then(|| output.stdout_text()))
+}
+
+/// Reads `'URI' NAME_VERSION_ARCHITECTURE.deb SIZE DIGEST`; other lines are apt's talk.
+fn parse_uri(line: &str) -> Option<Result<(String, String)>> {
+    let file = line.strip_prefix('\'')?.split(' ').nth(1)?;
+    let mut parts = file.split('_');
+    let pair = parts.next().zip(parts.next()).with_context(|| format!("`{file}` names no version"));
+    // apt quotes what is not fit for the name of a file; of the characters of versions only the colon is not.
+    Some(pair.map(|(name, version)| (name.to_owned(), version.replace("%3a", ":"))))
 }
 
 /// The verified index, and the texts it was made of.

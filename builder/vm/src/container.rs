@@ -266,10 +266,15 @@ fn plan(spec: &ContainerSpec, tools_tree: &Path, group: &Path) -> (Sandbox, Tool
     let mut sandbox = Sandbox::new(tools_tree).network(network).cgroup(group).bind_read_only(&spec.root, ROOT);
     // `--link-journal=no`: the sandbox has no machine id. `--keep-unit`: there is no systemd to ask.
     // `--console=read-only`: a terminal of its own at `/dev/console`, which a program can open by name.
-    // The namespace is the sandbox's own; naming it makes nspawn leave CAP_NET_ADMIN to the container.
+    // The network namespace is the sandbox's own, so the container may manage it: networkd asks for the capability.
     let mut tool = Tool::new("systemd-nspawn")
         .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no", "--console=read-only"])
-        .args(["--network-namespace-path=/proc/1/ns/net", "--resolv-conf=off", "--timezone=off"])
+        .args([
+            "--network-namespace-path=/proc/1/ns/net",
+            "--capability=CAP_NET_ADMIN",
+            "--resolv-conf=off",
+            "--timezone=off",
+        ])
         .arg(format!("--directory={ROOT}"))
         .arg(format!("--uuid={}", spec.machine_id))
         .arg("--machine=casemate");

@@ -1,5 +1,6 @@
 //! The scenarios, grouped by what they are about.
 
+mod accepted;
 mod container;
 mod first_boot;
 mod power_cut;
@@ -14,6 +15,10 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         claim: "a_flashed_host_serves_wordpress_over_https_and_ssh_to_its_administrator_only_and_keeps_its_identity",
         run: web::serves_and_keeps_identity,
+    },
+    Scenario {
+        claim: "an_image_is_proven_by_three_boots_the_last_with_a_changed_bit_in_sshd_and_only_then_gets_a_report",
+        run: accepted::only_a_proven_image_gets_a_report,
     },
     Scenario { claim: "a_power_cut_anywhere_in_the_first_boot_is_resumed_by_the_next", run: power_cut::is_resumed },
     Scenario {
