@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
@@ -12,6 +13,13 @@ use vm::NetworkNamespace;
 
 use crate::artifacts::Artifacts;
 use crate::host::Ports;
+
+/// A host is healthy by what it sees of itself; its address may come a few seconds later, from the network.
+const TRIES: u32 = 12;
+const PAUSE: Duration = Duration::from_secs(5);
+/// The status of ssh when there is no session.
+const NO_CONNECTION: i32 = 255;
+const END_OF_CERTIFICATE: &str = "-----END CERTIFICATE-----";
 
 /// A client that sees nothing of the build machine but `dir`.
 pub(crate) struct Client<'a> {
@@ -55,9 +63,18 @@ impl<'a> Client<'a> {
             "-servername",
             name,
         ]);
-        let shown = self.run(&tool.accept(&[0, 1]))?.stdout_text();
+        let tool = tool.accept(&[0, 1]);
+        let mut shown = self.run(&tool)?.stdout_text();
+        for _ in 0..TRIES {
+            if shown.contains(END_OF_CERTIFICATE) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            shown = self.run(&tool)?.stdout_text();
+        }
         let start = shown.find("-----BEGIN CERTIFICATE-----").context("the server shows no certificate")?;
-        let end = shown.find("-----END CERTIFICATE-----").context("the server shows half a certificate")? + 25;
+        let end =
+            shown.find(END_OF_CERTIFICATE).context("the server shows half a certificate")? + END_OF_CERTIFICATE.len();
         fs::write(self.dir.join("server.pem"), &shown[start..end])?;
         let der = Tool::new("openssl").args(["x509", "-in", "/run/client/server.pem", "-outform", "DER"]);
         Ok(hex::encode(Sha256::digest(self.run(&der)?.stdout)))
@@ -121,7 +138,15 @@ impl<'a> Client<'a> {
 
     /// A command over ssh that must succeed; returns what it printed.
     pub(crate) fn ssh_ok(&self, key: &Path, command: &str) -> Result<String> {
-        let output = self.ssh(key, "admin", command)?;
+        let mut output = self.ssh(key, "admin", command)?;
+        for _ in 0..TRIES {
+            let refused = output.stderr_text().contains("Permission denied");
+            if output.status != NO_CONNECTION || refused {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            output = self.ssh(key, "admin", command)?;
+        }
         if output.status != 0 {
             bail!(
                 "`{command}` on the host ended with status {}: {}{}",
