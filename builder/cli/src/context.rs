@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use pipeline::build::{Builder, Settings};
+use pipeline::cache::Limit;
 use pipeline::stages::agent::Toolchain;
 use tools::{Failure, Progress};
 
@@ -14,6 +15,7 @@ use crate::options::Shared;
 pub(crate) struct Context {
     builder: Builder,
     cache: PathBuf,
+    cache_limit: Limit,
     json: bool,
 }
 
@@ -25,6 +27,7 @@ impl Context {
         };
         fs_err::create_dir_all(&cache)?;
         let cache = fs_err::canonicalize(cache)?;
+        let cache_limit = Limit(shared.cache_limit.bytes());
         let settings = Settings {
             cache: cache.clone(),
             mirror: shared.mirror.clone(),
@@ -32,8 +35,9 @@ impl Context {
             now: now(),
             toolchain: toolchain(),
             build_names: build_names(),
+            cache_limit,
         };
-        Ok(Self { builder: Builder::new(settings, Progress::new(shared.progress)), cache, json: shared.json })
+        Ok(Self { builder: Builder::new(settings, Progress::new(shared.progress)), cache, cache_limit, json: shared.json })
     }
 
     pub(crate) fn builder(&self) -> &Builder {
@@ -42,6 +46,10 @@ impl Context {
 
     pub(crate) fn cache(&self) -> &Path {
         &self.cache
+    }
+
+    pub(crate) fn cache_limit(&self) -> Limit {
+        self.cache_limit
     }
 
     pub(crate) fn json(&self) -> bool {

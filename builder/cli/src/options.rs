@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser};
+use hostconf::ByteSize;
 
 use crate::commands::Verb;
 
@@ -22,6 +23,9 @@ pub(crate) struct Shared {
     /// Where packages, tools and finished stages are kept [default: the user's cache directory]
     #[arg(long, global = true, env = "CASEMATE_CACHE", value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
+    /// How large the cache may be after a build
+    #[arg(long, global = true, env = "CASEMATE_CACHE_LIMIT", default_value = "20G", value_name = "SIZE")]
+    pub(crate) cache_limit: ByteSize,
     /// The Debian mirror: `URL` or `ARCHIVE_URL,SECURITY_URL` [default: this machine's apt sources]
     #[arg(long, global = true, env = "CASEMATE_MIRROR", value_name = "URL")]
     pub(crate) mirror: Option<String>,

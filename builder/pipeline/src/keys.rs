@@ -88,7 +88,12 @@ impl KeyRing {
 
     /// The public half of the release key.
     pub fn release_public(&self) -> Result<TrustedKeys> {
-        Ok(TrustedKeys::new([load_public_key(&self.dir.join("release.pub"))?]))
+        Ok(TrustedKeys::new([load_public_key(&self.release_public_path())?]))
+    }
+
+    /// The file of the release key's public half.
+    pub fn release_public_path(&self) -> PathBuf {
+        self.dir.join("release.pub")
     }
 
     /// The public half of the operator key.

@@ -6,6 +6,7 @@ pub mod build;
 pub mod cache;
 pub mod definition;
 pub mod esp;
+pub mod explain;
 pub mod flash;
 pub mod flash_image;
 pub mod host_document;

@@ -111,9 +111,9 @@ impl Builder {
         stage.done();
         let mut key = KeyBuilder::new(kind.name(), 1);
         for package in &lock.packages {
-            key = key.text(package.name.as_str(), &package.sha256.to_string());
+            key = key.text(&format!("package {}", package.name), &package.sha256.to_string());
         }
-        let (dir, hit) = self.stages().get_or_make(kind.name(), &key.finish(), |dir| {
+        let (dir, hit) = self.stages().get_or_make(&key.finish(), |dir| {
             let root = dir.join("root");
             fs::create_dir(&root)?;
             unpack_only(&inputs, &root, &tools_options()?)?;

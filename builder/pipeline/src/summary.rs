@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use bundle::Manifest;
 use fs_err as fs;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tools::{Progress, Stage};
 
 use crate::cache::Hit;
+use crate::explain::StageReason;
 use crate::packages::LockedPackages;
 
 /// A finished build.
@@ -19,10 +20,14 @@ pub struct Built {
     pub output: PathBuf,
     /// Numbers and names.
     pub summary: Summary,
+    /// Whether nothing had to be done.
+    pub unchanged: bool,
+    /// For each stage whether it ran, and why.
+    pub reasons: Vec<StageReason>,
 }
 
 /// `build.json`: what was built, how long each stage took, how large things are.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Summary {
     /// The image.
     pub image: String,
@@ -45,7 +50,7 @@ pub struct Summary {
 }
 
 /// Sizes in bytes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Sizes {
     /// Root file system.
     pub root: u64,
@@ -60,10 +65,10 @@ pub struct Sizes {
 }
 
 /// One stage.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StageTime {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// Wall time in seconds.
     pub seconds: f64,
     /// Whether its result was in the cache.
@@ -97,12 +102,32 @@ impl<'a> Clock<'a> {
         let (value, hit) = work(&stage)?;
         end(stage, hit);
         self.stages.push(StageTime {
-            name,
+            name: name.to_owned(),
             seconds: round(started.elapsed()),
             cached: hit == Hit::Cached,
             peak_memory_kib: peak_memory_kib(),
         });
         Ok(value)
+    }
+
+    /// Runs two stages that do not need each other at the same time.
+    pub(crate) fn both<A: Send, B: Send>(
+        &mut self,
+        first: (&'static str, impl FnOnce(&tools::Stage) -> Result<(A, Hit)> + Send),
+        second: (&'static str, impl FnOnce(&tools::Stage) -> Result<(B, Hit)> + Send),
+    ) -> Result<(A, B)> {
+        let progress = self.progress;
+        let (one, two) = std::thread::scope(|scope| {
+            let other = scope.spawn(move || {
+                let mut clock = Clock::new(progress);
+                clock.run(second.0, second.1).map(|value| (value, clock.stages))
+            });
+            let value = self.run(first.0, first.1);
+            (value, other.join())
+        });
+        let (two, stages) = two.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        self.stages.extend(stages);
+        Ok((one?, two))
     }
 
     /// Runs a stage that always has work to do.
@@ -162,8 +187,9 @@ impl Built {
         let summary = &self.summary;
         let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
         let out = self.output.display();
+        let took = if self.unchanged { "nothing changed: looked at in" } else { "built in" };
         format!(
-            "{} {} with {} packages, built in {seconds:.0} s\n\
+            "{} {} with {} packages, {took} {seconds:.1} s\n\
              \x20 root {}, kernel image {} (initrd {}), bundle {}\n\
              \x20 root hash {}\n\
              \x20 disk image {out}/disk.raw\n\
@@ -187,7 +213,7 @@ impl Built {
 pub(crate) fn end(stage: Stage, hit: Hit) {
     match hit {
         Hit::Cached => stage.cached(),
-        Hit::Made => stage.done(),
+        Hit::Made | Hit::Repaired => stage.done(),
     }
 }
 

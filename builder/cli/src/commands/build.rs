@@ -27,6 +27,9 @@ pub(crate) struct BuildArgs {
     /// Compress as small as possible (slower)
     #[arg(long)]
     small: bool,
+    /// Say for each stage whether it ran, and which of its inputs changed
+    #[arg(long)]
+    explain: bool,
 }
 
 impl BuildArgs {
@@ -39,7 +42,12 @@ impl BuildArgs {
             compression: if self.small { Compression::Small } else { Compression::Quick },
         };
         let built = context.builder().build(&request)?;
-        let value = serde_json::to_value(&built.summary)?;
-        output::print(context.json(), &value, &built.text())
+        let mut value = serde_json::to_value(&built.summary)?;
+        let mut text = built.text();
+        if self.explain {
+            value["explanation"] = serde_json::to_value(&built.reasons)?;
+            text = format!("{}\n\n{text}", pipeline::explain::to_text(&built.reasons));
+        }
+        output::print(context.json(), &value, &text)
     }
 }

@@ -1,6 +1,7 @@
 //! One file per verb: its arguments, and what it does with them.
 
 mod build;
+mod cache;
 mod flash;
 mod host;
 mod inspect;
@@ -43,6 +44,9 @@ pub(crate) enum Verb {
     Test(test::TestArgs),
     /// Write an image to a disk
     Flash(flash::FlashArgs),
+    /// Show the cache, or make it smaller
+    #[command(subcommand)]
+    Cache(cache::CacheVerb),
     /// Bring in a tree of tools and say where it is
     Tools(tools::ToolsArgs),
 }
@@ -61,6 +65,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         Verb::Run(args) => args.run(&context),
         Verb::Test(args) => args.run(&context),
         Verb::Flash(args) => args.run(&context),
+        Verb::Cache(verb) => verb.run(&context),
         Verb::Tools(args) => args.run(&context),
     }
 }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 use tools::{HostRunner, ResultExt as _, Runner as _, Tool};
-use walkdir::WalkDir;
 
 use crate::cache::{Hit, Key, KeyBuilder, StageCache};
 
@@ -29,7 +28,7 @@ pub struct Toolchain {
 /// Builds the agent, or takes it from the cache; returns the directory that holds [`BINARIES`].
 pub fn build(cache: &StageCache, repo: &Path, scratch: &Path, toolchain: &Toolchain) -> Result<(PathBuf, Hit)> {
     let key = key(repo, toolchain)?;
-    let (dir, hit) = cache.get_or_make("agent", &key, |output| {
+    let (dir, hit) = cache.get_or_make(&key, |output| {
         let target_dir = scratch.join("agent-target");
         let cargo_home =
             toolchain.environment.iter().find(|(name, _)| name == "CARGO_HOME").map(|(_, value)| value.as_str());
@@ -68,14 +67,7 @@ fn key(repo: &Path, toolchain: &Toolchain) -> Result<Key> {
         key = key.bytes(file, &fs::read(repo.join(file))?);
     }
     for name in CRATES {
-        let dir = repo.join("builder").join(name);
-        for entry in WalkDir::new(&dir).sort_by_file_name() {
-            let entry = entry.with_context(|| format!("cannot read the sources in `{}`", dir.display()))?;
-            if entry.file_type().is_file() {
-                let relative = entry.path().strip_prefix(repo)?.to_string_lossy().into_owned();
-                key = key.bytes(&relative, &fs::read(entry.path())?);
-            }
-        }
+        key = key.tree(&format!("builder/{name}"), &repo.join("builder").join(name))?;
     }
     Ok(key.finish())
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
 use walkdir::WalkDir;
 
-use super::initrd_closure::{Closure, Item};
+use super::initrd_closure::{Closure, Item, LIBRARY_DIRS};
 use crate::root_tree::RootTree;
 
 const UNITS: &str = "/usr/lib/systemd/system";
@@ -42,6 +42,25 @@ pub struct InitrdSpec {
     pub links: BTreeMap<String, String>,
     /// Empty directories.
     pub dirs: Directories,
+}
+
+impl InitrdSpec {
+    /// Whether the file at this path of the root can end up in the initrd, or decide what does.
+    pub fn may_read(&self, path: &str) -> bool {
+        const RULES: &str = "/usr/lib/udev/rules.d/";
+        let named = |names: &[String]| names.iter().any(|name| path == name);
+        let unit = path.strip_prefix(UNITS).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| {
+            let unit = rest.split('/').next().unwrap_or(rest);
+            let owner = [".d", ".wants", ".requires"].into_iter().find_map(|suffix| unit.strip_suffix(suffix));
+            self.units.iter().any(|name| name == owner.unwrap_or(unit))
+        });
+        let rules = path.strip_prefix(RULES).is_some_and(|name| self.udev_rules.iter().any(|rules| rules == name));
+        let library = LIBRARY_DIRS.iter().any(|dir| {
+            let rest = path.strip_prefix(dir).and_then(|rest| rest.strip_prefix('/'));
+            rest.is_some_and(|name| !name.contains('/') && name.contains(".so"))
+        });
+        named(&self.binaries) || named(&self.files) || unit || rules || library || path.starts_with("/usr/lib/modules/")
+    }
 }
 
 /// The `[dirs]` table.

@@ -1,0 +1,121 @@
+//! The last steps: what the stages made becomes one output directory, read back and renamed into place.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use bundle::Manifest;
+use fs_err as fs;
+use tools::{Failure, ResultExt as _};
+
+use super::inputs::Inputs;
+use super::steps::Layers;
+use crate::stages::bundle::{self as bundle_stage, ManifestFacts};
+use crate::stages::disk::{self, DiskParts, DiskSizes};
+use crate::stages::seal::{self, SealedRoot};
+use crate::stages::uki::Kernel;
+use crate::summary::Summary;
+
+const MIB: u64 = 1 << 20;
+/// One part in 64 of a slot is for the hash tree, which needs one in 127 of the data and a little for the levels above.
+const VERITY_SHARE: u64 = 64;
+
+/// What the stages made, in the cache.
+pub(super) struct Finished<'a> {
+    pub(super) layers: &'a Layers,
+    pub(super) kernel: &'a Kernel,
+    pub(super) sealed: &'a SealedRoot,
+    pub(super) initrd: &'a Path,
+    /// The directory with the signed kernel image, its command line and the ESP's content.
+    pub(super) uki: &'a Path,
+}
+
+/// A directory beside `output` for what is not finished yet.
+pub(super) fn workspace(output: &Path) -> Result<tempfile::TempDir> {
+    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    Ok(tempfile::Builder::new().prefix(".casemate-build-").tempdir_in(parent)?)
+}
+
+/// Copies the parts out of the cache: people write to what they were given, and the cache must not change with it.
+pub(super) fn copy_parts(finished: &Finished<'_>, work: &Path) -> Result<()> {
+    let parts: [(PathBuf, &str); 6] = [
+        (finished.sealed.root.clone(), "root.erofs"),
+        (finished.sealed.verity.clone(), "root.verity"),
+        (finished.initrd.to_owned(), "initrd.cpio.zst"),
+        (finished.uki.join("uki.efi"), "uki.efi"),
+        (finished.uki.join("cmdline"), "cmdline"),
+        (finished.layers.masked.clone(), "masked-units.txt"),
+    ];
+    for (source, name) in parts {
+        fs::copy(source, work.join(name))?;
+    }
+    Ok(fs::write(work.join("linux"), &finished.kernel.image)?)
+}
+
+pub(super) fn make_disk(inputs: &Inputs, finished: &Finished<'_>, work: &Path) -> Result<()> {
+    let size = &inputs.definition.image.size;
+    let slot = size.slot.bytes();
+    refuse_other_sizes(size.esp.bytes(), slot)?;
+    let verity = (slot / VERITY_SHARE).next_multiple_of(MIB);
+    let parts = DiskParts {
+        label: &inputs.label(),
+        root: &finished.sealed.root,
+        verity: &finished.sealed.verity,
+        root_hash: &finished.sealed.root_hash,
+        esp: &finished.uki.join("esp"),
+        sizes: DiskSizes { esp: size.esp.bytes(), root: slot - verity, verity },
+    };
+    disk::make(&inputs.tools.result, &parts, &work.join("disk.raw"), inputs.packages.epoch())?;
+    Ok(())
+}
+
+/// Slot B and state are made on the host by `units/initrd/usr/lib/repart.d`, which knows these sizes and no others.
+fn refuse_other_sizes(esp: u64, slot: u64) -> Result<()> {
+    if (esp, slot) == (512 * MIB, 2048 * MIB) {
+        return Ok(());
+    }
+    let found = format!("image.toml asks for an ESP of {} MiB and slots of {} MiB", esp / MIB, slot / MIB);
+    Err(Failure::refused(found).hint("set `esp = \"512M\"` and `slot = \"2G\"`: hosts have no other layout yet").into())
+}
+
+pub(super) fn make_bundle(inputs: &Inputs, finished: &Finished<'_>, work: &Path) -> Result<Manifest> {
+    let facts = ManifestFacts {
+        image: inputs.image.name.as_str(),
+        version: inputs.image.version.as_str(),
+        development: inputs.keys.is_development(),
+        epoch: inputs.packages.epoch(),
+        root_hash: &finished.sealed.root_hash.to_string(),
+        kernel: &finished.kernel.release,
+    };
+    bundle_stage::make(work, &facts, &inputs.keys.release()?)
+}
+
+/// The builder's own last look: what is about to be published is read back.
+pub(super) fn verify_own(inputs: &Inputs, finished: &Finished<'_>, work: &Path) -> Result<()> {
+    seal::verify(&SealedRoot {
+        root: work.join("root.erofs"),
+        verity: work.join("root.verity"),
+        root_hash: finished.sealed.root_hash,
+    })?;
+    let (json, signature) = (fs::read(work.join("manifest.json"))?, fs::read(work.join("manifest.json.sig"))?);
+    let trusted = inputs.keys.release_public()?;
+    bundle::verify(&json, &signature, bundle::Context::Manifest, &trusted, std::num::NonZeroUsize::MIN)?;
+    Ok(())
+}
+
+pub(super) fn publish(inputs: &Inputs, summary: &Summary, work: tempfile::TempDir, output: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let ports = hostconf::PortTable::new(&inputs.definition.overlays).to_markdown();
+    fs::write(work.path().join("lock.toml"), inputs.packages.to_toml()?)?;
+    fs::write(work.path().join("ports.md"), ports)?;
+    fs::write(work.path().join("build.json"), serde_json::to_string_pretty(summary)? + "\n")?;
+    let example = inputs.definition.image_dir.join("host.example.toml");
+    if example.is_file() {
+        fs::copy(example, work.path().join("host.example.toml"))?;
+    }
+    fs::set_permissions(work.path(), std::fs::Permissions::from_mode(0o755))?;
+    tools::publish_dir(work.path(), output).remedied()?;
+    // The directory has its final name now: there is nothing left to clean up.
+    drop(work.keep());
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Everything that shapes an artifact, known before the first stage runs, and the keys that follow from it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use hostconf::{AccountTables, SealedImage};
+
+use crate::cache::{Key, KeyBuilder};
+use crate::definition::Definition;
+use crate::keys::KeyRing;
+use crate::packages::LockedPackages;
+use crate::programs::ToolsTree;
+use crate::programs::mkfs_erofs::Compression;
+use crate::stages::initrd::InitrdSpec;
+
+/// A finished stage of its own that others build on: where its result is, and its key.
+#[derive(Debug)]
+pub(super) struct Brought<T> {
+    pub(super) result: T,
+    pub(super) key: Key,
+}
+
+/// What one build reads.
+pub(super) struct Inputs {
+    pub(super) definition: Definition,
+    pub(super) packages: LockedPackages,
+    pub(super) tools: Brought<ToolsTree>,
+    pub(super) agent: Brought<PathBuf>,
+    pub(super) keys: KeyRing,
+    pub(super) operator_keys: Vec<PathBuf>,
+    pub(super) image: SealedImage,
+    pub(super) accounts: AccountTables,
+    pub(super) initrd: InitrdSpec,
+    pub(super) build_names: Vec<String>,
+    pub(super) compression: Compression,
+}
+
+impl Inputs {
+    /// `<image>_<version>`, the stem of labels and file names.
+    pub(super) fn label(&self) -> String {
+        format!("{}_{}", self.image.name, self.image.version)
+    }
+
+    fn epoch(&self) -> String {
+        self.packages.epoch().to_string()
+    }
+
+    /// The configured root: packages, accounts, answers.
+    pub(super) fn rootfs_key(&self) -> Key {
+        let mut key = KeyBuilder::new("rootfs", 3)
+            .text("accounts: passwd", &self.accounts.passwd)
+            .text("accounts: group", &self.accounts.group)
+            .text("accounts: memberships", &format!("{:?}", self.accounts.memberships))
+            .text("debconf answers", &self.definition.debconf_answers())
+            .text("trim", &self.definition.trim().join("\n"))
+            .text("time of the lock", &self.epoch());
+        for package in &self.packages.root.packages {
+            key = key.text(&format!("package {}", package.name), &package.sha256.to_string());
+        }
+        key.finish()
+    }
+
+    /// The overlays, our units, the agent and the operator's keys over that root.
+    pub(super) fn overlay_key(&self) -> Result<Key> {
+        let mut key = KeyBuilder::new("overlay", 1)
+            .stage(&self.rootfs_key())
+            .stage(&self.agent.key)
+            .text("image", &self.image.to_toml())
+            .text("names of the build machine", &self.build_names.join(" "));
+        for overlay in &self.definition.overlays {
+            let dir = self.definition.overlays_dir().join(overlay.name.as_str());
+            key = key.tree(&format!("overlays/{}", overlay.name), &dir)?;
+        }
+        key = key.tree_where("units", &self.definition.units_dir(), |path| !path.starts_with("/initrd"))?;
+        for path in &self.operator_keys {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            key = key.file(&format!("operator key {name}"), path)?;
+        }
+        Ok(key.finish())
+    }
+
+    /// The sealed root and its hash tree.
+    pub(super) fn seal_key(&self) -> Result<Key> {
+        let key = KeyBuilder::new("seal", 1)
+            .stage(&self.overlay_key()?)
+            .stage(&self.tools.key)
+            .text("compression", &format!("{:?}", self.compression))
+            .text("time of the lock", &self.epoch());
+        Ok(key.finish())
+    }
+
+    /// The initrd: of the overlays' result only what `units/initrd.toml` can lead to.
+    pub(super) fn initrd_key(&self, upper: &Path) -> Result<Key> {
+        let units = self.definition.units_dir();
+        let key = KeyBuilder::new("initrd", 1)
+            .stage(&self.rootfs_key())
+            .file("units/initrd.toml", &units.join("initrd.toml"))?
+            .tree("units/initrd", &units.join("initrd"))?
+            .tree_where("overlaid", upper, |path| self.initrd.may_read(path))?
+            .text("time of the lock", &self.epoch());
+        Ok(key.finish())
+    }
+
+    /// The signed kernel image and the content of the EFI system partition.
+    pub(super) fn uki_key(&self, seal: &Key, initrd: &Key) -> Result<Key> {
+        let mut key = KeyBuilder::new("uki", 1)
+            .stage(seal)
+            .stage(initrd)
+            .stage(&self.tools.key)
+            .file("Secure Boot certificate", &self.keys.secure_boot().1)?;
+        for (variable, list) in self.keys.enrolment() {
+            key = key.file(&format!("enrolment {variable}"), &list)?;
+        }
+        Ok(key.finish())
+    }
+
+    /// The whole output directory, known before anything runs.
+    pub(super) fn image_key(&self) -> Result<Key> {
+        let units = self.definition.units_dir();
+        let size = &self.definition.image.size;
+        let mut key = KeyBuilder::new("image", 1)
+            .stage(&self.seal_key()?)
+            .file("units/initrd.toml", &units.join("initrd.toml"))?
+            .tree("units/initrd", &units.join("initrd"))?
+            .text("partitions", &format!("{} {}", size.esp.bytes(), size.slot.bytes()))
+            .file("release key", &self.keys.release_public_path())?
+            .file("Secure Boot certificate", &self.keys.secure_boot().1)?;
+        for (variable, list) in self.keys.enrolment() {
+            key = key.file(&format!("enrolment {variable}"), &list)?;
+        }
+        let example = self.definition.image_dir.join("host.example.toml");
+        if example.is_file() {
+            key = key.file("host.example.toml", &example)?;
+        }
+        Ok(key.finish())
+    }
+}

@@ -1,0 +1,186 @@
+//! The steps of a build between its inputs and its artifacts, each kept in the cache under its key.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use formats::fixedtime::SourceDateEpoch;
+use formats::verity::RootHash;
+use fs_err as fs;
+use tools::{Failure, ResultExt as _, Stage};
+
+use super::Builder;
+use super::inputs::Inputs;
+use crate::cache::Hit;
+use crate::keys;
+use crate::packages::Fetched;
+use crate::root_tree::RootTree;
+use crate::stages::initrd::{self, InitrdInput};
+use crate::stages::lint::Finding;
+use crate::stages::overlay::{self, OverlayInput};
+use crate::stages::rootfs::{self, RootfsInput};
+use crate::stages::seal::{self, SealedRoot};
+use crate::stages::uki::{self, Kernel, UkiInput};
+
+/// Files of the finished steps, under these names in the cache as in the output.
+const ROOT_HASH: &str = "root-hash";
+const INITRD: &str = "initrd.cpio.zst";
+
+/// Where the trees are that the finished root is made of.
+#[derive(Debug)]
+pub(super) struct Layers {
+    /// The configured root.
+    pub(super) base: PathBuf,
+    /// What the overlays changed, as overlayfs keeps it.
+    pub(super) upper: PathBuf,
+    /// The units that can never start, one per line.
+    pub(super) masked: PathBuf,
+}
+
+/// The finished root, mounted read-only as long as this lives. The mount goes before the directory that holds it.
+#[derive(Debug)]
+struct MountedRoot {
+    tree: RootTree,
+    _mount: tools::mount::Mount,
+    _scratch: tempfile::TempDir,
+}
+
+impl Layers {
+    fn mount(&self, cache: &Path) -> Result<MountedRoot> {
+        let scratch = tempfile::Builder::new().prefix(".root-").tempdir_in(cache)?;
+        let mount = tools::mount::overlay_read_only(&[&self.upper, &self.base], scratch.path()).remedied()?;
+        Ok(MountedRoot { tree: RootTree::new(scratch.path().to_owned()), _mount: mount, _scratch: scratch })
+    }
+}
+
+impl Builder {
+    pub(super) fn rootfs(&self, inputs: &Inputs, store: &Fetched, stage: &Stage) -> Result<(PathBuf, Hit)> {
+        let (dir, hit) = self.stages.get_or_make(&inputs.rootfs_key(), |dir| {
+            let root = dir.join("root");
+            fs::create_dir(&root)?;
+            let input = RootfsInput {
+                packages: store.root.clone(),
+                accounts: &inputs.accounts,
+                debconf_answers: inputs.definition.debconf_answers(),
+                trim: inputs.definition.trim(),
+                epoch: inputs.packages.epoch(),
+                helper: None,
+            };
+            let report = rootfs::make(&input, &root, &|name| stage.message(name))?;
+            fs::write(dir.join("report.txt"), format!("{report:?}\n"))?;
+            Ok(fs::write(dir.join("lock.toml"), inputs.packages.to_toml()?)?)
+        })?;
+        Ok((dir.join("root"), hit))
+    }
+
+    pub(super) fn overlay(&self, inputs: &Inputs, base: &Path) -> Result<(Layers, Hit)> {
+        let (dir, hit) = self.stages.get_or_make(&inputs.overlay_key()?, |dir| {
+            let [upper, work, merged] = ["upper", "work", "root"].map(|name| dir.join(name));
+            for path in [&upper, &work, &merged] {
+                fs::create_dir(path)?;
+            }
+            let mount = tools::mount::overlay(&[base], &upper, &work, &merged).remedied()?;
+            let masked = lay_overlays(inputs, RootTree::new(merged.clone()))?;
+            mount.unmount().remedied()?;
+            fs::remove_dir_all(&work)?;
+            fs::remove_dir(&merged)?;
+            Ok(fs::write(dir.join("masked-units.txt"), masked)?)
+        })?;
+        let layers =
+            Layers { base: base.to_owned(), upper: dir.join("upper"), masked: dir.join("masked-units.txt") };
+        Ok((layers, hit))
+    }
+
+    pub(super) fn seal(&self, inputs: &Inputs, layers: &Layers) -> Result<(SealedRoot, Hit)> {
+        let (dir, hit) = self.stages.get_or_make(&inputs.seal_key()?, |dir| {
+            let root = layers.mount(&self.settings.cache)?;
+            let identity = format!("{} {}", inputs.image.name, inputs.image.version);
+            let epoch = inputs.packages.epoch();
+            let sealed =
+                seal::seal(&inputs.tools.result, root.tree.path(), dir, &identity, epoch, inputs.compression)?;
+            seal::verify(&sealed)?;
+            Ok(fs::write(dir.join(ROOT_HASH), sealed.root_hash.to_string())?)
+        })?;
+        let root_hash: RootHash = fs::read_to_string(dir.join(ROOT_HASH))?.parse()?;
+        Ok((SealedRoot { root: dir.join("root.erofs"), verity: dir.join("root.verity"), root_hash }, hit))
+    }
+
+    pub(super) fn initrd(&self, inputs: &Inputs, layers: &Layers, kernel: &Kernel) -> Result<(PathBuf, Hit)> {
+        let key = inputs.initrd_key(&layers.upper)?;
+        let (dir, hit) = self.stages.get_or_make(&key, |dir| {
+            let root = layers.mount(&self.settings.cache)?;
+            let initrd = initrd::make(&InitrdInput {
+                tree: &root.tree,
+                spec: &inputs.initrd,
+                own: &inputs.definition.units_dir().join("initrd"),
+                release: &kernel.release,
+                epoch: SourceDateEpoch::from_seconds(u32::try_from(inputs.packages.epoch())?),
+                helper: None,
+            })?;
+            Ok(fs::write(dir.join(INITRD), &initrd.bytes)?)
+        })?;
+        Ok((dir.join(INITRD), hit))
+    }
+
+    /// The signed kernel image, its command line, and the content of the ESP, in one directory.
+    pub(super) fn uki(&self, inputs: &Inputs, parts: &KernelParts<'_>) -> Result<(PathBuf, Hit)> {
+        let initrd = inputs.initrd_key(&parts.layers.upper)?;
+        self.stages.get_or_make(&inputs.uki_key(&inputs.seal_key()?, &initrd)?, |dir| {
+            let command_line = uki::command_line(&parts.sealed.root_hash)?;
+            let os_release = RootTree::new(parts.layers.upper.clone()).read_text("/usr/lib/os-release")?.parse()?;
+            let (files, uki_path) = (inputs.keys.secure_boot(), dir.join("uki.efi"));
+            let (pair, tools) = (keys::pair(&files), &inputs.tools.result);
+            let input = UkiInput {
+                kernel: parts.kernel,
+                initrd: &fs::read(parts.initrd)?,
+                command_line: &command_line,
+                os_release: &os_release,
+            };
+            uki::make(tools, &input, pair, &uki_path)?;
+            fs::write(dir.join("cmdline"), command_line.to_string())?;
+            let esp = dir.join("esp");
+            fs::create_dir(&esp)?;
+            uki::lay_out_esp(tools, pair, &inputs.label(), &uki_path, &inputs.keys.enrolment(), &esp)
+        })
+    }
+}
+
+/// What the signed kernel image is made of.
+pub(super) struct KernelParts<'a> {
+    pub(super) layers: &'a Layers,
+    pub(super) kernel: &'a Kernel,
+    pub(super) initrd: &'a Path,
+    pub(super) sealed: &'a SealedRoot,
+}
+
+/// Lays everything over `tree`, refuses what the lint finds, and returns the masked units, one per line.
+fn lay_overlays(inputs: &Inputs, tree: RootTree) -> Result<String> {
+    let sealable = overlay::apply(
+        &tree,
+        &OverlayInput {
+            overlays: &inputs.definition.overlays,
+            overlays_dir: &inputs.definition.overlays_dir(),
+            units_dir: &inputs.definition.units_dir(),
+            image: &inputs.image,
+            agent: &inputs.agent.result,
+            operator_keys: &inputs.operator_keys,
+            build_names: &inputs.build_names,
+        },
+    )?;
+    refuse_findings(&sealable.findings)?;
+    Ok(sealable.masked.join("\n") + "\n")
+}
+
+fn refuse_findings(findings: &[Finding]) -> Result<()> {
+    const SHOWN: usize = 400;
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let mut text = format!("the finished tree has {} faults:", findings.len());
+    for finding in findings.iter().take(SHOWN) {
+        text.push_str(&format!("\n  {finding}"));
+    }
+    if findings.len() > SHOWN {
+        text.push_str(&format!("\n  and {} more", findings.len() - SHOWN));
+    }
+    Err(Failure::refused(text).hint("declare, drop or remove each path in the overlay that brings it").into())
+}

@@ -1,0 +1,223 @@
+//! The stage cache: a finished directory per stage and key.
+//!
+//! A stage's key is the digest of everything it reads. Its result is made in a temporary directory and renamed into place,
+//! so a directory that exists is whole and an interrupted build leaves nothing that a later one could mistake for a result.
+//! An entry that was written to since is not used: it is made again.
+
+mod key;
+mod outputs;
+mod prune;
+mod stamp;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use tools::ResultExt as _;
+
+pub use key::{Key, KeyBuilder};
+pub use outputs::{OutputRecord, Outputs};
+pub use prune::{CacheUse, InUse, Limit, Pruned, lock_shared, prune};
+
+/// What each entry says of itself.
+const ENTRY_FILE: &str = "entry.json";
+
+/// Whether a stage had to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hit {
+    /// The result was there.
+    Cached,
+    /// The stage ran.
+    Made,
+    /// The result was there and had been changed, so the stage ran.
+    Repaired,
+}
+
+/// A stage that a build asked for: its key and what became of it.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Its inputs.
+    pub key: Key,
+    /// Whether it ran.
+    pub hit: Hit,
+}
+
+/// What an entry says of itself: made of what, and what it looked like when it was finished.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    key: Key,
+    stamp: String,
+}
+
+/// The directory that holds finished stages.
+#[derive(Debug)]
+pub struct StageCache {
+    dir: PathBuf,
+    asked: Mutex<Vec<Asked>>,
+}
+
+impl StageCache {
+    /// A cache below `dir`, made when first needed.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir, asked: Mutex::new(Vec::new()) }
+    }
+
+    /// Returns the finished directory for `key`, running `make` on an empty directory if there is none.
+    pub fn get_or_make(&self, key: &Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<(PathBuf, Hit)> {
+        let done = self.dir.join(key.entry_name());
+        let hit = match self.state_of(&done) {
+            State::Good => Hit::Cached,
+            State::Missing => Hit::Made,
+            State::Changed => {
+                self.set_aside(&done)?;
+                Hit::Repaired
+            }
+        };
+        if hit != Hit::Cached {
+            self.make(key, &done, make)?;
+        }
+        prune::mark_used(&done)?;
+        self.record(key, hit);
+        Ok((done, hit))
+    }
+
+    /// Whether a good result for `key` is there.
+    pub fn has(&self, key: &Key) -> bool {
+        self.state_of(&self.dir.join(key.entry_name())) == State::Good
+    }
+
+    /// Notes that results are still wanted, where they are.
+    pub fn mark_used<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Result<()> {
+        let entries = keys.into_iter().map(|key| self.dir.join(key.entry_name())).filter(|entry| entry.exists());
+        entries.map(|entry| prune::mark_used(&entry)).collect()
+    }
+
+    /// The key that was last asked for under this stage's name.
+    pub fn key_of(&self, stage: &str) -> Option<Key> {
+        self.asked().into_iter().find(|row| row.key.stage() == stage).map(|row| row.key)
+    }
+
+    /// Notes what became of a stage whose result is not kept here.
+    pub fn record(&self, key: &Key, hit: Hit) {
+        let mut asked = self.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        asked.retain(|row| row.key.stage() != key.stage());
+        asked.push(Asked { key: key.clone(), hit });
+    }
+
+    /// Every stage that was asked for, in order.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn make(&self, key: &Key, done: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        let making = tempfile::Builder::new()
+            .prefix(&format!(".{}-", key.stage()))
+            .permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755))
+            .tempdir_in(&self.dir)
+            .with_context(|| format!("cannot make a directory in `{}`", self.dir.display()))?;
+        make(making.path())?;
+        let entry = Entry { key: key.clone(), stamp: stamp::of_dir(making.path(), ENTRY_FILE)? };
+        tools::write_atomic(&making.path().join(ENTRY_FILE), &serde_json::to_vec_pretty(&entry)?, 0o644).remedied()?;
+        let finished = making.keep();
+        match fs::rename(&finished, done) {
+            Ok(()) => Ok(()),
+            // Another build finished the same stage meanwhile: its result is as good as ours.
+            Err(_) if self.state_of(done) == State::Good => Ok(fs::remove_dir_all(&finished)?),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn state_of(&self, done: &Path) -> State {
+        let Ok(text) = fs::read(done.join(ENTRY_FILE)) else {
+            // A directory without its note is none of ours, or was cut while it was being removed.
+            return if done.exists() { State::Changed } else { State::Missing };
+        };
+        let entry: Option<Entry> = serde_json::from_slice(&text).ok();
+        let unchanged = entry.is_some_and(|entry| {
+            self.dir.join(entry.key.entry_name()) == done
+                && stamp::of_dir(done, ENTRY_FILE).is_ok_and(|stamp| stamp == entry.stamp)
+        });
+        if unchanged { State::Good } else { State::Changed }
+    }
+
+    /// Takes a changed entry out of the way first, so that half a removal cannot be found under its name.
+    fn set_aside(&self, done: &Path) -> Result<()> {
+        let aside = tempfile::Builder::new().prefix(".changed-").tempdir_in(&self.dir)?;
+        fs::rename(done, aside.path().join("entry"))?;
+        Ok(fs::remove_dir_all(aside.path())?)
+    }
+}
+
+/// What is under an entry's name.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Missing,
+    Good,
+    Changed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, StageCache) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = StageCache::new(dir.path().join("stages"));
+        (dir, cache)
+    }
+
+    fn whole(path: &Path) -> Result<()> {
+        Ok(fs::write(path.join("whole"), "x")?)
+    }
+
+    #[test]
+    fn a_failed_stage_leaves_nothing_and_the_next_run_makes_it() {
+        let (dir, cache) = cache();
+        let key = KeyBuilder::new("s", 1).finish();
+        let failed = cache.get_or_make(&key, |path| {
+            fs::write(path.join("half"), "x")?;
+            anyhow::bail!("cut")
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read_dir(dir.path().join("stages")).unwrap().count(), 0);
+        let (path, hit) = cache.get_or_make(&key, whole).unwrap();
+        assert!(path.join("whole").exists() && !path.join("half").exists());
+        assert_eq!(hit, Hit::Made);
+        let (_, hit) = cache.get_or_make(&key, |_| anyhow::bail!("must not run")).unwrap();
+        assert_eq!(hit, Hit::Cached);
+    }
+
+    #[test]
+    fn an_entry_that_was_written_to_is_made_again() {
+        let (_dir, cache) = cache();
+        let key = KeyBuilder::new("s", 1).finish();
+        let (path, _) = cache.get_or_make(&key, whole).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(path.join("whole"), "y").unwrap();
+        let (path, hit) = cache.get_or_make(&key, whole).unwrap();
+        assert_eq!((hit, fs::read_to_string(path.join("whole")).unwrap().as_str()), (Hit::Repaired, "x"));
+    }
+
+    #[test]
+    fn an_entry_without_its_note_is_made_again() {
+        let (_dir, cache) = cache();
+        let key = KeyBuilder::new("s", 1).finish();
+        let (path, _) = cache.get_or_make(&key, whole).unwrap();
+        fs::remove_file(path.join(ENTRY_FILE)).unwrap();
+        assert_eq!(cache.get_or_make(&key, whole).unwrap().1, Hit::Repaired);
+    }
+
+    #[test]
+    fn each_stage_that_was_asked_for_is_told_once() {
+        let (_dir, cache) = cache();
+        let key = KeyBuilder::new("s", 1).finish();
+        cache.get_or_make(&key, whole).unwrap();
+        cache.get_or_make(&key, whole).unwrap();
+        let asked = cache.asked();
+        assert_eq!(asked.len(), 1);
+        assert_eq!(asked[0].hit, Hit::Cached);
+    }
+}

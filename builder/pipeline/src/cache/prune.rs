@@ -1,0 +1,266 @@
+//! How large the cache is, and how it is made smaller: what was not used for longest goes first.
+//!
+//! A build holds the cache's lock for reading, pruning holds it alone: nothing goes away under a running build.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+use debian::lock::Lock;
+use fs_err as fs;
+use serde::Serialize;
+use walkdir::WalkDir;
+
+/// Where the last use of each entry is noted, as the time of an empty file.
+const USED: &str = ".used";
+
+/// How many bytes the cache may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit(pub u64);
+
+/// What takes how much, in bytes on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CacheUse {
+    /// Finished stages.
+    pub stages: u64,
+    /// Verified packages.
+    pub packages: u64,
+    /// Everything else: package lists, keys, what the compiler keeps.
+    pub other: u64,
+}
+
+impl CacheUse {
+    /// Looks at the cache in `dir`.
+    pub fn of(dir: &Path) -> Result<Self> {
+        let (stages, packages) = (size_of(&dir.join("stages"))?, size_of(&dir.join("packages"))?);
+        Ok(Self { stages, packages, other: size_of(dir)?.saturating_sub(stages + packages) })
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.stages + self.packages + self.other
+    }
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    /// Names of finished stages.
+    pub stages: Vec<String>,
+    /// Number of packages that no stage is left of.
+    pub packages: usize,
+    /// Bytes on disk that are free again.
+    pub bytes: u64,
+}
+
+/// Held while a build uses the cache.
+#[derive(Debug)]
+pub struct InUse(#[expect(dead_code, reason = "the lock is the open file")] File);
+
+/// Says that the cache in `dir` is being used; waits while it is pruned.
+pub fn lock_shared(dir: &Path) -> Result<InUse> {
+    let file = lock_file(dir)?;
+    file.lock_shared().context("cannot lock the cache")?;
+    Ok(InUse(file))
+}
+
+/// Removes what is needed to bring the cache in `dir` below `limit`; `None` while something uses it.
+pub fn prune(dir: &Path, limit: Limit) -> Result<Option<Pruned>> {
+    let lock = lock_file(dir)?;
+    if lock.try_lock().is_err() {
+        return Ok(None);
+    }
+    let mut pruned = Pruned::default();
+    let stages = dir.join("stages");
+    remove_leftovers(&stages, &mut pruned)?;
+    let mut total = CacheUse::of(dir)?.total();
+    for entry in oldest_first(&stages)? {
+        if total <= limit.0 {
+            break;
+        }
+        let size = size_of(&entry)?;
+        remove_entry(&entry)?;
+        total = total.saturating_sub(size);
+        pruned.bytes += size;
+        pruned.stages.push(entry.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    }
+    if total > limit.0 {
+        remove_unneeded_packages(dir, &mut pruned)?;
+    }
+    Ok(Some(pruned))
+}
+
+/// Notes that an entry was used now.
+pub(super) fn mark_used(entry: &Path) -> Result<()> {
+    if let (Some(dir), Some(name)) = (entry.parent(), entry.file_name()) {
+        fs::create_dir_all(dir.join(USED))?;
+        File::create(dir.join(USED).join(name))?.set_modified(SystemTime::now())?;
+    }
+    Ok(())
+}
+
+fn lock_file(dir: &Path) -> Result<File> {
+    fs::create_dir_all(dir)?;
+    let path = dir.join("lock");
+    File::options().create(true).truncate(false).write(true).open(&path).with_context(|| {
+        format!("cannot open `{}`: give `--cache` a directory that you own", path.display())
+    })
+}
+
+/// What cut builds left: nobody builds now, so nobody will finish it.
+fn remove_leftovers(stages: &Path, pruned: &mut Pruned) -> Result<()> {
+    for (name, path) in children(stages)? {
+        if name.starts_with('.') && name != USED {
+            pruned.bytes += size_of(&path)?;
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn oldest_first(stages: &Path) -> Result<Vec<PathBuf>> {
+    let used = |name: &str| {
+        let noted = std::fs::metadata(stages.join(USED).join(name)).and_then(|metadata| metadata.modified());
+        noted.unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    let entries = children(stages)?.into_iter().filter(|(name, _)| !name.starts_with('.'));
+    let mut entries: Vec<(SystemTime, PathBuf)> = entries.map(|(name, path)| (used(&name), path)).collect();
+    entries.sort();
+    Ok(entries.into_iter().map(|(_, path)| path).collect())
+}
+
+fn remove_entry(entry: &Path) -> Result<()> {
+    let (Some(dir), Some(name)) = (entry.parent(), entry.file_name()) else {
+        return Ok(());
+    };
+    let away = dir.join(format!(".gone-{}", name.to_string_lossy()));
+    fs::rename(entry, &away)?;
+    fs::remove_dir_all(&away)?;
+    let used = dir.join(USED).join(name);
+    if used.exists() {
+        fs::remove_file(used)?;
+    }
+    Ok(())
+}
+
+fn remove_unneeded_packages(dir: &Path, pruned: &mut Pruned) -> Result<()> {
+    let needed = packages_of_entries(&dir.join("stages"))?;
+    for (_, shelf) in children(&dir.join("packages/sha256"))? {
+        for (name, path) in children(&shelf)? {
+            if !needed.contains(&name) {
+                pruned.bytes += size_of(&path)?;
+                pruned.packages += 1;
+                fs::remove_file(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Digests of the packages that finished stages were made of; each such stage keeps its lock.
+fn packages_of_entries(stages: &Path) -> Result<BTreeSet<String>> {
+    let mut digests = BTreeSet::new();
+    for (_, entry) in children(stages)? {
+        if let Ok(text) = fs::read_to_string(entry.join("lock.toml")) {
+            let lock = Lock::parse(&text).with_context(|| format!("in `{}`", entry.display()))?;
+            digests.extend(lock.packages.iter().map(|package| package.sha256.to_string()));
+        }
+    }
+    Ok(digests)
+}
+
+fn children(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    let list = fs::read_dir(dir)?.map(|entry| {
+        let entry = entry?;
+        Ok((entry.file_name().to_string_lossy().into_owned(), entry.path()))
+    });
+    list.collect()
+}
+
+/// Bytes on disk of everything below `path`; a file with several names counts once.
+fn size_of(path: &Path) -> Result<u64> {
+    const UNIT: u64 = 512;
+    let mut seen = BTreeSet::new();
+    let mut bytes = 0;
+    for entry in WalkDir::new(path) {
+        // A build may be removing its scratch files meanwhile.
+        let Ok(metadata) = entry.and_then(|entry| entry.metadata()) else {
+            continue;
+        };
+        if metadata.nlink() < 2 || metadata.is_dir() || seen.insert((metadata.dev(), metadata.ino())) {
+            bytes += metadata.blocks() * UNIT;
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Hit, KeyBuilder, StageCache};
+    use super::*;
+
+    fn filled(dir: &Path, names: &[&str]) -> StageCache {
+        let cache = StageCache::new(dir.join("stages"));
+        for name in names {
+            make(&cache, name);
+        }
+        cache
+    }
+
+    fn make(cache: &StageCache, name: &str) -> Hit {
+        let key = KeyBuilder::new("s", 1).text("name", name).finish();
+        let write = |path: &Path| Ok(fs::write(path.join("bytes"), vec![7; 1 << 20])?);
+        let hit = cache.get_or_make(&key, write).unwrap().1;
+        // So that no two uses have the same time.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        hit
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = filled(dir.path(), &["a", "b", "c"]);
+        make(&cache, "a");
+        let limit = Limit(CacheUse::of(dir.path()).unwrap().total() - 1);
+        let pruned = prune(dir.path(), limit).unwrap().unwrap();
+        assert_eq!(pruned.stages.len(), 1);
+        assert!(pruned.bytes >= 1 << 20);
+        assert_eq!(["a", "c", "b"].map(|name| make(&cache, name)), [Hit::Cached, Hit::Cached, Hit::Made]);
+    }
+
+    #[test]
+    fn a_cache_below_its_limit_only_loses_what_cut_builds_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = filled(dir.path(), &["a"]);
+        fs::create_dir(dir.path().join("stages/.s-cut")).unwrap();
+        let pruned = prune(dir.path(), Limit(1 << 30)).unwrap().unwrap();
+        assert_eq!((pruned.stages.len(), dir.path().join("stages/.s-cut").exists()), (0, false));
+        assert_eq!(make(&cache, "a"), Hit::Cached);
+    }
+
+    #[test]
+    fn nothing_goes_away_while_a_build_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path(), &["a"]);
+        let in_use = lock_shared(dir.path()).unwrap();
+        assert_eq!(prune(dir.path(), Limit(0)).unwrap(), None);
+        drop(in_use);
+        assert_eq!(prune(dir.path(), Limit(0)).unwrap().unwrap().stages.len(), 1);
+    }
+
+    #[test]
+    fn packages_go_only_when_no_finished_stage_names_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = dir.path().join("packages/sha256/ab");
+        fs::create_dir_all(&shelf).unwrap();
+        fs::write(shelf.join("ab".repeat(32)), "deb").unwrap();
+        let pruned = prune(dir.path(), Limit(0)).unwrap().unwrap();
+        assert_eq!((pruned.packages, shelf.join("ab".repeat(32)).exists()), (1, false));
+    }
+}
