@@ -35,6 +35,7 @@ impl Context {
             now: now(),
             toolchain: toolchain(),
             build_names: build_names(),
+            own_ids: tools::user_namespace::is_own(),
             cache_limit,
         };
         Ok(Self { builder: Builder::new(settings, Progress::new(shared.progress)), cache, cache_limit, json: shared.json })

@@ -10,13 +10,16 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tools::user_namespace::Entered;
 
 fn main() -> ExitCode {
     // First of all: the sandbox runs this same binary again to make itself.
     tools::enter_if_requested();
     // While there is one thread: what is mounted later is seen by nobody else and goes with this process.
-    if let Err(error) = tools::namespace::enter_private_mounts() {
-        return tools::report(&anyhow::Error::from(error));
+    match tools::user_namespace::enter() {
+        Ok(Entered::Inside) => {}
+        Ok(Entered::Ended(code)) => return code,
+        Err(error) => return tools::report(&error),
     }
     let options = options::Options::parse();
     match commands::run(options) {

@@ -22,9 +22,14 @@ pub struct StageReason {
     pub reason: String,
 }
 
+/// The stages in the order in which a person thinks of them.
+const ORDER: [&str; 8] = ["tools", "agent", "rootfs", "overlay", "initrd", "seal", "uki", "image"];
+
 /// The reasons of all stages, in order. `last` holds the keys of the last build into the same directory.
 pub(crate) fn explain(asked: &[Asked], last: Option<&BTreeMap<String, Key>>) -> Vec<StageReason> {
-    asked.iter().map(|row| explain_one(row, last)).collect()
+    let mut asked: Vec<&Asked> = asked.iter().collect();
+    asked.sort_by_key(|row| ORDER.iter().position(|stage| *stage == row.key.stage()).unwrap_or(ORDER.len()));
+    asked.into_iter().map(|row| explain_one(row, last)).collect()
 }
 
 fn explain_one(row: &Asked, last: Option<&BTreeMap<String, Key>>) -> StageReason {

@@ -17,6 +17,7 @@ pub mod runner;
 pub mod running;
 pub mod sandbox;
 pub mod tool;
+pub mod user_namespace;
 
 mod process;
 

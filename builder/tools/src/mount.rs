@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::fs::{AtPath, PathError};
@@ -55,6 +55,7 @@ pub fn overlay(lower: &[&Path], upper: &Path, work: &Path, target: &Path) -> Res
     let (upper, work) = (directory(upper)?, directory(work)?);
     let _ = write!(options, ",upperdir={},workdir={}", handle_path(&upper), handle_path(&work));
     options.push_str(",index=off,metacopy=off,redirect_dir=off,xino=off");
+    options.push_str(whose_attributes());
     mount_overlay(&options, MountFlags::empty(), target, handles)
 }
 
@@ -63,7 +64,8 @@ pub fn overlay_read_only(lower: &[&Path], target: &Path) -> Result<Mount, PathEr
     if let [single] = lower {
         return bind_read_only(single, target);
     }
-    let (handles, options) = lower_option(lower)?;
+    let (handles, mut options) = lower_option(lower)?;
+    options.push_str(whose_attributes());
     mount_overlay(&options, MountFlags::RDONLY, target, handles)
 }
 
@@ -92,8 +94,26 @@ pub fn tmpfs(target: &Path, size_mib: u64, mode: u32) -> Result<Mount, PathError
 }
 
 /// Forbids writing through an existing bind mount.
+///
+/// The flags that the mount has stay: in a user namespace the kernel refuses to take them away.
 pub(crate) fn make_read_only(target: &Path) -> Result<(), PathError> {
-    rustix::mount::mount_remount(target, MountFlags::BIND | MountFlags::RDONLY, "").at("make read-only", target)
+    let kept = [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+    ];
+    let now = rustix::fs::statvfs(target).at("look at the mount", target)?.f_flag;
+    let flags = kept.into_iter().filter(|(has, _)| now.contains(*has)).map(|(_, flag)| flag);
+    let flags = flags.fold(MountFlags::BIND | MountFlags::RDONLY, MountFlags::union);
+    rustix::mount::mount_remount(target, flags, "").at("make read-only", target)
+}
+
+/// overlayfs, "User xattr": in a user namespace the layers' marks are kept where users may write.
+fn whose_attributes() -> &'static str {
+    if crate::user_namespace::is_own() { ",userxattr" } else { "" }
 }
 
 fn mount_overlay(options: &str, flags: MountFlags, target: &Path, handles: Vec<OwnedFd>) -> Result<Mount, PathError> {

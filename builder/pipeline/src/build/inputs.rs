@@ -33,6 +33,8 @@ pub(super) struct Inputs {
     pub(super) initrd: InitrdSpec,
     pub(super) build_names: Vec<String>,
     pub(super) compression: Compression,
+    /// Whether files belong to an ordinary user's subordinate ids outside of the builder's namespace.
+    pub(super) own_ids: bool,
 }
 
 impl Inputs {
@@ -53,7 +55,8 @@ impl Inputs {
             .text("accounts: memberships", &format!("{:?}", self.accounts.memberships))
             .text("debconf answers", &self.definition.debconf_answers())
             .text("trim", &self.definition.trim().join("\n"))
-            .text("time of the lock", &self.epoch());
+            .text("time of the lock", &self.epoch())
+            .text("owners on disk", if self.own_ids { "subordinate ids" } else { "as they are" });
         for package in &self.packages.root.packages {
             key = key.text(&format!("package {}", package.name), &package.sha256.to_string());
         }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub toolchain: Toolchain,
     /// Names of the build machine that must not get into an image.
     pub build_names: Vec<String>,
+    /// Whether the builder runs as an ordinary user, with subordinate ids.
+    pub own_ids: bool,
     /// How large the cache may be after a build.
     pub cache_limit: Limit,
 }
@@ -135,6 +137,7 @@ impl Builder {
             agent: Brought { result: agent, key: self.key_of("agent")? },
             build_names: self.settings.build_names.clone(),
             compression: request.compression,
+            own_ids: self.settings.own_ids,
             definition,
             packages,
             tools,

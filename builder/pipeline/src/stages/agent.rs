@@ -67,7 +67,8 @@ fn key(repo: &Path, toolchain: &Toolchain) -> Result<Key> {
         key = key.bytes(file, &fs::read(repo.join(file))?);
     }
     for name in CRATES {
-        key = key.tree(&format!("builder/{name}"), &repo.join("builder").join(name))?;
+        let dir = repo.join("builder").join(name);
+        key = key.tree_where(&format!("builder/{name}"), &dir, |path| !path.starts_with("/tests"))?;
     }
     Ok(key.finish())
 }

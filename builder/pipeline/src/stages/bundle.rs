@@ -38,10 +38,7 @@ pub struct ManifestFacts<'a> {
 
 /// Writes `manifest.json`, its signature and `bundle.tar` into `output`, over the parts that are there.
 pub fn make(output: &Path, facts: &ManifestFacts<'_>, key: &SigningKey) -> Result<Manifest> {
-    let mut parts = BTreeMap::new();
-    for (name, file) in PART_FILES {
-        parts.insert(name, describe(output, file)?);
-    }
+    let (disk, parts) = describe_all(output)?;
     let manifest = Manifest {
         schema: SchemaVersion,
         image: facts.image.parse()?,
@@ -52,7 +49,7 @@ pub fn make(output: &Path, facts: &ManifestFacts<'_>, key: &SigningKey) -> Resul
         root_hash: facts.root_hash.parse()?,
         kernel: facts.kernel.parse()?,
         min_from_version: None,
-        disk: Some(describe(output, "disk.raw")?),
+        disk: Some(disk),
         parts,
     };
     let json = manifest.to_json()?;
@@ -66,6 +63,16 @@ pub fn make(output: &Path, facts: &ManifestFacts<'_>, key: &SigningKey) -> Resul
     .context("cannot write the bundle")?;
     file.flush()?;
     Ok(manifest)
+}
+
+/// The disk image is by far the largest: it is read on a thread of its own, beside the parts.
+fn describe_all(dir: &Path) -> Result<(Part, BTreeMap<PartName, Part>)> {
+    std::thread::scope(|scope| {
+        let disk = scope.spawn(|| describe(dir, "disk.raw"));
+        let parts = PART_FILES.map(|(name, file)| Ok((name, describe(dir, file)?))).into_iter().collect::<Result<_>>();
+        let disk = disk.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((disk?, parts?))
+    })
 }
 
 fn describe(dir: &Path, file: &str) -> Result<Part> {

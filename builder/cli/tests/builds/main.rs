@@ -1,0 +1,46 @@
+//! Claims about building, tried with the real command on the real archive and the small image.
+//!
+//! What is built is compared byte by byte: as root and as an ordinary user, in other directories, with another time zone, locale,
+//! umask and number of cores, from a warm cache and from a cold one. These tests need root (they take on another user's id) and,
+//! as an ordinary user's build does, `newuidmap` on the machine.
+
+mod bench;
+mod cache_claims;
+mod same_bytes;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use bench::Bench;
+
+/// A claim and the code that tries it.
+type Claim = (&'static str, fn(&Bench) -> anyhow::Result<()>);
+
+/// In this order, one after the other: the later ones use what the first one built.
+const CLAIMS: [Claim; 5] = [
+    ("nothing_changed_is_nothing_done", cache_claims::nothing_changed),
+    ("one_changed_overlay_file_redoes_overlay_seal_and_kernel_image_only", cache_claims::one_overlay_file),
+    ("a_cache_entry_that_was_changed_on_disk_is_made_again_with_the_same_bytes", cache_claims::changed_entry),
+    ("a_killed_build_leaves_no_output_and_the_next_one_goes_on_from_the_cache", cache_claims::killed),
+    ("an_ordinary_user_elsewhere_builds_the_same_bytes_as_root", same_bytes::as_another_user),
+];
+
+fn main() -> ExitCode {
+    // What is laid over /etc/subuid is seen by these tests and their children only.
+    if let Err(error) = tools::namespace::enter_private_mounts() {
+        return tools::report(&anyhow::Error::from(error));
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let bench = std::sync::Arc::new(std::sync::OnceLock::<Result<Bench, String>>::new());
+    let trials = CLAIMS.map(|(name, claim)| {
+        let bench = std::sync::Arc::clone(&bench);
+        Trial::test(name, move || {
+            let bench = bench.get_or_init(|| Bench::new().map_err(|error| format!("{error:?}")));
+            let bench = bench.as_ref().map_err(Failed::from)?;
+            claim(bench).map_err(|error| Failed::from(format!("{error:?}")))
+        })
+    });
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
+}
