@@ -54,7 +54,7 @@ pub fn overlay(lower: &[&Path], upper: &Path, work: &Path, target: &Path) -> Res
     let (handles, mut options) = lower_option(lower)?;
     let (upper, work) = (directory(upper)?, directory(work)?);
     let _ = write!(options, ",upperdir={},workdir={}", handle_path(&upper), handle_path(&work));
-    options.push_str(",index=off,metacopy=off,redirect_dir=off,xino=off");
+    options.push_str(",index=off,metacopy=off,redirect_dir=nofollow,xino=off");
     options.push_str(whose_attributes());
     mount_overlay(&options, MountFlags::empty(), target, handles)
 }
