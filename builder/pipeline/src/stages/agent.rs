@@ -28,30 +28,41 @@ pub struct Toolchain {
 /// Builds the agent, or takes it from the cache; returns the directory that holds [`BINARIES`].
 pub fn build(cache: &StageCache, repo: &Path, scratch: &Path, toolchain: &Toolchain) -> Result<(PathBuf, Hit)> {
     let key = key(repo, toolchain)?;
-    let (dir, hit) = cache.get_or_make(&key, |output| {
-        let target_dir = scratch.join("agent-target");
-        let cargo_home =
-            toolchain.environment.iter().find(|(name, _)| name == "CARGO_HOME").map(|(_, value)| value.as_str());
-        let tool = with_environment(Tool::new(toolchain.cargo.as_os_str()), toolchain)
-            .cwd(repo)
-            .env("RUSTFLAGS", flags(repo, cargo_home))
-            .args(["build", "--release", "--locked", "--package", "agent", "--target", TARGET, "--target-dir"])
-            .arg(&target_dir);
-        HostRunner::new().run(&tool).remedied().context("cannot build the agent")?;
+    cache.get_or_make(&key, |output| {
+        let (source, target_dir) = (scratch.join("agent-source"), scratch.join("agent-target"));
+        fs::create_dir_all(&source)?;
+        // One place for the sources, wherever the repository is: what was compiled of other crates serves every clone.
+        let mount = tools::mount::bind_read_only(repo, &source).remedied()?;
+        let flags = flags(&source, toolchain);
+        let cargo = |verb: &str| {
+            let tool = with_environment(Tool::new(toolchain.cargo.as_os_str()), toolchain).cwd(&source);
+            let tool = tool.env("CARGO_ENCODED_RUSTFLAGS", &flags).arg(verb).args(["--release", "--target", TARGET, "--target-dir"]);
+            tool.arg(&target_dir)
+        };
+        // cargo looks at times of files, and those of another clone say nothing: our own crates are compiled anew.
+        let forget = CRATES.iter().fold(cargo("clean").arg("--quiet"), |tool, name| tool.args(["--package", name]));
+        HostRunner::new().run(&forget).remedied().context("cannot clear what was compiled of the agent before")?;
+        let build = cargo("build").args(["--locked", "--package", "agent"]);
+        HostRunner::new().run(&build).remedied().context("cannot build the agent")?;
+        mount.unmount().remedied()?;
         for binary in BINARIES {
             fs::copy(target_dir.join(TARGET).join("release").join(binary), output.join(binary))?;
         }
         Ok(())
-    })?;
-    Ok((dir, hit))
+    })
 }
 
-fn flags(repo: &Path, cargo_home: Option<&str>) -> String {
-    let mut flags = format!("-C target-feature=+crt-static --remap-path-prefix={}=/casemate", repo.display());
-    if let Some(home) = cargo_home {
-        flags.push_str(&format!(" --remap-path-prefix={home}=/cargo"));
+/// Compiler flags with cargo's separator: paths may hold spaces.
+fn flags(source: &Path, toolchain: &Toolchain) -> String {
+    const SEPARATOR: &str = "\x1f";
+    let mut flags =
+        vec!["-Ctarget-feature=+crt-static".to_owned(), format!("--remap-path-prefix={}=/casemate", source.display())];
+    let variable = |wanted: &str| toolchain.environment.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+    let home = variable("CARGO_HOME").cloned().or_else(|| variable("HOME").map(|home| format!("{home}/.cargo")));
+    if let Some(home) = home {
+        flags.push(format!("--remap-path-prefix={home}=/cargo"));
     }
-    flags
+    flags.join(SEPARATOR)
 }
 
 fn with_environment(tool: Tool, toolchain: &Toolchain) -> Tool {
@@ -62,7 +73,7 @@ fn key(repo: &Path, toolchain: &Toolchain) -> Result<Key> {
     let version =
         with_environment(Tool::new(toolchain.cargo.as_os_str()), toolchain).cwd(repo).args(["version", "--verbose"]);
     let version = HostRunner::new().run(&version).remedied().context("cannot ask cargo for its version")?;
-    let mut key = KeyBuilder::new("agent", 2).bytes("toolchain", &version.stdout);
+    let mut key = KeyBuilder::new("agent", 3).bytes("toolchain", &version.stdout);
     for file in ["Cargo.toml", "Cargo.lock"] {
         key = key.bytes(file, &fs::read(repo.join(file))?);
     }
