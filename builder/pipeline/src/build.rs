@@ -107,7 +107,7 @@ impl Builder {
 
         let packages = clock.run("lock", |_| self.locked_packages(&definition, request.locked.as_deref()))?;
         let store = clock.work("fetch", |stage| self.fetch(&packages, stage))?;
-        let tools = clock.run("tools", |_| self.tools_tree_hit(ToolsKind::Build))?;
+        let tools = clock.run("tools", |_| self.tools_tree_of(ToolsKind::Build, &packages.tools))?;
         let keys = self.keys(request.keys.as_deref(), &tools)?;
         let agent = clock.run("agent", |_| {
             agent::build(&self.stages, &definition.repo, &self.settings.cache, &self.settings.toolchain)
@@ -181,6 +181,7 @@ impl Builder {
             .text("group", &accounts.group)
             .text("debconf", &answers);
         key = key.text("trim", &trim.join("\n")).text("memberships", &format!("{:?}", accounts.memberships));
+        key = key.text("provided", &format!("{:?}", packages.root.provided));
         for package in &packages.root.packages {
             key = key.text(&package.name.to_string(), &package.sha256.to_string());
         }
@@ -189,6 +190,7 @@ impl Builder {
             fs::create_dir(&root)?;
             let input = RootfsInput {
                 packages: store.root.clone(),
+                provided: packages.root.provided.clone(),
                 accounts: &accounts,
                 debconf_answers: answers,
                 trim,
