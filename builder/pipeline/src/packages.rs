@@ -284,3 +284,54 @@ fn finish_tools_tree(root: &Path) -> Result<()> {
     runner.run(&Tool::new("/usr/sbin/ldconfig")).remedied()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use debian::placeholder::Provided;
+
+    use super::*;
+
+    const SUITE: &str = "[[suite]]\nname = \"trixie\"\nsite = \"archive\"\ncomponents = [\"main\"]\n\
+        date = \"2026-09-12T07:55:41Z\"\n\
+        release = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n";
+
+    fn lock(wanted: &str, provided: &str) -> Lock {
+        let head = "schema = 2\nsource_date_epoch = 1\narchitecture = \"amd64\"\nbase = \"essential\"\n";
+        let provided = match provided {
+            "" => String::new(),
+            name => format!("[[provided]]\npackage = \"{name}\"\nreason = \"x\"\n"),
+        };
+        Lock::parse(&format!("{head}wanted = [\"{wanted}\"]\n{provided}{SUITE}")).unwrap()
+    }
+
+    fn wish(wanted: &str, base: Base, provided: &str) -> Wish {
+        let row = |name: &str| Provided { package: name.parse().unwrap(), reason: "x".into() };
+        let provided = [provided].into_iter().filter(|name| !name.is_empty()).map(row).collect();
+        Wish::new(parse_names([wanted]).unwrap(), base, provided)
+    }
+
+    #[test]
+    fn a_lock_is_taken_with_its_tools_tree() {
+        let whole = lock("apache2", "virtual").with_tools(&lock("mtools", ""));
+        let (root, tools) = (wish("apache2", Base::Essential, "virtual"), wish("mtools", Base::Empty, ""));
+        let packages = LockedPackages::of(whole.clone(), &root, &tools).unwrap();
+        assert_eq!(packages.tools.wish(), tools);
+        assert_eq!(Lock::parse(&packages.to_toml().unwrap()).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_lock_for_another_image_or_other_tools_or_without_tools_is_refused() {
+        let whole = lock("apache2", "virtual").with_tools(&lock("mtools", ""));
+        let (root, tools) = (wish("apache2", Base::Essential, "virtual"), wish("mtools", Base::Empty, ""));
+        for (lock, root, tools, message) in [
+            (&whole, wish("nginx", Base::Essential, "virtual"), tools.clone(), "other packages"),
+            (&whole, wish("apache2", Base::Essential, ""), tools.clone(), "other packages"),
+            (&whole, root.clone(), wish("dosfstools", Base::Empty, ""), "other tools"),
+            (&lock("apache2", "virtual"), root, tools, "does not hold the packages of the tools tree"),
+        ] {
+            let error = LockedPackages::of(lock.clone(), &root, &tools).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+            assert!(tools::failure::render(&error).contains("casemate lock IMAGE"));
+        }
+    }
+}

@@ -27,7 +27,7 @@ use debian::keyring::Keyring;
 use debian::mirror::{Mirrors, load_apt_sources};
 use debian::package::{Architecture, PackageName};
 use debian::packages::Package;
-use debian::placeholder::{Provided, status_paragraph};
+use debian::placeholder::{PLACEHOLDER, Provided, status_paragraph};
 use debian::release::Freshness;
 use debian::resolve::Base;
 use debian::suite::{Component, Origin, Suite};
@@ -197,7 +197,9 @@ impl Comparison {
         let words = simulation.into_iter().skip_while(|word| word != "install").skip(1);
         let status = format!("Dir::State::status={INSIDE}/{WITH_PLACEHOLDER}");
         let status = ["-o".to_owned(), status].into_iter().filter(|_| !provided.is_empty());
-        let arguments: Vec<String> = status.chain(fixed).chain(words).collect();
+        // Named, it stays: apt would rather take it away than refuse what conflicts with it.
+        let stays = [PLACEHOLDER.to_owned()].into_iter().filter(|_| !provided.is_empty());
+        let arguments: Vec<String> = status.chain(fixed).chain(words).chain(stays).collect();
         apt_get(sandbox, &arguments)?.map(|text| text.lines().filter_map(parse_uri).collect()).transpose()
     }
 

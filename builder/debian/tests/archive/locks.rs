@@ -17,16 +17,16 @@ fn shelf() -> PackageIndex {
 }
 
 fn lock() -> Lock {
-    lock_of(Wish::new(names("aa"), Base::Essential, Vec::new()))
+    lock_of(&Wish::new(names("aa"), Base::Essential, Vec::new()))
 }
 
 fn with_tools() -> Lock {
     let provided = vec![Provided { package: "virtual".parse().unwrap(), reason: "ours".into() }];
-    let tools = lock_of(Wish::new(names("aa"), Base::Empty, Vec::new()));
-    lock_of(Wish::new(names("aa"), Base::Essential, provided)).with_tools(&tools)
+    let tools = lock_of(&Wish::new(names("aa"), Base::Empty, Vec::new()));
+    lock_of(&Wish::new(names("aa"), Base::Essential, provided)).with_tools(&tools)
 }
 
-fn lock_of(wish: Wish) -> Lock {
+fn lock_of(wish: &Wish) -> Lock {
     let index = shelf();
     let packages = resolve(&index, &wish.wanted, Base::Essential).unwrap();
     let suite = LockedSuite {
@@ -36,7 +36,7 @@ fn lock_of(wish: Wish) -> Lock {
         date: "2026-09-12T07:55:41Z".parse().unwrap(),
         release: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".parse().unwrap(),
     };
-    Lock::new("amd64".parse().unwrap(), &wish, vec![suite], &packages).unwrap()
+    Lock::new("amd64".parse().unwrap(), wish, vec![suite], &packages).unwrap()
 }
 
 #[test]

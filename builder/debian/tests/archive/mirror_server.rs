@@ -53,9 +53,9 @@ impl MirrorServer {
 
     /// Lets a file that is served have a date.
     pub(crate) fn date(&self, path: &str, date: &'static str) {
-        let mut shelf = self.shelf.lock().unwrap();
-        if let Some(Serve::Well(body)) = shelf.remove(path) {
-            shelf.insert(path.to_owned(), Serve::Dated(body, date));
+        let mut files = self.shelf.lock().unwrap();
+        if let Some(Serve::Well(body)) = files.remove(path) {
+            files.insert(path.to_owned(), Serve::Dated(body, date));
         }
     }
 
