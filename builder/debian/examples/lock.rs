@@ -20,6 +20,7 @@ use debian::{
     resolve::Base,
     store::Store,
     suite::{Component, Suite},
+    wish::Wish,
 };
 
 struct Arguments {
@@ -75,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let suites = Suite::of_release(&"trixie".parse()?, &[Component::main()]);
     let archive = Archive::open(&access, &suites, &"amd64".parse()?)?;
     eprintln!("{} packages in the archive after {:.1} s", archive.index.len(), begin.elapsed().as_secs_f32());
-    let lock = archive.lock(&arguments.wanted, arguments.base)?;
+    let lock = archive.lock(&Wish::new(arguments.wanted, arguments.base, Vec::new()))?;
     let bytes: u64 = lock.packages.iter().map(|package| package.size).sum();
     eprintln!("{} packages, {bytes} bytes, after {:.1} s", lock.packages.len(), begin.elapsed().as_secs_f32());
     print!("{}", lock.render()?);

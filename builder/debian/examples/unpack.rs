@@ -14,9 +14,9 @@ use std::time::Instant;
 use debian::accounts::FixedUser;
 use debian::deb::Deb;
 use debian::digest::Sha256Digest;
-use debian::dpkg_db::Placeholder;
 use debian::extract::SpecialFiles;
 use debian::package_facts::PackageFacts;
+use debian::placeholder::Provided;
 use debian::plan::{PlanOptions, ScriptStep, Step};
 use debian::root_dir::Ownership;
 use debian::rootfs::{UnpackInput, UnpackOptions, unpack_all, unpack_only};
@@ -24,7 +24,7 @@ use debian::trim::TrimRules;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut only, mut run, mut trim) = (false, false, TrimRules::default());
-    let (mut placeholders, mut users) = (Vec::new(), Vec::new());
+    let (mut provided, mut users) = (Vec::new(), Vec::new());
     let mut files = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--trim" => trim = TrimRules::defaults(),
             "--user" => users.push(user(&arguments.next().ok_or("name a user")?)?),
             "--placeholder" => {
-                placeholders.push(placeholder(&arguments.next().ok_or("name a package")?)?);
+                provided.push(stand_for(&arguments.next().ok_or("name a package")?)?);
             }
             _ => files.push(PathBuf::from(argument)),
         }
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (root, debs) =
         files.split_first().ok_or("usage: unpack [--only] [--run] [--trim] [--placeholder NAME] ROOT DEB...")?;
     let inputs = debs.iter().cloned().map(input).collect::<Result<Vec<_>, _>>()?;
-    let options = options(trim, placeholders, users);
+    let options = options(trim, provided, users);
     let start = Instant::now();
     if only {
         println!("{:?} in {:?}", unpack_only(&inputs, root, &options)?, start.elapsed());
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn options(trim: TrimRules, placeholders: Vec<Placeholder>, users: Vec<FixedUser>) -> UnpackOptions {
+fn options(trim: TrimRules, provided: Vec<Provided>, users: Vec<FixedUser>) -> UnpackOptions {
     UnpackOptions {
         jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         ownership: Ownership::Numeric,
@@ -66,20 +66,14 @@ fn options(trim: TrimRules, placeholders: Vec<Placeholder>, users: Vec<FixedUser
         trim,
         users,
         groups: Vec::new(),
-        placeholders,
+        provided,
         plan: PlanOptions { architecture: "amd64".into(), ..PlanOptions::default() },
     }
 }
 
-fn placeholder(name: &str) -> Result<Placeholder, Box<dyn Error>> {
-    let name = name.parse().map_err(|error| format!("{error}"))?;
-    let (own, provides) = ("casemate-placeholder".parse().map_err(|error| format!("{error}"))?, vec![name]);
-    Ok(Placeholder {
-        name: own,
-        version: "1".parse().map_err(|error| format!("{error}"))?,
-        provides,
-        summary: "done by the image builder".into(),
-    })
+fn stand_for(name: &str) -> Result<Provided, Box<dyn Error>> {
+    let package = name.parse().map_err(|error| format!("{error}"))?;
+    Ok(Provided { package, reason: "done by the image builder".into() })
 }
 
 fn user(text: &str) -> Result<FixedUser, Box<dyn Error>> {

@@ -1,7 +1,7 @@
 //! What it takes to ask apt the question that the resolver answers, so that a test can compare the two.
 //!
 //! Gives the files of a private apt root that sees exactly the given indexes (served from files, no network, nothing installed),
-//! the arguments for apt-get, and reads its simulation. Pure: the caller writes the files and runs apt, in a tools tree or not.
+//! and the arguments for apt-get. Pure: the caller writes the files and runs apt, in a tools tree or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,27 +64,9 @@ pub fn install_arguments(base: &[PackageName], wanted: &[PackageName]) -> Vec<St
     fixed.chain(names.map(ToString::to_string)).collect()
 }
 
-/// The packages that a simulation would install, as name and version.
-pub fn parse_simulation(output: &str) -> BTreeSet<(String, String)> {
-    let parse = |line: &str| {
-        let mut words = line.strip_prefix("Inst ")?.split(' ');
-        let name = words.next()?;
-        let version = words.next()?.strip_prefix('(')?;
-        Some((name.to_owned(), version.to_owned()))
-    };
-    output.lines().filter_map(parse).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_what_apt_simulates() {
-        let output = "Reading package lists...\nInst libc6 (2.41-12 Debian:13.7/stable [amd64]) []\nInst aa (1 x [all])\nConf aa (1 x [all])\n";
-        let expected = [("aa", "1"), ("libc6", "2.41-12")].map(|(name, version)| (name.to_owned(), version.to_owned()));
-        assert_eq!(parse_simulation(output), BTreeSet::from(expected));
-    }
 
     #[test]
     fn the_root_names_every_index_with_its_digest() {

@@ -20,11 +20,13 @@ use crate::{
     lock_error::LockError,
     package::{Architecture, PackageName},
     packages::{PackageIndex, PackagesError, Source},
+    placeholder::PLACEHOLDER,
     release::{Freshness, Release},
-    resolve::{Base, resolve},
+    resolve::resolve,
     resolve_error::ResolveError,
     store::{Store, StoreError},
     suite::{Component, Origin, Suite},
+    wish::Wish,
 };
 
 /// An index may not be larger than this when decompressed; trixie's is 57 MB.
@@ -97,11 +99,15 @@ pub enum ArchiveError {
 impl Archive {
     /// Gets, verifies and reads the Releases and Packages of `suites`.
     pub fn open(access: &Access<'_>, suites: &[Suite], architecture: &Architecture) -> Result<Self, ArchiveError> {
-        let lists = Lists::open(&access.cache.join("lists"))?;
-        let mut releases = Vec::new();
-        for suite in suites {
-            releases.push((suite.clone(), lists.fetch_release(access, suite)?));
-        }
+        Self::read(access, fetch_releases(access, suites)?, architecture)
+    }
+
+    /// Gets and reads the Packages of these Releases.
+    pub(crate) fn read(
+        access: &Access<'_>,
+        releases: Vec<(Suite, Verified<Release>)>,
+        architecture: &Architecture,
+    ) -> Result<Self, ArchiveError> {
         let mut texts = Vec::new();
         for (suite, release) in &releases {
             for component in &suite.components {
@@ -114,18 +120,31 @@ impl Archive {
         Ok(Self { releases, index, architecture: architecture.clone() })
     }
 
-    /// Chooses the packages for `wanted` and locks them.
-    pub fn lock(&self, wanted: &[PackageName], base: Base) -> Result<Lock, ArchiveError> {
-        let packages = resolve(&self.index, wanted, base)?;
-        let suites = self.releases.iter().map(|(suite, release)| LockedSuite {
-            name: suite.name.clone(),
-            site: suite.site,
-            components: suite.components.clone(),
-            date: release.date,
-            release: release.digest,
-        });
-        Ok(Lock::new(self.architecture.clone(), base, wanted.to_vec(), suites.collect(), &packages)?)
+    /// Chooses the packages of a wish and locks them.
+    pub fn lock(&self, wish: &Wish) -> Result<Lock, ArchiveError> {
+        let suites = self.releases.iter().map(LockedSuite::of).collect();
+        if wish.provided.is_empty() {
+            let packages = resolve(&self.index, &wish.wanted, wish.base)?;
+            return Ok(Lock::new(self.architecture.clone(), wish, suites, &packages)?);
+        }
+        let mut index = self.index.clone();
+        index.add_placeholder(&wish.provided)?;
+        // Wanted first of all, it is chosen before any alternative is looked at.
+        let own = PLACEHOLDER.parse().ok().into_iter();
+        let wanted: Vec<PackageName> = own.chain(wish.wanted.iter().cloned()).collect();
+        let mut packages = resolve(&index, &wanted, wish.base)?;
+        packages.retain(|package| package.name() != PLACEHOLDER);
+        Ok(Lock::new(self.architecture.clone(), wish, suites, &packages)?)
     }
+}
+
+/// Gets and verifies the Releases of `suites`.
+pub(crate) fn fetch_releases(
+    access: &Access<'_>,
+    suites: &[Suite],
+) -> Result<Vec<(Suite, Verified<Release>)>, ListsError> {
+    let lists = Lists::open(&access.cache.join("lists"))?;
+    suites.iter().map(|suite| Ok((suite.clone(), lists.fetch_release(access, suite)?))).collect()
 }
 
 /// Gets one Packages file that `release` lists and gives its text.

@@ -10,12 +10,11 @@ use std::fmt::Write as _;
 use crate::conffiles::{Conffile, parse_conffiles};
 use crate::control::{ControlError, Paragraphs};
 use crate::deb::{ControlMembers, DebError};
-use crate::package::PackageName;
 use crate::package_facts::PackageFacts;
+use crate::placeholder::{self, PLACEHOLDER, Provided};
 use crate::root_dir::{RootDir, TreeError};
 use crate::tree_path::{TreePath, TreePathError};
 use crate::trigger::parse_interest;
-use crate::version::DebVersion;
 
 /// Where dpkg keeps its database, beneath the root.
 const ADMIN_DIRECTORY: &str = "var/lib/dpkg";
@@ -64,37 +63,23 @@ pub struct UnpackedPackage {
     pub trimmed: bool,
 }
 
-/// A package that is not there but counts as installed, because the builder does its work (for example `linux-initramfs-tool`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placeholder {
-    /// Name in the database.
-    pub name: PackageName,
-    /// Version in the database.
-    pub version: DebVersion,
-    /// What it provides.
-    pub provides: Vec<PackageName>,
-    /// One line that says why it stands there.
-    pub summary: String,
-}
-
 /// Writes all files of the database.
 pub fn write_database(
     root: &RootDir,
     architecture: &str,
     packages: &[UnpackedPackage],
-    placeholders: &[Placeholder],
+    provided: &[Provided],
 ) -> Result<(), DatabaseError> {
     let mut status = BTreeMap::new();
     for package in packages {
         status.insert(package.facts.info_name(), status_paragraph(package)?);
         write_info(root, package)?;
     }
-    for placeholder in placeholders {
-        let name = placeholder.name.as_str();
-        status.insert(name.to_owned(), placeholder_paragraph(placeholder));
-        write(root, &format!("info/{name}.list"), 0o644, b"/.\n")?;
+    if !provided.is_empty() {
+        status.insert(PLACEHOLDER.to_owned(), placeholder::status_paragraph(provided));
+        write(root, &format!("info/{PLACEHOLDER}.list"), 0o644, b"/.\n")?;
         // `dpkg --audit` complains of packages without this file.
-        write(root, &format!("info/{name}.md5sums"), 0o644, b"")?;
+        write(root, &format!("info/{PLACEHOLDER}.md5sums"), 0o644, b"")?;
     }
     let status: String = status.into_values().collect();
     write(root, "status", 0o644, status.as_bytes())?;
@@ -171,21 +156,6 @@ fn status_paragraph(package: &UnpackedPackage) -> Result<String, DatabaseError> 
     }
     out.push('\n');
     Ok(out)
-}
-
-fn placeholder_paragraph(placeholder: &Placeholder) -> String {
-    let Placeholder { name, version, provides, summary } = placeholder;
-    let (name, version) = (name.as_str(), version.as_str());
-    let mut out = format!(
-        "Package: {name}\nStatus: install ok installed\nPriority: optional\nSection: misc\nMaintainer: none <none@invalid>\nArchitecture: all\nVersion: {version}\n"
-    );
-    if !provides.is_empty() {
-        let names: Vec<&str> = provides.iter().map(PackageName::as_str).collect();
-        let _ = writeln!(out, "Provides: {}", names.join(", "));
-    }
-    // One line of the file, whatever the caller wrote.
-    let _ = writeln!(out, "Description: {}\n", summary.replace(char::is_control, " "));
-    out
 }
 
 /// Interests: paths in `triggers/File`, other names in a file of their own, each line with the package and how it is awaited.

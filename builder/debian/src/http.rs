@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use ureq::{Agent, http::StatusCode};
 
 /// A client that keeps connections open between requests.
@@ -20,6 +21,24 @@ pub(crate) struct Body {
     /// The offset of its first byte in the file.
     pub(crate) start: u64,
     pub(crate) reader: Box<dyn Read>,
+}
+
+/// What a server gave with a file, by which it can tell later that the file is still the same (RFC 9110, 8.8).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Validators {
+    pub(crate) etag: Option<String>,
+    pub(crate) last_modified: Option<String>,
+}
+
+/// The answer to a request for a small file.
+#[derive(Debug)]
+pub(crate) enum Small {
+    /// The file, and by what to ask for it the next time.
+    File(Vec<u8>, Validators),
+    /// It is what the validators belong to.
+    Unchanged,
+    /// The server does not have it.
+    Missing,
 }
 
 /// A request failed.
@@ -103,13 +122,13 @@ impl Http {
         Ok(Body { start, reader: Box::new(reader) })
     }
 
-    /// Gets a whole file of at most `limit` bytes, trying again as usual; none when the server does not have it.
-    pub(crate) fn get_small(&self, address: &str, limit: u64) -> Result<Option<Vec<u8>>, HttpError> {
+    /// Gets a whole file of at most `limit` bytes, trying again as usual, unless it is still the one that is `held`.
+    pub(crate) fn get_small(&self, address: &str, limit: u64, held: Option<&Validators>) -> Result<Small, HttpError> {
         let mut attempt = 0;
         loop {
-            match self.get_once(address, limit) {
-                Ok(bytes) => return Ok(Some(bytes)),
-                Err(error) if error.is_gone() => return Ok(None),
+            match self.get_once(address, limit, held) {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.is_gone() => return Ok(Small::Missing),
                 Err(error) if attempt < self.retries && error.may_pass() => {
                     std::thread::sleep(self.pause(attempt));
                     attempt += 1;
@@ -119,11 +138,26 @@ impl Http {
         }
     }
 
-    fn get_once(&self, address: &str, limit: u64) -> Result<Vec<u8>, HttpError> {
+    fn get_once(&self, address: &str, limit: u64, held: Option<&Validators>) -> Result<Small, HttpError> {
+        let mut request = self.agent.get(address);
+        let Validators { etag, last_modified } = held.cloned().unwrap_or_default();
+        for (name, value) in [("If-None-Match", etag), ("If-Modified-Since", last_modified)] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        let response = request.call().map_err(|error| HttpError::Connection(Box::new(error)))?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if held.is_some() => return Ok(Small::Unchanged),
+            other => return Err(HttpError::Status(other.as_u16())),
+        }
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let validators = Validators { etag: header("ETag"), last_modified: header("Last-Modified") };
         let mut bytes = Vec::new();
-        let body = self.get(address, 0)?;
-        body.reader.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(HttpError::Broken)?;
-        if bytes.len() as u64 > limit { Err(HttpError::TooLong(limit)) } else { Ok(bytes) }
+        let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        body.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(HttpError::Broken)?;
+        if bytes.len() as u64 > limit { Err(HttpError::TooLong(limit)) } else { Ok(Small::File(bytes, validators)) }
     }
 }
 

@@ -3,7 +3,8 @@
 //! The archive half turns addresses and wanted names into a lock and a store of verified `.deb` files:
 //! [`mirror`] (where), [`keyring`] and [`release`] (whom to believe, and how fresh), [`packages`] (what there is),
 //! [`resolve`] (what is needed), [`lock`] (the choice, for review), [`fetch`] into [`store`] (the bytes).
-//! [`archive`] ties these together. Everything but [`fetch`], [`store`], [`archive`] and the loader in [`mirror`] is pure.
+//! [`archive`] ties these together and [`choice`] remembers what was chosen. Everything but [`fetch`], [`store`], `lists`, [`archive`],
+//! [`choice`] and the loader in [`mirror`] is pure.
 
 mod package_view;
 mod relations;
@@ -14,6 +15,7 @@ pub mod accounts;
 pub mod apt;
 pub mod ar;
 pub mod archive;
+pub mod choice;
 pub mod claims;
 pub mod clearsign;
 pub mod conffiles;
@@ -39,6 +41,7 @@ pub mod package_facts;
 pub mod packages;
 pub mod packages_error;
 pub mod parallel;
+pub mod placeholder;
 pub mod plan;
 pub mod pool_path;
 pub mod release;
@@ -57,3 +60,4 @@ mod trigger;
 pub mod trim;
 pub mod unpack_error;
 pub mod version;
+pub mod wish;

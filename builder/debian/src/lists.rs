@@ -2,18 +2,24 @@
 //!
 //! `DIR/SUITE/InRelease` (or `Release` and `Release.gpg`) is the last one that passed every check, `DIR/SUITE/seen` its date. The date
 //! is kept apart so that deleting or damaging the cached file does not open the door for an older Release.
+//! `DIR/SUITE/InRelease.http` holds what the mirror said of the file, for asking whether it changed; what is not sent again goes
+//! through every check as well.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     archive::Access,
     date::UnixTime,
+    digest::Sha256Digest,
     fetch::Network,
-    http::HttpError,
+    http::{Http, HttpError, Small, Validators},
     keyring::{SignatureError, Verified},
+    mirror::Mirrors,
     release::Release,
     release_error::{ReleaseError, StaleError},
     suite::Suite,
@@ -85,6 +91,16 @@ pub enum ListsError {
     },
 }
 
+/// What a mirror said of a file that it sent.
+#[derive(Debug, Serialize, Deserialize)]
+struct Held {
+    /// Where the file came from.
+    address: String,
+    /// Which file it was.
+    sha256: Sha256Digest,
+    validators: Validators,
+}
+
 /// The bytes of a Release with its signature.
 enum Signed {
     Inline(Vec<u8>),
@@ -102,7 +118,7 @@ impl Lists {
     pub fn fetch_release(&self, access: &Access<'_>, suite: &Suite) -> Result<Verified<Release>, ListsError> {
         let signed = match access.network {
             Network::Offline => self.load(suite)?,
-            Network::Online(..) => download(access, suite)?,
+            Network::Online(http, mirrors) => self.download(http, mirrors, suite)?,
         };
         let name = || suite.name.to_string();
         let text = match &signed {
@@ -116,6 +132,45 @@ impl Lists {
             .map_err(|source| ListsError::Stale { suite: name(), source })?;
         self.keep(suite, &signed, release.date)?;
         Ok(release)
+    }
+
+    fn download(&self, http: &Http, mirrors: &Mirrors, suite: &Suite) -> Result<Signed, ListsError> {
+        let get = |name: &str, held: Option<&Held>| {
+            let address = address_of(mirrors, suite, name);
+            let validators = held.filter(|held| held.address == address).map(|held| &held.validators);
+            let failed = |source| ListsError::Http { suite: suite.name.to_string(), source };
+            http.get_small(&address, RELEASE_LIMIT, validators).map_err(failed)
+        };
+        let cached = read_if_there(&self.path(suite, "InRelease"))?;
+        let held = cached.as_ref().and_then(|bytes| self.load_held(suite, bytes));
+        match (get("InRelease", held.as_ref())?, cached) {
+            (Small::Unchanged, Some(bytes)) => return Ok(Signed::Inline(bytes)),
+            (Small::File(bytes, validators), _) => {
+                let address = address_of(mirrors, suite, "InRelease");
+                let held = Held { address, sha256: Sha256Digest::of(&bytes), validators };
+                self.keep_held(suite, &held)?;
+                return Ok(Signed::Inline(bytes));
+            }
+            _ => {}
+        }
+        match (get("Release", None)?, get("Release.gpg", None)?) {
+            (Small::File(release, _), Small::File(signature, _)) => Ok(Signed::Detached { release, signature }),
+            _ => Err(ListsError::NoSuite(suite.name.to_string())),
+        }
+    }
+
+    /// What the mirror said of the cached file; none when the file is another one by now, or damaged.
+    fn load_held(&self, suite: &Suite, cached: &[u8]) -> Option<Held> {
+        let text = fs::read_to_string(self.path(suite, "InRelease.http")).ok()?;
+        toml::from_str(&text).ok().filter(|held: &Held| held.sha256 == Sha256Digest::of(cached))
+    }
+
+    fn keep_held(&self, suite: &Suite, held: &Held) -> Result<(), ListsError> {
+        let path = self.path(suite, "InRelease.http");
+        match toml::to_string(held) {
+            Ok(text) => write_atomic(&path, text.as_bytes()),
+            Err(error) => Err(cache_error(&path)(io::Error::other(error))),
+        }
     }
 
     fn path(&self, suite: &Suite, name: &str) -> PathBuf {
@@ -156,22 +211,8 @@ impl Lists {
     }
 }
 
-fn download(access: &Access<'_>, suite: &Suite) -> Result<Signed, ListsError> {
-    let Network::Online(http, mirrors) = access.network else {
-        return Err(ListsError::Offline(suite.name.to_string()));
-    };
-    let get = |name: &str| {
-        let address = mirrors.base(suite.site).join(&format!("dists/{}/{name}", suite.name));
-        let failed = |source| ListsError::Http { suite: suite.name.to_string(), source };
-        http.get_small(&address, RELEASE_LIMIT).map_err(failed)
-    };
-    if let Some(message) = get("InRelease")? {
-        return Ok(Signed::Inline(message));
-    }
-    match (get("Release")?, get("Release.gpg")?) {
-        (Some(release), Some(signature)) => Ok(Signed::Detached { release, signature }),
-        _ => Err(ListsError::NoSuite(suite.name.to_string())),
-    }
+fn address_of(mirrors: &Mirrors, suite: &Suite, name: &str) -> String {
+    mirrors.base(suite.site).join(&format!("dists/{}/{name}", suite.name))
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ListsError> {
@@ -182,7 +223,7 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ListsError> {
     }
 }
 
-fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ListsError> {
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ListsError> {
     let temporary = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
         path.parent().map_or(Ok(()), fs::create_dir_all)?;

@@ -1,5 +1,6 @@
 //! The lock: the exact packages of an image, as text for review.
 //!
+//! It holds the packages of the root and those of the tools tree that builds it, so it covers everything that shapes the image.
 //! A lock names each package by digest, so a build from it needs neither Release nor Packages. It holds no address: the mirror is
 //! chosen by whoever builds. The same index and the same wishes give the same bytes. Pure; the caller reads and writes the file.
 
@@ -9,17 +10,23 @@ use crate::{
     date::UnixTime,
     digest::Sha256Digest,
     fetch::Download,
+    keyring::Verified,
     lock_error::LockError,
     package::{Architecture, PackageName},
-    packages::{Package, PackageIndex, PackagesError},
+    packages::{Package, PackagesError},
+    placeholder::Provided,
     pool_path::PoolPath,
+    release::Release,
     resolve::Base,
-    suite::{Component, Origin, Site, SuiteName},
+    suite::{Component, Origin, Site, Suite, SuiteName},
     version::DebVersion,
+    wish::Wish,
 };
 
-/// The version of the lock's format that this program reads and writes.
-pub const SCHEMA: u32 = 1;
+/// The version of the lock's format that this program writes.
+pub const SCHEMA: u32 = 2;
+/// The versions that it reads: 1 knew neither `[tools]` nor `[[provided]]`.
+const READABLE: std::ops::RangeInclusive<u32> = 1..=SCHEMA;
 
 const HEADING: &str =
     "# The exact packages of an image; written by `casemate lock`, taken by `casemate build --locked FILE`.\n";
@@ -37,12 +44,29 @@ pub struct Lock {
     pub base: Base,
     /// The packages that were asked for, in that order.
     pub wanted: Vec<PackageName>,
+    /// Names that are satisfied without a package, because the builder does the work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provided: Vec<Provided>,
     /// The suites, in the order of the search.
     #[serde(rename = "suite")]
     pub suites: Vec<LockedSuite>,
     /// The packages, by name.
     #[serde(rename = "package", default)]
     pub packages: Vec<LockedPackage>,
+    /// The tools tree that the image is built with; none in a lock that stands for one tree alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tools: Option<LockedTools>,
+}
+
+/// The packages of a tools tree, in the lock of the image that they build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LockedTools {
+    wanted: Vec<PackageName>,
+    #[serde(rename = "suite")]
+    suites: Vec<LockedSuite>,
+    #[serde(rename = "package", default)]
+    packages: Vec<LockedPackage>,
 }
 
 /// A suite as it was when the packages were chosen.
@@ -85,22 +109,47 @@ impl Lock {
     /// Makes a lock of resolved packages.
     pub fn new(
         architecture: Architecture,
-        base: Base,
-        wanted: Vec<PackageName>,
+        wish: &Wish,
         suites: Vec<LockedSuite>,
         packages: &[Package<'_>],
     ) -> Result<Self, LockError> {
         let mut locked = packages.iter().map(LockedPackage::of).collect::<Result<Vec<_>, _>>()?;
         locked.sort_by(|left, right| left.name.cmp(&right.name));
-        let source_date_epoch = suites.iter().map(|suite| suite.date.0).max().unwrap_or_default();
-        let lock = Self { schema: SCHEMA, source_date_epoch, architecture, base, wanted, suites, packages: locked };
+        let lock = Self::of_tree(architecture, wish.clone(), suites, locked);
         lock.check().map(|()| lock)
+    }
+
+    fn of_tree(architecture: Architecture, wish: Wish, suites: Vec<LockedSuite>, packages: Vec<LockedPackage>) -> Self {
+        let Wish { wanted, base, provided } = wish;
+        let source_date_epoch = suites.iter().map(|suite| suite.date.0).max().unwrap_or_default();
+        Self { schema: SCHEMA, source_date_epoch, architecture, base, wanted, provided, suites, packages, tools: None }
+    }
+
+    /// Adds the tools tree that the image is built with.
+    #[must_use]
+    pub fn with_tools(self, tools: &Self) -> Self {
+        let Self { wanted, suites, packages, .. } = tools.clone();
+        Self { tools: Some(LockedTools { wanted, suites, packages }), ..self }
+    }
+
+    /// The tools tree that the image is built with, as a lock of its own.
+    pub fn tools(&self) -> Option<Self> {
+        let LockedTools { wanted, suites, packages } = self.tools.clone()?;
+        let wish = Wish::new(wanted, Base::Empty, Vec::new());
+        Some(Self::of_tree(self.architecture.clone(), wish, suites, packages))
+    }
+
+    /// The question that the packages of the root answer.
+    pub fn wish(&self) -> Wish {
+        Wish::new(self.wanted.clone(), self.base, self.provided.clone())
     }
 
     /// Reads a lock file.
     pub fn parse(text: &str) -> Result<Self, LockError> {
         let lock: Self = toml::from_str(text).map_err(|error| LockError::syntax(text, &error))?;
-        lock.check().map(|()| lock)
+        lock.check()?;
+        lock.tools().map_or(Ok(()), |tools| tools.check())?;
+        Ok(Self { schema: SCHEMA, ..lock })
     }
 
     /// The text of the lock file.
@@ -110,7 +159,7 @@ impl Lock {
     }
 
     fn check(&self) -> Result<(), LockError> {
-        if self.schema != SCHEMA {
+        if !READABLE.contains(&self.schema) {
             return Err(LockError::Schema(self.schema));
         }
         for (before, after) in self.packages.iter().zip(self.packages.iter().skip(1)) {
@@ -151,14 +200,18 @@ impl Lock {
         };
         self.packages.iter().map(download).collect()
     }
+}
 
-    /// Checks that the archive still carries every package of the lock, and names all that it does not.
-    pub fn check_against(&self, index: &PackageIndex) -> Result<(), LockError> {
-        let carried = |package: &&LockedPackage| {
-            !index.versions(package.name.as_str()).any(|found| found.sha256() == package.sha256)
-        };
-        let gone: Vec<_> = self.packages.iter().filter(carried).map(|p| format!("{} {}", p.name, p.version)).collect();
-        if gone.is_empty() { Ok(()) } else { Err(LockError::Gone(gone)) }
+impl LockedSuite {
+    /// A suite with the Release that was seen of it.
+    pub(crate) fn of((suite, release): &(Suite, Verified<Release>)) -> Self {
+        Self {
+            name: suite.name.clone(),
+            site: suite.site,
+            components: suite.components.clone(),
+            date: release.date,
+            release: release.digest,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub enum LockError {
     },
     /// A format of another time.
     #[error(
-        "lock: `schema = {0}` is not known to this program, which reads 1; make the file anew with `casemate lock IMAGE`"
+        "lock: `schema = {0}` is not known to this program, which reads 1 and 2; make the file anew with `casemate lock IMAGE`"
     )]
     Schema(u32),
     /// Packages are not sorted, or one occurs twice.
@@ -46,9 +46,6 @@ pub enum LockError {
         /// Where it says it comes from.
         origin: Origin,
     },
-    /// Packages that the archive has replaced.
-    #[error("the mirror no longer carries {}; run `casemate lock IMAGE` to choose current versions", list(.0))]
-    Gone(Vec<String>),
     /// The index is malformed.
     #[error(transparent)]
     Packages(#[from] PackagesError),
@@ -62,8 +59,4 @@ impl LockError {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         Self::Syntax { line: before.matches('\n').count() + 1, message: error.message().to_owned() }
     }
-}
-
-fn list(labels: &[String]) -> String {
-    labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
 }

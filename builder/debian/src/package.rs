@@ -36,6 +36,16 @@ impl PackageName {
 }
 
 impl Architecture {
+    /// The 64-bit PC.
+    pub fn amd64() -> Self {
+        Self("amd64".into())
+    }
+
+    /// What packages that run everywhere are of.
+    pub(crate) fn all() -> Self {
+        Self("all".into())
+    }
+
     /// The architecture as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -10,6 +10,7 @@ use crate::{
     control::{Field, Paragraph, Paragraphs},
     package::{Architecture, is_package_name},
     package_view::{Record, Span},
+    placeholder::{self, Provided},
     pool_path::is_pool_path,
     stanza::{
         ARCHITECTURE, ESSENTIAL, FILENAME, INSTALLED_SIZE, KEPT, MULTI_ARCH, Mentions, PACKAGE, PRIORITY, PROTECTED,
@@ -53,6 +54,16 @@ impl PackageIndex {
         }
         index.sort();
         Ok(index)
+    }
+
+    /// Adds the package that stands for what is provided without a package.
+    pub(crate) fn add_placeholder(&mut self, provided: &[Provided]) -> Result<(), PackagesError> {
+        let text = placeholder::index_paragraph(provided);
+        let origin = Origin::placeholder();
+        self.origins.push(origin.clone());
+        self.read(&Source { origin, text: &text }, &Architecture::all(), &mut Mentions::default())?;
+        self.sort();
+        Ok(())
     }
 
     fn read<'a>(

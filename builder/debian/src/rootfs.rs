@@ -16,10 +16,11 @@ use crate::configure_order::configure_order;
 use crate::deb::{ControlMembers, Deb, verify};
 use crate::digest::Sha256Digest;
 use crate::diversions::Diversions;
-use crate::dpkg_db::{Placeholder, UnpackedPackage, write_database};
+use crate::dpkg_db::{UnpackedPackage, write_database};
 use crate::extract::{Extracted, Extraction, Selection, SpecialFiles, set_directory_metadata};
 use crate::package_facts::PackageFacts;
 use crate::parallel::for_each_largest_first;
+use crate::placeholder::Provided;
 use crate::plan::{PlanOptions, ScriptStep, Step, plan_scripts};
 use crate::root_dir::{Ownership, RootDir};
 use crate::settle;
@@ -59,8 +60,8 @@ pub struct UnpackOptions {
     pub users: Vec<FixedUser>,
     /// Groups that are there before any script runs.
     pub groups: Vec<FixedGroup>,
-    /// Packages that count as installed.
-    pub placeholders: Vec<Placeholder>,
+    /// What counts as installed because the builder does its work.
+    pub provided: Vec<Provided>,
     /// What the plan needs.
     pub plan: PlanOptions,
 }
@@ -95,21 +96,8 @@ pub struct UnpackReport {
 
 /// Unpacks all packages and writes the dpkg database.
 pub fn unpack_all(inputs: &[UnpackInput], root: &Path, options: &UnpackOptions) -> Result<Unpacked, UnpackError> {
-    let tree = prepare_root(root, options.ownership)?;
-    let (inputs, opened) = open_in_order(inputs, options.jobs)?;
-    let (extracted, contests) = extract_all(&inputs, &opened, &tree, options, Conffiles::Pending)?;
-    let report = sum_up(&extracted);
-    let packages: Vec<UnpackedPackage> = opened
-        .into_iter()
-        .zip(extracted)
-        .map(|((facts, control), done)| UnpackedPackage {
-            facts,
-            control,
-            trimmed: done.trimmed > 0,
-            paths: done.paths,
-        })
-        .collect();
-    write_database(&tree, &options.plan.architecture, &packages, &options.placeholders)?;
+    let Filled { root: tree, inputs, packages, contests, report } = fill(inputs, root, options, Conffiles::Pending)?;
+    write_database(&tree, &options.plan.architecture, &packages, &options.provided)?;
     if !options.users.is_empty() || !options.groups.is_empty() {
         write_accounts(&tree, &options.users, &options.groups)?;
     }
@@ -120,24 +108,48 @@ pub fn unpack_all(inputs: &[UnpackInput], root: &Path, options: &UnpackOptions) 
 
 /// Unpacks all packages and nothing else: no dpkg database, no scripts, configuration files in place.
 pub fn unpack_only(inputs: &[UnpackInput], root: &Path, options: &UnpackOptions) -> Result<UnpackReport, UnpackError> {
+    let filled = fill(inputs, root, options, Conffiles::InPlace)?;
+    let diversions = Diversions::default();
+    let decision = settle::decide(&filled.packages, &filled.contests, &diversions)?;
+    extract_again(
+        &filled.inputs,
+        &filled.packages,
+        &filled.root,
+        options,
+        &decision.again,
+        &diversions,
+        Conffiles::InPlace,
+    )?;
+    Ok(filled.report)
+}
+
+/// A tree with the files of all packages, contested ones not settled.
+struct Filled {
+    root: RootDir,
+    /// In configure order, as `packages`.
+    inputs: Vec<UnpackInput>,
+    packages: Vec<UnpackedPackage>,
+    contests: Vec<Contest>,
+    report: UnpackReport,
+}
+
+fn fill(
+    inputs: &[UnpackInput],
+    root: &Path,
+    options: &UnpackOptions,
+    conffiles: Conffiles,
+) -> Result<Filled, UnpackError> {
     let tree = prepare_root(root, options.ownership)?;
     let (inputs, opened) = open_in_order(inputs, options.jobs)?;
-    let (extracted, contests) = extract_all(&inputs, &opened, &tree, options, Conffiles::InPlace)?;
+    let (extracted, contests) = extract_all(&inputs, &opened, &tree, options, conffiles)?;
     let report = sum_up(&extracted);
-    let packages: Vec<UnpackedPackage> = opened
-        .into_iter()
-        .zip(extracted)
-        .map(|((facts, control), done)| UnpackedPackage {
-            facts,
-            control,
-            trimmed: done.trimmed > 0,
-            paths: done.paths,
-        })
-        .collect();
-    let diversions = Diversions::default();
-    let decision = settle::decide(&packages, &contests, &diversions)?;
-    extract_again(&inputs, &packages, &tree, options, &decision.again, &diversions, Conffiles::InPlace)?;
-    Ok(report)
+    let packages = opened.into_iter().zip(extracted).map(|((facts, control), done)| UnpackedPackage {
+        facts,
+        control,
+        trimmed: done.trimmed > 0,
+        paths: done.paths,
+    });
+    Ok(Filled { root: tree, inputs, packages: packages.collect(), contests, report })
 }
 
 impl Unpacked {

@@ -64,6 +64,13 @@ impl Suite {
     }
 }
 
+impl Origin {
+    /// Where the package comes from that is in no archive.
+    pub(crate) fn placeholder() -> Self {
+        Self { suite: SuiteName("casemate".into()), component: Component::main() }
+    }
+}
+
 impl FromStr for Origin {
     type Err = SuiteNameError;
 

@@ -51,8 +51,8 @@ pub use names::{
     UnitName, ValueError, VariableName, Word,
 };
 pub use overlay::{
-    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, RenderRow, Scope, SecretKind, SecretRow,
-    SetUid, SetupRow, StateRow, UserDef,
+    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SecretKind,
+    SecretRow, SetUid, SetupRow, StateRow, UserDef,
 };
 pub use overlay_rows::{AnswerKind, Mode, PortZone, Protocol, StateClass};
 pub use overlay_set::{Conflict, Conflicts, LoadedOverlay, OverlaySet};

@@ -24,6 +24,8 @@ pub struct OverlayDef {
     pub needs: Vec<OverlayName>,
     /// Debian packages, without Recommends.
     pub packages: Vec<PackageName>,
+    /// Package names that are satisfied without a package, because the builder does the work.
+    pub provided: Vec<ProvidedRow>,
     /// Units that run once the host is personalised.
     pub units: Vec<UnitName>,
     /// Units that run at every boot.
@@ -140,6 +142,15 @@ pub struct Dropped {
     /// The path.
     pub path: AbsolutePath,
     /// Why nobody needs it.
+    pub reason: Line,
+}
+
+/// A package name that other packages depend on and that the builder itself stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvidedRow {
+    /// The name, usually of a virtual package.
+    pub package: PackageName,
+    /// Why no package is needed for it.
     pub reason: Line,
 }
 

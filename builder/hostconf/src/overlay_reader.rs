@@ -8,7 +8,9 @@ use crate::document::{Section, read};
 use crate::host::SiteKind;
 use crate::mistake::Mistakes;
 use crate::names::{AbsolutePath, AccountName, Word};
-use crate::overlay::{DebconfAnswer, Dropped, Egress, Listen, OverlayDef, RenderRow, Scope, SetUid, StateRow, UserDef};
+use crate::overlay::{
+    DebconfAnswer, Dropped, Egress, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SetUid, StateRow, UserDef,
+};
 use crate::overlay_rows::Mode;
 use crate::overlay_work_reader::{read_check, read_health, read_secret, read_setup};
 use crate::pattern::{Pattern, Templates, pattern, pattern_or};
@@ -24,7 +26,7 @@ pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistake
     read(name, text, |root| {
         root.allow(&[
             "summary", "needs", "packages", "units", "early", "debconf", "users", "groups", "listen", "egress",
-            "state", "dropped", "setuid", "render", "secret", "check", "setup", "health", "trim",
+            "state", "dropped", "provided", "setuid", "render", "secret", "check", "setup", "health", "trim",
         ]);
         Some(OverlayDef {
             needs: root.plain_texts("needs"),
@@ -38,6 +40,7 @@ pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistake
             egress: read_rows(root, "egress", read_egress),
             state: read_rows(root, "state", read_state),
             dropped: read_rows(root, "dropped", read_dropped),
+            provided: read_rows(root, "provided", read_provided),
             setuid: read_rows(root, "setuid", read_setuid),
             render: read_rows(root, "render", read_render),
             secrets: read_rows(root, "secret", read_secret),
@@ -128,6 +131,13 @@ fn read_dropped(row: &Section<'_, '_>) -> Option<Dropped> {
         );
     }
     Some(Dropped { path: path?, reason: reason? })
+}
+
+fn read_provided(row: &Section<'_, '_>) -> Option<ProvidedRow> {
+    row.allow(&["package", "reason"]);
+    let package = row.text("package");
+    let reason = row.text("reason");
+    Some(ProvidedRow { package: package?, reason: reason? })
 }
 
 fn read_setuid(row: &Section<'_, '_>) -> Option<SetUid> {

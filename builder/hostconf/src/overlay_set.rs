@@ -134,6 +134,15 @@ impl Claims {
         {
             self.claim(name, format!("path `{path}` below /var"));
         }
+        for row in &def.provided {
+            self.claim(name, format!("provided package `{}`", row.package));
+            if def.packages.contains(&row.package) {
+                self.refuse(
+                    name,
+                    format!("asks for package `{0}` and provides it: leave one of them out", row.package),
+                );
+            }
+        }
         let secrets: Vec<&AbsolutePath> = def.secrets.iter().filter_map(|row| row.path.literal()).collect();
         for path in secrets {
             self.claim(name, format!("secret `{path}`"));

@@ -12,6 +12,15 @@ fn mistakes(text: &str) -> String {
 const OVERLAY_CASES: &[(&str, &str)] = &[
     ("pakages = []", "2:1: unknown key `pakages`: did you mean `packages`?"),
     ("units = [\"ssh\"]", "2:10: `units`: `ssh` is not a unit name with its suffix, e.g. `ssh.service`"),
+    ("[[provided]]\npackage = \"ab\"", "2:1: missing key `reason` in `[[provided]]`"),
+    (
+        "[[provided]]\npackage = \"AB\"\nreason = \"x\"",
+        "3:11: `package`: `AB` is not a Debian package name: 2 or more of `a-z`, `0-9`, `+`, `-` and `.`, starting with a letter or digit",
+    ),
+    (
+        "[[provided]]\npackage = \"ab\"\nraeson = \"x\"",
+        "2:1: missing key `reason` in `[[provided]]`\noverlay.toml:4:1: unknown key `raeson` in `[[provided]]`: did you mean `reason`?",
+    ),
     ("[users.x]\nuid = 1000", "3:7: `uid` is 1000, it must be a whole number from 300 to 899"),
     (
         "[users.X]\nuid = 300",

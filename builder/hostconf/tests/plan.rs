@@ -281,12 +281,12 @@ fn an_account_assigned_twice_is_refused() {
 fn overlays_that_get_into_each_others_way_are_refused() {
     let one = overlay(
         "one",
-        "summary = \"x\"\nneeds = [\"none\"]\n[users.u]\nuid = 300\n[[listen]]\nport = 1\nproto = \"tcp\"\nzone = \"net\"\nunit = \"x.service\"\n",
+        "summary = \"x\"\nneeds = [\"none\"]\n[users.u]\nuid = 300\n[[listen]]\nport = 1\nproto = \"tcp\"\nzone = \"net\"\nunit = \"x.service\"\n[[provided]]\npackage = \"initrd\"\nreason = \"x\"\n",
         &[],
     );
     let two = overlay(
         "two",
-        "summary = \"x\"\n[groups.g]\ngid = 300\n[[listen]]\nport = 1\nproto = \"tcp\"\nzone = \"net\"\nunit = \"y.service\"\n[[render]]\ntemplate = \"t\"\nto = \"/etc/t\"\n",
+        "summary = \"x\"\npackages = [\"initrd\"]\n[groups.g]\ngid = 300\n[[listen]]\nport = 1\nproto = \"tcp\"\nzone = \"net\"\nunit = \"y.service\"\n[[render]]\ntemplate = \"t\"\nto = \"/etc/t\"\n[[provided]]\npackage = \"initrd\"\nreason = \"x\"\n",
         &[],
     );
     let conflicts = OverlaySet::new(vec![one, two]).unwrap_err().to_string();
@@ -294,6 +294,8 @@ fn overlays_that_get_into_each_others_way_are_refused() {
 overlay `one`: needs overlay `none`, which is not in the image: add it to `overlays` in image.toml
 overlay `two`: number 300 is already claimed by overlay `one`: change one of them
 overlay `two`: port 1/tcp is already claimed by overlay `one`: change one of them
+overlay `two`: provided package `initrd` is already claimed by overlay `one`: change one of them
+overlay `two`: asks for package `initrd` and provides it: leave one of them out
 overlay `two`: template `t` is missing: put it beside overlay.toml";
     assert_eq!(conflicts, expected);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use debian::placeholder::Provided;
 use fs_err as fs;
 use hostconf::{ImageDef, LoadedOverlay, OverlayDef, OverlayName, OverlaySet};
 use tools::Failure;
@@ -55,6 +56,13 @@ impl Definition {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// Package names that are satisfied without a package, of all overlays.
+    pub fn provided(&self) -> Result<Vec<Provided>> {
+        let rows = self.overlays.iter().flat_map(|overlay| &overlay.def.provided);
+        rows.map(|row| Ok(Provided { package: row.package.as_str().parse()?, reason: row.reason.to_string() }))
+            .collect()
     }
 
     /// debconf answers of all overlays, in the form of debconf-set-selections(1).

@@ -4,15 +4,16 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use debian::archive::{Access, Archive};
-use debian::date::UnixTime;
+use debian::archive::{Access, ArchiveError};
+use debian::choice::Choices;
+use debian::date::{DAY, UnixTime};
 use debian::extract::SpecialFiles;
 use debian::fetch::{self, Network, fetch_all};
 use debian::http::Http;
 use debian::keyring::Keyring;
 use debian::lock::Lock;
 use debian::mirror::{Mirrors, load_apt_sources};
-use debian::package::PackageName;
+use debian::package::{Architecture, PackageName};
 use debian::plan::PlanOptions;
 use debian::release::Freshness;
 use debian::resolve::Base;
@@ -21,6 +22,7 @@ use debian::rootfs::{UnpackInput, UnpackOptions, unpack_only};
 use debian::store::Store;
 use debian::suite::{Component, Suite};
 use debian::trim::TrimRules;
+use debian::wish::Wish;
 use fs_err as fs;
 use tools::failure::HintExt as _;
 use tools::{Failure, ResultExt as _, Runner as _, Sandbox, SandboxRunner, Stage, Tool};
@@ -34,14 +36,34 @@ use crate::trees::ToolsKind;
 /// The release that tools trees are made of.
 const TOOLS_SUITE: &str = "trixie";
 
-/// The packages of a root.
+/// How long a tools tree is used before it is compared with the archive again.
+const TOOLS_MAX_AGE: u64 = 7 * DAY;
+/// What to do about a lock that does not fit.
+const LOCK_ANEW: &str = "make the lock anew with `casemate lock IMAGE`";
+
+/// The packages that an image is made of and made with.
 #[derive(Debug)]
 pub struct LockedPackages {
-    /// The lock.
+    /// Those of the root.
     pub root: Lock,
+    /// Those of the tools tree.
+    pub tools: Lock,
 }
 
 impl LockedPackages {
+    /// Checks that the lock is for these packages and these tools, and holds both.
+    fn of(lock: Lock, root: &Wish, tools: &Wish) -> Result<Self> {
+        let refuse = |what: &str| Failure::refused(format!("the lock {what}")).hint(LOCK_ANEW);
+        if Wish::new(sorted(&lock.wanted), lock.base, lock.provided.clone()) != *root {
+            return Err(refuse("was made for other packages than this image asks for").into());
+        }
+        let own = lock.tools().ok_or_else(|| refuse("does not hold the packages of the tools tree"))?;
+        if own.wish() != *tools {
+            return Err(refuse("was made for other tools than this program uses").into());
+        }
+        Ok(Self { root: lock, tools: own })
+    }
+
     /// The time that the whole image carries: the date of the newest Release, seconds since 1970.
     pub fn epoch(&self) -> u64 {
         self.root.source_date_epoch
@@ -49,7 +71,7 @@ impl LockedPackages {
 
     /// The lock as text.
     pub fn to_toml(&self) -> Result<String> {
-        Ok(self.root.render()?)
+        Ok(self.root.clone().with_tools(&self.tools).render()?)
     }
 }
 
@@ -61,11 +83,12 @@ pub struct Fetched {
 }
 
 impl Builder {
-    /// Chooses the packages of an image from the archive as it is now.
+    /// Chooses the packages of an image and of the tools tree from the archive as it is now.
     pub fn lock(&self, image: &Path) -> Result<Lock> {
         let definition = self.load(image)?;
         let stage = self.progress.stage("lock");
-        let lock = self.resolve_image(&definition)?;
+        let tools = self.choose_tools(ToolsKind::Build)?;
+        let lock = self.choose_image(&definition)?.with_tools(&tools);
         stage.done();
         Ok(lock)
     }
@@ -77,21 +100,13 @@ impl Builder {
         locked: Option<&Path>,
     ) -> Result<(LockedPackages, Hit)> {
         let Some(path) = locked else {
-            return Ok((LockedPackages { root: self.resolve_image(definition)? }, Hit::Made));
+            let packages =
+                LockedPackages { root: self.choose_image(definition)?, tools: self.tools_packages(ToolsKind::Build)? };
+            return Ok((packages, Hit::Made));
         };
-        let lock =
-            Lock::parse(&fs::read_to_string(path)?).or_refuse("make the lock anew with `casemate lock IMAGE`")?;
-        let mut locked: Vec<String> = lock.wanted.iter().map(ToString::to_string).collect();
-        locked.sort();
-        if locked != definition.packages() {
-            return Err(Failure::refused(format!(
-                "`{}` was made for other packages than this image asks for",
-                path.display()
-            ))
-            .hint("make the lock anew with `casemate lock IMAGE`")
-            .into());
-        }
-        Ok((LockedPackages { root: lock }, Hit::Cached))
+        let lock = Lock::parse(&fs::read_to_string(path)?).or_refuse(LOCK_ANEW)?;
+        let packages = LockedPackages::of(lock, &wish_of(definition)?, &ToolsKind::Build.wish()?);
+        Ok((packages.with_context(|| format!("cannot build from `{}`", path.display()))?, Hit::Cached))
     }
 
     /// Brings every package into the store.
@@ -99,21 +114,26 @@ impl Builder {
         Ok(Fetched { root: self.fetch_lock(&packages.root, stage)? })
     }
 
-    /// The tools tree of this kind, and whether it was there.
+    /// The tools tree of this kind, and whether it was there. The archive is asked when it was last asked long ago.
     pub(crate) fn tools_tree_hit(&self, kind: ToolsKind) -> Result<(ToolsTree, Hit)> {
-        let stage = self.progress.stage(format!("{} packages", kind.name()));
-        let lock = Self::resolve(
-            &self.archive(&TOOLS_SUITE.parse()?, &[Component::main()])?,
-            kind.packages().iter().copied(),
-            Base::Empty,
-        )?;
-        let inputs = self.fetch_lock(&lock, &stage)?;
-        stage.done();
+        self.tools_tree_of(kind, &self.tools_packages(kind)?)
+    }
+
+    /// The tools tree of this kind as the archive has it now.
+    pub fn fresh_tools_tree(&self, kind: ToolsKind) -> Result<ToolsTree> {
+        Ok(self.tools_tree_of(kind, &self.choose_tools(kind)?)?.0)
+    }
+
+    /// The tools tree of exactly these packages, and whether it was there.
+    pub(crate) fn tools_tree_of(&self, kind: ToolsKind, lock: &Lock) -> Result<(ToolsTree, Hit)> {
         let mut key = KeyBuilder::new(kind.name(), 1);
         for package in &lock.packages {
             key = key.text(&format!("package {}", package.name), &package.sha256.to_string());
         }
         let (dir, hit) = self.stages().get_or_make(&key.finish(), |dir| {
+            let stage = self.progress.stage(format!("{} packages", kind.name()));
+            let inputs = self.fetch_lock(lock, &stage)?;
+            stage.done();
             let root = dir.join("root");
             fs::create_dir(&root)?;
             unpack_only(&inputs, &root, &tools_options()?)?;
@@ -123,24 +143,27 @@ impl Builder {
         Ok((ToolsTree::new(dir.join("root"), None), hit))
     }
 
-    fn resolve_image(&self, definition: &Definition) -> Result<Lock> {
-        let components = definition
-            .image
-            .components
-            .iter()
-            .map(|name| Ok(name.as_str().parse()?))
-            .collect::<Result<Vec<Component>>>()?;
-        let archive = self.archive(&definition.image.suite.as_str().parse()?, &components)?;
-        let names = definition.packages();
-        Self::resolve(&archive, names.iter().map(String::as_str), Base::Essential)
+    fn tools_packages(&self, kind: ToolsKind) -> Result<Lock> {
+        let suites = tools_suites()?;
+        let recent = self.choices(&suites).recent(&kind.wish()?, UnixTime(self.settings.now), TOOLS_MAX_AGE);
+        recent.map_or_else(|| self.choose_tools(kind), Ok)
     }
 
-    fn resolve<'n>(archive: &Archive, names: impl Iterator<Item = &'n str>, base: Base) -> Result<Lock> {
-        let wanted = names.map(|name| Ok(name.parse()?)).collect::<Result<Vec<PackageName>>>()?;
-        archive.lock(&wanted, base).or_refuse("name packages that Debian 13 carries and that go together")
+    fn choose_tools(&self, kind: ToolsKind) -> Result<Lock> {
+        self.choose(&tools_suites()?, &kind.wish()?)
     }
 
-    fn archive(&self, suite: &debian::suite::SuiteName, components: &[Component]) -> Result<Archive> {
+    fn choose_image(&self, definition: &Definition) -> Result<Lock> {
+        let image = &definition.image;
+        let components = image.components.iter().map(|name| Ok(name.as_str().parse()?)).collect::<Result<Vec<_>>>()?;
+        self.choose(&Suite::of_release(&image.suite.as_str().parse()?, &components), &wish_of(definition)?)
+    }
+
+    fn choices<'a>(&self, suites: &'a [Suite]) -> Choices<'a> {
+        Choices::new(&self.settings.cache, suites, Architecture::amd64())
+    }
+
+    fn choose(&self, suites: &[Suite], wish: &Wish) -> Result<Lock> {
         let (http, mirrors, keyring) = (Http::default(), self.mirrors()?, Keyring::debian()?);
         let access = Access {
             cache: &self.settings.cache,
@@ -149,8 +172,12 @@ impl Builder {
             freshness: Freshness::default(),
             now: UnixTime(self.settings.now),
         };
-        let suites = Suite::of_release(suite, components);
-        Archive::open(&access, &suites, &"amd64".parse()?).context("cannot use the Debian archive")
+        match self.choices(suites).choose(&access, wish) {
+            Err(error @ (ArchiveError::Resolve(_) | ArchiveError::Lock(_))) => {
+                Err(error).or_refuse("name packages that Debian 13 carries and that go together")
+            }
+            other => other.context("cannot use the Debian archive"),
+        }
     }
 
     fn fetch_lock(&self, lock: &Lock, stage: &Stage) -> Result<Vec<UnpackInput>> {
@@ -187,6 +214,25 @@ impl Builder {
     }
 }
 
+/// The question that an image puts to the archive.
+fn wish_of(definition: &Definition) -> Result<Wish> {
+    Ok(Wish::new(parse_names(definition.packages())?, Base::Essential, definition.provided()?))
+}
+
+fn tools_suites() -> Result<Vec<Suite>> {
+    Ok(Suite::of_release(&TOOLS_SUITE.parse()?, &[Component::main()]))
+}
+
+fn sorted(names: &[PackageName]) -> Vec<PackageName> {
+    let mut names = names.to_vec();
+    names.sort();
+    names
+}
+
+pub(crate) fn parse_names(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<PackageName>> {
+    names.into_iter().map(|name| Ok(name.as_ref().parse()?)).collect()
+}
+
 /// Shows the download on a stage.
 struct ShowFetch<'a>(&'a Stage);
 
@@ -218,7 +264,7 @@ fn tools_options() -> Result<UnpackOptions> {
         ])?,
         users: Vec::new(),
         groups: Vec::new(),
-        placeholders: Vec::new(),
+        provided: Vec::new(),
         plan: PlanOptions { architecture: "amd64".into(), ..PlanOptions::default() },
     })
 }
@@ -237,4 +283,55 @@ fn finish_tools_tree(root: &Path) -> Result<()> {
     let runner = SandboxRunner::new(Sandbox::new(root).writable());
     runner.run(&Tool::new("/usr/sbin/ldconfig")).remedied()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use debian::placeholder::Provided;
+
+    use super::*;
+
+    const SUITE: &str = "[[suite]]\nname = \"trixie\"\nsite = \"archive\"\ncomponents = [\"main\"]\n\
+        date = \"2026-09-12T07:55:41Z\"\n\
+        release = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n";
+
+    fn lock(wanted: &str, provided: &str) -> Lock {
+        let head = "schema = 2\nsource_date_epoch = 1\narchitecture = \"amd64\"\nbase = \"essential\"\n";
+        let provided = match provided {
+            "" => String::new(),
+            name => format!("[[provided]]\npackage = \"{name}\"\nreason = \"x\"\n"),
+        };
+        Lock::parse(&format!("{head}wanted = [\"{wanted}\"]\n{provided}{SUITE}")).unwrap()
+    }
+
+    fn wish(wanted: &str, base: Base, provided: &str) -> Wish {
+        let row = |name: &str| Provided { package: name.parse().unwrap(), reason: "x".into() };
+        let provided = [provided].into_iter().filter(|name| !name.is_empty()).map(row).collect();
+        Wish::new(parse_names([wanted]).unwrap(), base, provided)
+    }
+
+    #[test]
+    fn a_lock_is_taken_with_its_tools_tree() {
+        let whole = lock("apache2", "virtual").with_tools(&lock("mtools", ""));
+        let (root, tools) = (wish("apache2", Base::Essential, "virtual"), wish("mtools", Base::Empty, ""));
+        let packages = LockedPackages::of(whole.clone(), &root, &tools).unwrap();
+        assert_eq!(packages.tools.wish(), tools);
+        assert_eq!(Lock::parse(&packages.to_toml().unwrap()).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_lock_for_another_image_or_other_tools_or_without_tools_is_refused() {
+        let whole = lock("apache2", "virtual").with_tools(&lock("mtools", ""));
+        let (root, tools) = (wish("apache2", Base::Essential, "virtual"), wish("mtools", Base::Empty, ""));
+        for (lock, root, tools, message) in [
+            (&whole, wish("nginx", Base::Essential, "virtual"), tools.clone(), "other packages"),
+            (&whole, wish("apache2", Base::Essential, ""), tools.clone(), "other packages"),
+            (&whole, root.clone(), wish("dosfstools", Base::Empty, ""), "other tools"),
+            (&lock("apache2", "virtual"), root, tools, "does not hold the packages of the tools tree"),
+        ] {
+            let error = LockedPackages::of(lock.clone(), &root, &tools).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+            assert!(tools::failure::render(&error).contains("casemate lock IMAGE"));
+        }
+    }
 }

@@ -2,6 +2,12 @@
 //!
 //! They are unpacked and never configured, so they hold only programs that work without their maintainer scripts.
 
+use anyhow::Result;
+use debian::resolve::Base;
+use debian::wish::Wish;
+
+use crate::packages::parse_names;
+
 /// Which tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolsKind {
@@ -18,6 +24,11 @@ impl ToolsKind {
             Self::Build => "tools",
             Self::Run => "run-tools",
         }
+    }
+
+    /// What the tree asks the archive for.
+    pub(crate) fn wish(self) -> Result<Wish> {
+        Ok(Wish::new(parse_names(self.packages())?, Base::Empty, Vec::new()))
     }
 
     /// The packages asked for; their dependencies come along.

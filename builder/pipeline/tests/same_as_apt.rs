@@ -3,6 +3,8 @@
 //! Both see the same verified Packages files; apt reads them from a private directory, without network, with nothing installed.
 //! They are not cut down for speed: apt breaks ties by the order in which names come up anywhere in its lists.
 //!
+//! A name that the builder itself provides is a package of apt's status, and a row of the wish for us.
+//!
 //! One test per list of `debian/tests/data/resolve-lists.toml`. apt thinks for about a second about each, so the variations (`alt1`
 //! and so on) are tested when a filter names them: `cargo test -p pipeline --test same_as_apt -- alt`.
 
@@ -25,9 +27,11 @@ use debian::keyring::Keyring;
 use debian::mirror::{Mirrors, load_apt_sources};
 use debian::package::{Architecture, PackageName};
 use debian::packages::Package;
+use debian::placeholder::{PLACEHOLDER, Provided, status_paragraph};
 use debian::release::Freshness;
-use debian::resolve::{Base, resolve};
+use debian::resolve::Base;
 use debian::suite::{Component, Origin, Suite};
+use debian::wish::Wish;
 use fs_err as fs;
 use libtest_mimic::{Arguments, Trial};
 use pipeline::build::{Builder, Settings};
@@ -40,6 +44,10 @@ const LISTS: &str = include_str!("../../debian/tests/data/resolve-lists.toml");
 const INSIDE: &str = "/run/apt";
 /// A package that `apache2` does not lead to.
 const ONE_MORE: &str = "hello";
+/// Where apt finds the status in which the placeholder is installed.
+const WITH_PLACEHOLDER: &str = "var/lib/dpkg/status-with-placeholder";
+/// What the placeholder provides in the tests: what `overlays/base` declares.
+const PROVIDED: &str = "linux-initramfs-tool";
 /// apt's status when it cannot do what it is asked for.
 const APT_REFUSES: i32 = 100;
 
@@ -85,10 +93,17 @@ fn main() -> ExitCode {
         vec![trial("one_package_more_is_seen_as_a_difference".into(), Box::new(Comparison::sees_one_package_more))];
     let variations = arguments.filter.is_some();
     let lists = lists.list.into_iter().filter(|list| variations || !list.name.starts_with("alt"));
-    trials.extend(lists.map(|list| {
+    for list in lists {
         let name = format!("chooses_what_apt_chooses_for_{}", list.name);
-        trial(name, Box::new(move |comparison| comparison.check(&list.wanted)))
-    }));
+        if list.wanted.iter().any(|name| name.as_str().starts_with("linux-image")) {
+            let wanted = list.wanted.clone();
+            let check = move |comparison: &Comparison| comparison.check(&wanted, &provided()?);
+            trials.push(trial(format!("{name}_beside_the_placeholder"), Box::new(check)));
+        }
+        trials.push(trial(name, Box::new(move |comparison| comparison.check(&list.wanted, &[]))));
+    }
+    trials
+        .push(trial("the_placeholder_takes_the_place_of_packages".into(), Box::new(Comparison::sees_the_placeholder)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -122,6 +137,7 @@ impl Comparison {
             fs::create_dir_all(path.parent().context("a file without a directory")?)?;
             fs::write(path, text)?;
         }
+        fs::write(directory.path().join(WITH_PLACEHOLDER), status_paragraph(&provided()?))?;
         let comparison = Self { archive, base, tree, directory };
         let update = apt::update_arguments();
         let writable = comparison.sandbox().bind(comparison.directory.path(), INSIDE);
@@ -130,8 +146,8 @@ impl Comparison {
     }
 
     /// The claim for one list.
-    fn check(&self, wanted: &[PackageName]) -> Result<()> {
-        let (ours, theirs) = (self.ours(wanted), self.theirs(wanted)?);
+    fn check(&self, wanted: &[PackageName], provided: &[Provided]) -> Result<()> {
+        let (ours, theirs) = (self.ours(wanted, provided), self.theirs(wanted, provided)?);
         if ours == theirs {
             return Ok(());
         }
@@ -148,7 +164,7 @@ impl Comparison {
     /// The negative twin: what apt chooses for more than we were asked for is not the same.
     fn sees_one_package_more(&self) -> Result<()> {
         let (less, more) = (names("apache2")?, names(&format!("apache2 {ONE_MORE}"))?);
-        let (ours, theirs) = (self.ours(&less), self.theirs(&more)?);
+        let (ours, theirs) = (self.ours(&less, &[]), self.theirs(&more, &[])?);
         let (ours, theirs) = (ours.context("no solution")?, theirs.context("no solution")?);
         let difference: Vec<_> = (&theirs - &ours).into_iter().map(|(name, _)| name).collect();
         ensure!(difference == [ONE_MORE], "the difference is {difference:?}");
@@ -156,19 +172,34 @@ impl Comparison {
         Ok(())
     }
 
-    fn ours(&self, wanted: &[PackageName]) -> Outcome {
-        let set = resolve(&self.archive.index, wanted, Base::Essential).ok()?;
-        let pairs = set.iter().map(|package| (package.name().to_owned(), package.version_text().to_owned()));
+    /// The other negative twin: without the placeholder the set is larger, with it apt's is as small as ours.
+    fn sees_the_placeholder(&self) -> Result<()> {
+        let kernel = names("linux-image-amd64")?;
+        let full = self.theirs(&kernel, &[])?.context("no solution")?;
+        let small = self.theirs(&kernel, &provided()?)?.context("no solution")?;
+        let has = |set: &BTreeSet<(String, String)>| set.iter().any(|(name, _)| name == "initramfs-tools");
+        ensure!(has(&full) && !has(&small) && small.is_subset(&full), "{} and {} packages", full.len(), small.len());
+        ensure!(self.ours(&kernel, &provided()?) == Some(small), "ours is another set");
+        Ok(())
+    }
+
+    fn ours(&self, wanted: &[PackageName], provided: &[Provided]) -> Outcome {
+        let lock = self.archive.lock(&Wish::new(wanted.to_vec(), Base::Essential, provided.to_vec())).ok()?;
+        let pairs = lock.packages.iter().map(|package| (package.name.to_string(), package.version.to_string()));
         Some(pairs.collect())
     }
 
-    fn theirs(&self, wanted: &[PackageName]) -> Result<Outcome> {
+    fn theirs(&self, wanted: &[PackageName], provided: &[Provided]) -> Result<Outcome> {
         let sandbox = self.sandbox().bind_read_only(self.directory.path(), INSIDE);
         // The addresses of what would be downloaded are known long before a simulation of the installation is done.
         let fixed = ["-q", "--print-uris", "--yes", "-o", "APT::Protect-Kernels=false", "install"].map(String::from);
         let simulation = apt::install_arguments(&self.base, wanted);
         let words = simulation.into_iter().skip_while(|word| word != "install").skip(1);
-        let arguments: Vec<String> = fixed.into_iter().chain(words).collect();
+        let status = format!("Dir::State::status={INSIDE}/{WITH_PLACEHOLDER}");
+        let status = ["-o".to_owned(), status].into_iter().filter(|_| !provided.is_empty());
+        // Named, it stays: apt would rather take it away than refuse what conflicts with it.
+        let stays = [PLACEHOLDER.to_owned()].into_iter().filter(|_| !provided.is_empty());
+        let arguments: Vec<String> = status.chain(fixed).chain(words).chain(stays).collect();
         apt_get(sandbox, &arguments)?.map(|text| text.lines().filter_map(parse_uri).collect()).transpose()
     }
 
@@ -227,6 +258,10 @@ fn cache_dir() -> Result<PathBuf> {
         .context("there is no home directory; name a cache in CASEMATE_CACHE")?;
     fs::create_dir_all(&dir)?;
     Ok(fs::canonicalize(dir)?)
+}
+
+fn provided() -> Result<Vec<Provided>> {
+    Ok(vec![Provided { package: PROVIDED.parse()?, reason: "a test".into() }])
 }
 
 fn names(text: &str) -> Result<Vec<PackageName>> {

@@ -114,8 +114,10 @@ mod tests {
     use super::*;
 
     fn names(path: &Path) -> Vec<String> {
-        let list = fs::list_dir(path).unwrap();
-        list.iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect()
+        let list = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = list.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
     }
 
     #[test]

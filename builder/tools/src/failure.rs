@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::fs::PathError;
@@ -155,7 +155,9 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<String> {
         return failure.hint.clone();
     }
     let own = error.downcast_ref::<ToolError>().and_then(Remedy::remedy);
-    own.or_else(|| error.downcast_ref::<PathError>().and_then(Remedy::remedy))
+    let own = own.or_else(|| error.downcast_ref::<PathError>().and_then(Remedy::remedy));
+    // As `fs_err` makes them.
+    own.or_else(|| error.downcast_ref::<io::Error>().and_then(crate::fs::advice))
 }
 
 fn kind_of(error: &(dyn Error + 'static)) -> Option<ExitKind> {
@@ -183,6 +185,13 @@ mod tests {
              hint: see that the path is spelled right and exists\n"
         );
         assert_eq!(exit_kind(&error), ExitKind::Environment);
+    }
+
+    #[test]
+    fn a_plain_error_of_the_system_has_a_remedy_too() {
+        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "failed to open file `/no/such`");
+        let error = anyhow::Error::from(missing).context("cannot load the lock");
+        assert!(render(&error).ends_with("hint: see that the path is spelled right and exists\n"));
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! File operations whose errors name the path.
+//! File operations for crates with errors of their own: what failed is a [`PathError`], which knows its remedy and exit code.
 //!
-//! Only what the standard library leaves bare: each function is one call with the path put into its error.
+//! `fs_err` names the path too, but as an `io::Error`, which a typed error cannot carry beside the other system calls of `tools`
+//! and `vm` (mounts, namespaces, sockets) without losing what was tried. So these two use this file and nothing else; crates that
+//! end in `anyhow` use `fs_err`, and the printer gives its errors the same remedies.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,20 +31,25 @@ impl PathError {
 
 impl Remedy for PathError {
     fn remedy(&self) -> Option<String> {
-        let advice = match self.source.kind() {
-            io::ErrorKind::NotFound => "see that the path is spelled right and exists",
-            io::ErrorKind::PermissionDenied => "run as a user who may do this, usually root",
-            io::ErrorKind::StorageFull => "make room on the disk, then run the same command again",
-            io::ErrorKind::ReadOnlyFilesystem => "choose a place on a writable file system",
-            io::ErrorKind::AlreadyExists => "choose another name or remove what stands there",
-            _ => return None,
-        };
-        Some(advice.to_owned())
+        advice(&self.source)
     }
 
     fn exit_kind(&self) -> ExitKind {
         ExitKind::Environment
     }
+}
+
+/// What to do about an error of the system.
+pub(crate) fn advice(error: &io::Error) -> Option<String> {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "see that the path is spelled right and exists",
+        io::ErrorKind::PermissionDenied => "run as a user who may do this, usually root",
+        io::ErrorKind::StorageFull => "make room on the disk, then run the same command again",
+        io::ErrorKind::ReadOnlyFilesystem => "choose a place on a writable file system",
+        io::ErrorKind::AlreadyExists => "choose another name or remove what stands there",
+        _ => return None,
+    };
+    Some(advice.to_owned())
 }
 
 /// Adds action and path to the error of a system call.
@@ -102,46 +109,6 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
     fs::rename(from, to).at("rename to", to)
 }
 
-/// Copies content and mode of a file; returns the count of bytes.
-pub fn copy(from: &Path, to: &Path) -> Result<u64, PathError> {
-    fs::metadata(from).at("read", from)?;
-    fs::copy(from, to).at("write", to)
-}
-
-/// Makes a symbolic link at `path` that holds `target`.
-pub fn symlink(target: &Path, path: &Path) -> Result<(), PathError> {
-    std::os::unix::fs::symlink(target, path).at("create link", path)
-}
-
-/// Reads what a symbolic link holds.
-pub fn read_link(path: &Path) -> Result<PathBuf, PathError> {
-    fs::read_link(path).at("read link", path)
-}
-
-/// Metadata of what the path leads to.
-pub fn metadata(path: &Path) -> Result<Metadata, PathError> {
-    fs::metadata(path).at("look at", path)
-}
-
-/// Metadata of the path itself, symlinks not followed.
-pub fn symlink_metadata(path: &Path) -> Result<Metadata, PathError> {
-    fs::symlink_metadata(path).at("look at", path)
-}
-
-/// The absolute path without symlinks and dots.
-pub fn canonicalize(path: &Path) -> Result<PathBuf, PathError> {
-    fs::canonicalize(path).at("find", path)
-}
-
-/// The paths in a directory, sorted by bytes so that results do not depend on the file system.
-pub fn list_dir(path: &Path) -> Result<Vec<PathBuf>, PathError> {
-    let entries = fs::read_dir(path).at("list", path)?;
-    let mut paths =
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>().at("list", path)?;
-    paths.sort();
-    Ok(paths)
-}
-
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -158,22 +125,6 @@ mod tests {
         let error = read(Path::new("/no/such/file")).unwrap_err();
         assert_eq!(error.to_string(), "cannot read `/no/such/file`");
         assert!(error.remedy().unwrap().contains("exists"));
-    }
-
-    #[test]
-    fn copy_blames_the_missing_source() {
-        let error = copy(Path::new("/no/such/source"), Path::new("/tmp/x")).unwrap_err();
-        assert_eq!(error.path, Path::new("/no/such/source"));
-    }
-
-    #[test]
-    fn lists_in_byte_order() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["b", "a", "B", "c.d"] {
-            std::fs::write(dir.path().join(name), "").unwrap();
-        }
-        let names: Vec<_> = list_dir(dir.path()).unwrap().iter().map(|p| p.file_name().unwrap().to_owned()).collect();
-        assert_eq!(names, ["B", "a", "b", "c.d"]);
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub(crate) struct ToolsArgs {
     /// Which tree
     #[arg(value_enum)]
     kind: Kind,
+    /// Compare the tree with the archive now; otherwise it is taken as it is for 7 days
+    #[arg(long)]
+    refresh: bool,
 }
 
 /// The trees by their names on the command line.
@@ -30,7 +33,8 @@ impl ToolsArgs {
             Kind::Build => ToolsKind::Build,
             Kind::Run => ToolsKind::Run,
         };
-        let tree = context.builder().tools_tree(kind)?;
+        let builder = context.builder();
+        let tree = if self.refresh { builder.fresh_tools_tree(kind)? } else { builder.tools_tree(kind)? };
         let value = serde_json::json!({ "path": tree.root(), "cache": context.builder().cache_dir() });
         output::print(context.json(), &value, &tree.root().display().to_string())
     }

@@ -2,10 +2,11 @@
 
 use debian::{
     lock::{Lock, LockedSuite},
-    lock_error::LockError,
     packages::PackageIndex,
+    placeholder::Provided,
     resolve::{Base, resolve},
     suite::{Component, Site},
+    wish::Wish,
 };
 use proptest::prelude::*;
 
@@ -16,8 +17,18 @@ fn shelf() -> PackageIndex {
 }
 
 fn lock() -> Lock {
+    lock_of(&Wish::new(names("aa"), Base::Essential, Vec::new()))
+}
+
+fn with_tools() -> Lock {
+    let provided = vec![Provided { package: "virtual".parse().unwrap(), reason: "ours".into() }];
+    let tools = lock_of(&Wish::new(names("aa"), Base::Empty, Vec::new()));
+    lock_of(&Wish::new(names("aa"), Base::Essential, provided)).with_tools(&tools)
+}
+
+fn lock_of(wish: &Wish) -> Lock {
     let index = shelf();
-    let packages = resolve(&index, &names("aa"), Base::Essential).unwrap();
+    let packages = resolve(&index, &wish.wanted, Base::Essential).unwrap();
     let suite = LockedSuite {
         name: "trixie".parse().unwrap(),
         site: Site::Archive,
@@ -25,7 +36,7 @@ fn lock() -> Lock {
         date: "2026-09-12T07:55:41Z".parse().unwrap(),
         release: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".parse().unwrap(),
     };
-    Lock::new("amd64".parse().unwrap(), Base::Essential, names("aa"), vec![suite], &packages).unwrap()
+    Lock::new("amd64".parse().unwrap(), wish, vec![suite], &packages).unwrap()
 }
 
 #[test]
@@ -55,8 +66,8 @@ fn refuses_a_malformed_lock_with_its_line() {
         ("version = \"1.0-1\"", "version = \"1 0\"", "is not a Debian version"),
         ("size = 8", "size = -8", "line 19"),
         ("size = 8", "sise = 8", "unknown field `sise`"),
-        ("schema = 1", "schema = 1\nextra = 1", "line 3"),
-        ("schema = 1", "schema = 2", "`schema = 2` is not known"),
+        ("schema = 2", "schema = 2\nextra = 1", "line 3"),
+        ("schema = 2", "schema = 3", "`schema = 3` is not known"),
         ("origin = \"trixie/main\"", "origin = \"sid/main\"", "no `[[suite]]` of the lock lists"),
         ("name = \"aa\"", "name = \"cc\"", "sorted by name"),
         ("name = \"aa\"", "name = \"bb\"", "none occurs twice"),
@@ -74,12 +85,39 @@ fn refuses_a_malformed_lock_with_its_line() {
     }
 }
 
+/// As the first version of the format was: without a tools tree.
 #[test]
-fn a_lock_with_packages_that_the_archive_replaced_names_all_of_them_and_the_remedy() {
-    assert_eq!(lock().check_against(&shelf()), Ok(()));
-    let error = lock().check_against(&index(&["aa 1.0-2", "cc 1"])).unwrap_err();
-    assert_eq!(error, LockError::Gone(vec!["aa 1.0-1".into(), "bb 1:2~x".into()]));
-    assert!(error.to_string().contains("run `casemate lock IMAGE`"));
+fn reads_a_lock_of_the_first_version() {
+    let old = lock().render().unwrap().replacen("schema = 2", "schema = 1", 1);
+    let read = Lock::parse(&old).unwrap();
+    assert_eq!((&read, read.tools()), (&lock(), None));
+}
+
+#[test]
+fn a_lock_carries_the_tools_tree_and_what_needs_no_package() {
+    let text = with_tools().render().unwrap();
+    assert!(text.contains("[[provided]]\npackage = \"virtual\"\nreason = \"ours\"\n"), "{text}");
+    assert!(text.contains("\n[tools]\nwanted = [\"aa\"]\n") && text.contains("\n[[tools.package]]\n"), "{text}");
+    let read = Lock::parse(&text).unwrap();
+    assert_eq!(read.wish().provided.len(), 1);
+    let tools = read.tools().unwrap();
+    assert_eq!((tools.packages.len(), tools.base, tools.downloads().unwrap().len()), (2, Base::Empty, 2));
+    assert_eq!(tools.tools(), None);
+}
+
+#[test]
+fn refuses_malformed_tools_in_a_lock() {
+    let text = with_tools().render().unwrap();
+    let (root, tools) = text.split_once("[tools]").unwrap();
+    for (from, to, message) in [
+        ("origin = \"trixie/main\"", "origin = \"sid/main\"", "no `[[suite]]` of the lock lists"),
+        ("name = \"aa\"", "name = \"cc\"", "sorted by name"),
+        ("wanted = ", "wnated = ", "unknown field `wnated`"),
+    ] {
+        let bad = format!("{root}[tools]{}", tools.replacen(from, to, 1));
+        let error = Lock::parse(&bad).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}: {message}");
+    }
 }
 
 proptest! {

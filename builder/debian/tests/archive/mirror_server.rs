@@ -17,6 +17,8 @@ pub(crate) enum Serve {
     Well(Vec<u8>),
     /// Sends all of it whatever range is asked for.
     Whole(Vec<u8>),
+    /// Sends it with validators, or says that it is the one that is asked about.
+    Dated(Vec<u8>, &'static str),
     /// Cuts the connection after so many bytes of each answer.
     Cut(Vec<u8>, usize),
 }
@@ -49,6 +51,14 @@ impl MirrorServer {
         self.shelf.lock().unwrap().insert(path.to_owned(), serve);
     }
 
+    /// Lets a file that is served have a date.
+    pub(crate) fn date(&self, path: &str, date: &'static str) {
+        let mut files = self.shelf.lock().unwrap();
+        if let Some(Serve::Well(body)) = files.remove(path) {
+            files.insert(path.to_owned(), Serve::Dated(body, date));
+        }
+    }
+
     pub(crate) fn mirrors(&self) -> Mirrors {
         format!("{0}/debian,{0}/debian-security", self.address).parse().unwrap()
     }
@@ -72,6 +82,13 @@ fn answer(stream: &TcpStream, shelf: &Shelf, log: &Mutex<Vec<String>>) {
     let (body, from, cut) = match found {
         None => return send(stream, "404 Not Found", "", b"no"),
         Some(Serve::Well(body)) => (body, from, usize::MAX),
+        Some(Serve::Dated(_, date)) if headers.iter().any(|h| h.eq_ignore_ascii_case(&condition(date))) => {
+            log.lock().unwrap().push(format!("{path} unchanged"));
+            return send(stream, "304 Not Modified", "", b"");
+        }
+        Some(Serve::Dated(body, date)) => {
+            return send(stream, "200 OK", &format!("Last-Modified: {date}\r\nETag: \"{date}\"\r\n"), &body);
+        }
         Some(Serve::Whole(body)) => (body, 0, usize::MAX),
         Some(Serve::Cut(body, cut)) => (body, from, cut),
     };
@@ -87,6 +104,11 @@ fn answer(stream: &TcpStream, shelf: &Shelf, log: &Mutex<Vec<String>>) {
     );
     let mut stream = stream;
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&rest[..cut.min(length)]));
+}
+
+/// The header of a client that has what was sent with this date.
+fn condition(date: &str) -> String {
+    format!("If-Modified-Since: {date}")
 }
 
 fn send(mut stream: &TcpStream, status: &str, headers: &str, body: &[u8]) {

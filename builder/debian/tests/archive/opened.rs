@@ -4,16 +4,20 @@ use std::{io::Write as _, time::Duration};
 
 use debian::{
     archive::{Access, Archive, ArchiveError},
+    choice::Choices,
     date::UnixTime,
     digest::Sha256Digest,
     fetch::Network,
     http::Http,
     keyring::Keyring,
     lists::ListsError,
+    lock::Lock,
+    placeholder::Provided,
     release::Freshness,
     release_error::StaleError,
     resolve::Base,
     suite::{Component, Suite},
+    wish::Wish,
 };
 use tempfile::TempDir;
 
@@ -42,6 +46,31 @@ impl Scene {
         scene
     }
 
+    /// Publishes the security suite anew, with a date that the server knows it by.
+    fn publish_dated(&self, items: &[&str], date: &'static str) {
+        self.publish("debian-security", "trixie-security", DATE, items);
+        let path = "/debian-security/dists/trixie-security/InRelease";
+        self.server.date(path, date);
+    }
+
+    fn choose(&self, offline: bool) -> Result<Lock, ArchiveError> {
+        self.with_access(offline, |access, choices| choices.choose(access, &wish()))
+    }
+
+    fn recent(&self, seconds_later: u64, limit: u64) -> Option<Lock> {
+        self.with_access(true, |_, choices| choices.recent(&wish(), UnixTime(u64::from(NOW) + seconds_later), limit))
+    }
+
+    fn with_access<T>(&self, offline: bool, work: impl FnOnce(&Access<'_>, &Choices<'_>) -> T) -> T {
+        let keyring = Keyring::from_certificates(&[&self.key.certificate()]).unwrap();
+        let mirrors = self.server.mirrors();
+        let network = if offline { Network::Offline } else { Network::Online(&self.http, &mirrors) };
+        let (cache, now) = (self.cache.path(), UnixTime(NOW.into()));
+        let access = Access { cache, network, keyring: &keyring, freshness: Freshness::default(), now };
+        let suites = Suite::of_release(&"trixie".parse().unwrap(), &[Component::main()]);
+        work(&access, &Choices::new(cache, &suites, "amd64".parse().unwrap()))
+    }
+
     fn publish(&self, base: &str, suite: &str, date: &str, items: &[&str]) {
         let packed = pack(packages(items).as_bytes());
         let digest = Sha256Digest::of(&packed);
@@ -55,15 +84,16 @@ impl Scene {
     }
 
     fn lock(&self, offline: bool) -> Result<String, ArchiveError> {
-        let keyring = Keyring::from_certificates(&[&self.key.certificate()]).unwrap();
-        let mirrors = self.server.mirrors();
-        let network = if offline { Network::Offline } else { Network::Online(&self.http, &mirrors) };
-        let (cache, now) = (self.cache.path(), UnixTime(NOW.into()));
-        let access = Access { cache, network, keyring: &keyring, freshness: Freshness::default(), now };
-        let suites = Suite::of_release(&"trixie".parse().unwrap(), &[Component::main()]);
-        let archive = Archive::open(&access, &suites, &"amd64".parse().unwrap())?;
-        Ok(archive.lock(&names("aa"), Base::Essential)?.render().unwrap())
+        self.with_access(offline, |access, _| {
+            let suites = Suite::of_release(&"trixie".parse().unwrap(), &[Component::main()]);
+            let archive = Archive::open(access, &suites, &"amd64".parse().unwrap())?;
+            Ok(archive.lock(&wish())?.render().unwrap())
+        })
     }
+}
+
+fn wish() -> Wish {
+    Wish::new(names("aa"), Base::Essential, Vec::new())
 }
 
 fn pack(bytes: &[u8]) -> Vec<u8> {
@@ -83,6 +113,83 @@ fn locks_the_highest_version_of_all_suites_and_offline_makes_the_same_lock() {
     scene.server.take_log();
     assert_eq!(scene.lock(true).unwrap(), online);
     assert!(scene.server.take_log().is_empty());
+}
+
+#[test]
+fn a_name_that_is_provided_needs_no_package_and_is_no_package_of_the_lock() {
+    let scene = Scene::new();
+    let items = [
+        "aa 1; Depends: tool (>= 2) | virtual",
+        "tool 2; Provides: virtual; Conflicts: virtual",
+        "zz 1; Breaks: virtual",
+    ];
+    scene.publish("debian", "trixie", DATE, &items);
+    let provided = || vec![Provided { package: "virtual".parse().unwrap(), reason: "ours".into() }];
+    let lock = |wanted: &str, provided| {
+        scene.with_access(false, |access, choices| {
+            choices.choose(access, &Wish::new(names(wanted), Base::Empty, provided))
+        })
+    };
+    let chosen = |lock: Lock| lock.packages.iter().map(|package| package.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(chosen(lock("aa", Vec::new()).unwrap()), ["aa", "tool"]);
+    let with = lock("aa", provided()).unwrap();
+    assert_eq!(with.provided, provided());
+    assert_eq!(chosen(with), ["aa"]);
+    // What cannot stand beside the name is refused, as it would be beside a package.
+    let error = lock("zz", provided()).unwrap_err().to_string();
+    assert!(error.contains("conflicts with") && error.contains("casemate-placeholder"), "{error}");
+}
+
+#[test]
+fn an_unchanged_release_is_not_sent_again_and_its_choice_is_not_made_again() {
+    let scene = Scene::new();
+    scene.publish_dated(&["bb 1+deb13u1"], "Sat, 12 Sep 2026 08:00:00 GMT");
+    let first = scene.choose(false).unwrap();
+    scene.server.take_log();
+    // Without the Packages files nothing could be chosen.
+    std::fs::remove_dir_all(scene.cache.path().join("lists/sha256")).unwrap();
+    assert_eq!(scene.choose(false).unwrap(), first);
+    let log = scene.server.take_log();
+    assert!(log.contains(&"/debian-security/dists/trixie-security/InRelease unchanged".to_owned()), "{log:?}");
+    assert!(!log.iter().any(|line| line.contains("by-hash")), "{log:?}");
+}
+
+#[test]
+fn a_changed_release_leads_to_a_new_choice() {
+    let scene = Scene::new();
+    scene.publish_dated(&["bb 1+deb13u1"], "Sat, 12 Sep 2026 08:00:00 GMT");
+    let first = scene.choose(false).unwrap();
+    scene.publish_dated(&["bb 1+deb13u2"], "Sat, 12 Sep 2026 09:00:00 GMT");
+    let second = scene.choose(false).unwrap();
+    assert_ne!(first.packages, second.packages);
+    assert_eq!(scene.choose(true).unwrap(), second);
+}
+
+#[test]
+fn a_damaged_release_in_the_cache_is_sent_again_whole() {
+    let scene = Scene::new();
+    scene.publish_dated(&["bb 1+deb13u1"], "Sat, 12 Sep 2026 08:00:00 GMT");
+    let first = scene.choose(false).unwrap();
+    std::fs::write(scene.cache.path().join("lists/trixie-security/InRelease"), "damaged").unwrap();
+    assert_eq!(scene.choose(false).unwrap(), first);
+}
+
+#[test]
+fn a_choice_is_recent_by_the_time_it_was_compared_with_the_archive() {
+    let scene = Scene::new();
+    assert_eq!(scene.recent(0, 100), None);
+    let lock = scene.choose(false).unwrap();
+    scene.server.take_log();
+    assert_eq!(scene.recent(100, 100), Some(lock));
+    assert_eq!(scene.recent(101, 100), None);
+    assert!(scene.server.take_log().is_empty());
+    // A lock that was changed or cut is none.
+    for entry in std::fs::read_dir(scene.cache.path().join("locks")).unwrap() {
+        let entry = entry.unwrap().path();
+        let text = std::fs::read_to_string(&entry).unwrap();
+        std::fs::write(&entry, text.replace("wanted = [\"aa\"]", "wanted = [\"bb\"]")).unwrap();
+    }
+    assert_eq!(scene.recent(0, 100), None);
 }
 
 #[test]

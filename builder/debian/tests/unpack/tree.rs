@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::deb_factory::{Header, Tar, deb, input};
 use debian::accounts::FixedUser;
-use debian::dpkg_db::Placeholder;
 use debian::extract::SpecialFiles;
+use debian::placeholder::Provided;
 use debian::plan::{PlanOptions, ScriptStep, Step};
 use debian::root_dir::Ownership;
 use debian::rootfs::{UnpackInput, UnpackOptions, Unpacked, unpack_all, unpack_only};
@@ -33,7 +33,7 @@ impl Bench {
             trim: TrimRules::default(),
             users: Vec::new(),
             groups: Vec::new(),
-            placeholders: Vec::new(),
+            provided: Vec::new(),
             plan: PlanOptions { architecture: "amd64".into(), ..PlanOptions::default() },
         };
         Self { directory, inputs, options }
@@ -274,20 +274,17 @@ fn fixed_accounts_are_there_before_the_first_script() {
 #[test]
 fn a_placeholder_counts_as_installed() {
     let mut bench = Bench::new(&[("pkg", deb("pkg", "", &[], &tar().end()))]);
-    bench.options.placeholders = vec![Placeholder {
-        name: "own-initrd".parse().unwrap(),
-        version: "1".parse().unwrap(),
-        provides: vec!["linux-initramfs-tool".parse().unwrap()],
-        summary: "made by the builder".into(),
-    }];
+    let package = "linux-initramfs-tool".parse().unwrap();
+    bench.options.provided = vec![Provided { package, reason: "made by the builder".into() }];
     bench.unpack();
     let status = bench.read("var/lib/dpkg/status");
     assert!(
-        status.contains("Package: own-initrd\nStatus: install ok installed\n")
-            && status.contains("Provides: linux-initramfs-tool\n"),
+        status.contains("Package: casemate-placeholder\nStatus: install ok installed\n")
+            && status.contains("Provides: linux-initramfs-tool\n")
+            && status.contains("\n linux-initramfs-tool: made by the builder\n"),
         "{status}"
     );
-    assert_eq!(bench.read("var/lib/dpkg/info/own-initrd.md5sums"), "");
+    assert_eq!(bench.read("var/lib/dpkg/info/casemate-placeholder.md5sums"), "");
 }
 
 #[test]

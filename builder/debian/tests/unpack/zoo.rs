@@ -20,7 +20,7 @@ fn options() -> UnpackOptions {
         trim: TrimRules::default(),
         users: Vec::new(),
         groups: Vec::new(),
-        placeholders: Vec::new(),
+        provided: Vec::new(),
         plan: PlanOptions { architecture: "amd64".into(), ..PlanOptions::default() },
     }
 }

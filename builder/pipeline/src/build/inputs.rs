@@ -55,6 +55,7 @@ impl Inputs {
             .text("accounts: memberships", &format!("{:?}", self.accounts.memberships))
             .text("debconf answers", &self.definition.debconf_answers())
             .text("trim", &self.definition.trim().join("\n"))
+            .text("provided", &format!("{:?}", self.packages.root.provided))
             .text("time of the lock", &self.epoch())
             .text("owners on disk", if self.own_ids { "subordinate ids" } else { "as they are" });
         for package in &self.packages.root.packages {

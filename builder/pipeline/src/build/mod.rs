@@ -121,7 +121,7 @@ impl Builder {
     fn inputs(&self, request: &BuildRequest, clock: &mut Clock<'_>) -> Result<Inputs> {
         let definition = self.load(&request.image)?;
         let packages = clock.run("lock", |_| self.locked_packages(&definition, request.locked.as_deref()))?;
-        let tools = clock.run("tools", |_| self.tools_tree_hit(ToolsKind::Build))?;
+        let tools = clock.run("tools", |_| self.tools_tree_of(ToolsKind::Build, &packages.tools))?;
         let tools = Brought { result: tools, key: self.key_of(ToolsKind::Build.name())? };
         let keys = self.keys(request.keys.as_deref(), &tools.result)?;
         let agent = clock.run("agent", |_| {

@@ -59,6 +59,7 @@ impl Builder {
             fs::create_dir(&root)?;
             let input = RootfsInput {
                 packages: store.root.clone(),
+                provided: inputs.packages.root.provided.clone(),
                 accounts: &inputs.accounts,
                 debconf_answers: inputs.definition.debconf_answers(),
                 trim: inputs.definition.trim(),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use debian::accounts::{FixedGroup, FixedUser};
 use debian::extract::SpecialFiles;
+use debian::placeholder::Provided;
 use debian::plan::{PlanOptions, ScriptStep};
 use debian::root_dir::Ownership;
 use debian::rootfs::{UnpackInput, UnpackOptions, UnpackReport, unpack_all};
@@ -29,6 +30,8 @@ const DPKG_DATABASE: &str = "/usr/lib/sysimage/dpkg";
 pub struct RootfsInput<'a> {
     /// The verified packages.
     pub packages: Vec<UnpackInput>,
+    /// Names that are satisfied without a package.
+    pub provided: Vec<Provided>,
     /// Accounts of all overlays and of the site pool.
     pub accounts: &'a AccountTables,
     /// debconf answers, in the form of debconf-set-selections(1).
@@ -71,7 +74,7 @@ fn unpack_options(input: &RootfsInput<'_>) -> Result<UnpackOptions> {
         trim: TrimRules::parse(input.trim.iter().map(String::as_str))?,
         users: fixed_users(input.accounts)?,
         groups: fixed_groups(input.accounts)?,
-        placeholders: Vec::new(),
+        provided: input.provided.clone(),
         plan: PlanOptions {
             architecture: "amd64".into(),
             debconf_answers: input.debconf_answers.clone(),

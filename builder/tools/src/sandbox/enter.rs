@@ -13,6 +13,7 @@ use nix::sched::CloneFlags;
 use rustix::process::Signal;
 use rustix::thread::LinkNameSpaceType;
 
+use super::helper::Call;
 use super::{MARK, Network, SPEC_OPTION, STAGE_INIT, STAGE_JOIN, STAGE_OUTER, STATUS_SETUP, Sandbox, Spec, init, join};
 use crate::fs::{AtPath, PathError};
 use crate::process::shell_status;
@@ -77,13 +78,11 @@ fn parse_request<S: serde::de::DeserializeOwned>(
 
 fn run_outer(request: &Request) -> Result<i32, String> {
     die_with_parent().map_err(|error| error.to_string())?;
-    check_parent(request.spec.parent)?;
+    check_parent(request.spec.call.parent)?;
     leave_host(&request.spec.sandbox).map_err(|error| one_line(&error))?;
     let spec = Spec {
         sandbox: request.spec.sandbox.clone(),
-        env: request.spec.env.clone(),
-        cwd: request.spec.cwd.clone(),
-        parent: std::process::id(),
+        call: Call { parent: std::process::id(), ..request.spec.call.clone() },
     };
     let json = serde_json::to_string(&spec).map_err(|error| error.to_string())?;
     let mut command = Command::new("/proc/self/exe");

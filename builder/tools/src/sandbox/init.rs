@@ -3,7 +3,6 @@
 //! It builds the tree, starts the program, reaps what the program leaves behind (maintainer scripts do) and
 //! ends with the program's status; the kernel then kills whatever still runs inside.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
@@ -13,13 +12,14 @@ use rustix::fs::Mode;
 use rustix::process::WaitOptions;
 
 use super::enter::{Request, complain, die_with_parent, one_line};
+use super::helper::Call;
 use super::{STATUS_NOT_FOUND, tree};
 
 /// Serves as PID 1; returns the exit status.
 pub(super) fn run(request: &Request) -> Result<i32, String> {
     let spec = &request.spec;
     die_with_parent().map_err(|error| error.to_string())?;
-    if outer_parent() != Some(spec.parent) {
+    if outer_parent() != Some(spec.call.parent) {
         return Err("the builder has ended already".into());
     }
     // A session of its own: the program cannot push input into the builder's terminal.
@@ -28,7 +28,7 @@ pub(super) fn run(request: &Request) -> Result<i32, String> {
     tree::enter(&spec.sandbox).map_err(|error| one_line(&error))?;
     rustix::system::sethostname(spec.sandbox.hostname.as_bytes())
         .map_err(|error| format!("cannot set the host name: {error}"))?;
-    start(&request.command, &spec.env, spec.cwd.as_deref())
+    start(&request.command, &spec.call)
 }
 
 /// Our parent is outside of this pid namespace, where `getppid` shows 0; the host's `/proc`, still mounted
@@ -39,12 +39,12 @@ fn outer_parent() -> Option<u32> {
 }
 
 /// Starts the program where this process is now, and reaps until it ends.
-pub(super) fn start(command: &[OsString], env: &BTreeMap<String, String>, cwd: Option<&Path>) -> Result<i32, String> {
+pub(super) fn start(command: &[OsString], call: &Call) -> Result<i32, String> {
     let (program, args) = command.split_first().ok_or("no program was named")?;
-    let cwd = cwd.unwrap_or_else(|| Path::new("/"));
+    let cwd = call.cwd.as_deref().unwrap_or_else(|| Path::new("/"));
     std::env::set_current_dir(cwd).map_err(|error| format!("cannot enter `{}`: {error}", cwd.display()))?;
     let mut command = Command::new(program);
-    command.args(args).env_clear().envs(env);
+    command.args(args).env_clear().envs(&call.env);
     match command.spawn() {
         Ok(child) => reap_until(child.id()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -3,10 +3,9 @@
 //! The same helper trick as the sandbox: a fresh process with one thread may enter the namespaces of
 //! another. The root, and with it every program, is that of the container.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::process::{Pid, PidfdFlags};
@@ -14,9 +13,9 @@ use rustix::thread::ThreadNameSpaceType;
 use serde::{Deserialize, Serialize};
 
 use super::enter::{Request, check_parent, die_with_parent};
-use super::{STAGE_JOIN, helper_command, helper_error, init};
+use super::helper::{Call, Helper};
+use super::{STAGE_JOIN, init};
 use crate::output::{Output, ToolError};
-use crate::process;
 use crate::runner::{LineSink, Runner};
 use crate::tool::Tool;
 
@@ -24,36 +23,33 @@ use crate::tool::Tool;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct JoinSpec {
     leader: i32,
-    env: BTreeMap<String, String>,
-    cwd: Option<PathBuf>,
-    parent: u32,
+    call: Call,
 }
 
 /// Runs tools in the namespaces of a running process.
 #[derive(Clone)]
 pub struct JoinRunner {
     leader: i32,
-    helper: Option<PathBuf>,
-    sink: Option<Arc<dyn LineSink>>,
+    helper: Helper,
 }
 
 impl JoinRunner {
     /// Joins the process with this id, as this process numbers it.
     pub fn new(leader: i32) -> Self {
-        Self { leader, helper: None, sink: None }
+        Self { leader, helper: Helper::default() }
     }
 
     /// Uses another binary as the helper, for test programs whose `main` is not ours.
     #[must_use]
     pub fn with_helper(mut self, helper: impl Into<PathBuf>) -> Self {
-        self.helper = Some(helper.into());
+        self.helper.path = Some(helper.into());
         self
     }
 
     /// Also hands every line to `sink` while tools run.
     #[must_use]
     pub fn with_sink(mut self, sink: Arc<dyn LineSink>) -> Self {
-        self.sink = Some(sink);
+        self.helper.sink = Some(sink);
         self
     }
 }
@@ -66,18 +62,8 @@ impl fmt::Debug for JoinRunner {
 
 impl Runner for JoinRunner {
     fn run(&self, tool: &Tool) -> Result<Output, ToolError> {
-        let spec = JoinSpec {
-            leader: self.leader,
-            env: tool.environment().clone(),
-            cwd: tool.working_directory().map(Path::to_owned),
-            parent: std::process::id(),
-        };
-        let command = helper_command(self.helper.as_deref(), STAGE_JOIN, &spec, tool)?;
-        let ended = process::complete(command, tool, self.sink.as_deref())?;
-        match helper_error(&ended, tool, "see that the image holds the program") {
-            Some(error) => Err(error),
-            None => process::judge(ended, tool),
-        }
+        let spec = JoinSpec { leader: self.leader, call: Call::of(tool) };
+        self.helper.run(STAGE_JOIN, &spec, tool, "see that the image holds the program")
     }
 }
 
@@ -86,7 +72,7 @@ impl Runner for JoinRunner {
 pub(super) fn run(request: &Request<JoinSpec>) -> Result<i32, String> {
     let spec = &request.spec;
     die_with_parent().map_err(|error| error.to_string())?;
-    check_parent(spec.parent)?;
+    check_parent(spec.call.parent)?;
     let fail = |error| format!("cannot join process {}: {error}", spec.leader);
     let leader = Pid::from_raw(spec.leader).ok_or_else(|| fail(rustix::io::Errno::SRCH))?;
     let handle = rustix::process::pidfd_open(leader, PidfdFlags::empty()).map_err(fail)?;
@@ -97,5 +83,5 @@ pub(super) fn run(request: &Request<JoinSpec>) -> Result<i32, String> {
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::PROCESS_ID;
     rustix::thread::move_into_thread_name_spaces(handle.as_fd(), kinds).map_err(fail)?;
-    init::start(&request.command, &spec.env, spec.cwd.as_deref())
+    init::start(&request.command, &spec.call)
 }

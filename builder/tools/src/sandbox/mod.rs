@@ -6,23 +6,23 @@
 //! and everything inside dies with the builder.
 
 mod enter;
+mod helper;
 mod init;
 mod join;
 mod tree;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::output::{Output, ToolError};
-use crate::process::{self, Ended};
 use crate::runner::{LineSink, Runner};
 use crate::running::{Launcher, Running};
 use crate::tool::Tool;
+
+use helper::{Call, Helper};
 
 pub use enter::enter_if_requested;
 pub use join::JoinRunner;
@@ -166,37 +166,33 @@ impl Sandbox {
 #[derive(Debug, Serialize, Deserialize)]
 struct Spec {
     sandbox: Sandbox,
-    env: BTreeMap<String, String>,
-    cwd: Option<PathBuf>,
-    /// Process id of whoever starts the helper; another parent means that it has died already.
-    parent: u32,
+    call: Call,
 }
 
 /// Runs tools in a sandbox.
 #[derive(Clone)]
 pub struct SandboxRunner {
     sandbox: Sandbox,
-    helper: Option<PathBuf>,
-    sink: Option<Arc<dyn LineSink>>,
+    helper: Helper,
 }
 
 impl SandboxRunner {
     /// Uses the running binary as the helper; its `main` must have called [`enter_if_requested`].
     pub fn new(sandbox: Sandbox) -> Self {
-        Self { sandbox, helper: None, sink: None }
+        Self { sandbox, helper: Helper::default() }
     }
 
     /// Uses another binary as the helper, for test programs whose `main` is not ours.
     #[must_use]
     pub fn with_helper(mut self, helper: impl Into<PathBuf>) -> Self {
-        self.helper = Some(helper.into());
+        self.helper.path = Some(helper.into());
         self
     }
 
     /// Also hands every line to `sink` while tools run.
     #[must_use]
     pub fn with_sink(mut self, sink: Arc<dyn LineSink>) -> Self {
-        self.sink = Some(sink);
+        self.helper.sink = Some(sink);
         self
     }
 
@@ -205,14 +201,8 @@ impl SandboxRunner {
         &self.sandbox
     }
 
-    fn command(&self, tool: &Tool) -> Result<Command, ToolError> {
-        let spec = Spec {
-            sandbox: self.sandbox.clone(),
-            env: tool.environment().clone(),
-            cwd: tool.working_directory().map(Path::to_owned),
-            parent: std::process::id(),
-        };
-        helper_command(self.helper.as_deref(), STAGE_OUTER, &spec, tool)
+    fn spec(&self, tool: &Tool) -> Spec {
+        Spec { sandbox: self.sandbox.clone(), call: Call::of(tool) }
     }
 }
 
@@ -224,54 +214,13 @@ impl fmt::Debug for SandboxRunner {
 
 impl Runner for SandboxRunner {
     fn run(&self, tool: &Tool) -> Result<Output, ToolError> {
-        let ended = process::complete(self.command(tool)?, tool, self.sink.as_deref())?;
         let remedy = format!("add the Debian package that holds it to the tree `{}`", self.sandbox.root.display());
-        match helper_error(&ended, tool, &remedy) {
-            Some(error) => Err(error),
-            None => process::judge(ended, tool),
-        }
+        self.helper.run(STAGE_OUTER, &self.spec(tool), tool, &remedy)
     }
 }
 
 impl Launcher for SandboxRunner {
     fn launch(&self, tool: &Tool, log: &Path) -> Result<Running, ToolError> {
-        Running::start(self.command(tool)?, tool, log)
-    }
-}
-
-/// The command that starts the helper for one tool.
-fn helper_command(
-    helper: Option<&Path>,
-    stage: &str,
-    spec: &impl Serialize,
-    tool: &Tool,
-) -> Result<Command, ToolError> {
-    let refuse = |message: String| ToolError::Sandbox { command: tool.to_string(), message };
-    let helper = match helper {
-        Some(helper) => helper,
-        None if enter::was_called() => Path::new("/proc/self/exe"),
-        None => {
-            return Err(refuse("`main` does not call `tools::enter_if_requested` first".into()));
-        }
-    };
-    let json = serde_json::to_string(spec).map_err(|error| refuse(error.to_string()))?;
-    let mut command = Command::new(helper);
-    command.arg(stage).arg(format!("{SPEC_OPTION}{json}")).arg("--");
-    command.arg(tool.program()).args(tool.arguments()).env_clear();
-    Ok(command)
-}
-
-/// Tells a failure of the helper from one of the tool: by status and by its marked last line.
-fn helper_error(ended: &Ended, tool: &Tool, remedy: &str) -> Option<ToolError> {
-    let text = ended.output.stderr_text();
-    let message = text.lines().last()?.strip_prefix(MARK)?.to_owned();
-    let command = tool.to_string();
-    match ended.output.status {
-        STATUS_SETUP => Some(ToolError::Sandbox { command, message }),
-        STATUS_NOT_FOUND => {
-            let program = tool.program().to_string_lossy().into_owned();
-            Some(ToolError::NotFound { program, command, remedy: remedy.to_owned() })
-        }
-        _ => None,
+        Running::start(self.helper.command(STAGE_OUTER, &self.spec(tool), tool)?, tool, log)
     }
 }
