@@ -99,7 +99,7 @@ mod tests {
              [[suite]]\nname = \"trixie\"\nsite = \"archive\"\ncomponents = [\"main\"]\ndate = \"2026-09-12T07:55:41Z\"\n\
              release = \"{digest}\"\n\
              [[package]]\nname = \"abc\"\nversion = \"{version}\"\narchitecture = \"all\"\nsize = 1\nsha256 = \"{digest}\"\n\
-             suite = \"trixie\"\npath = \"pool/abc.deb\"\n"
+             origin = \"trixie/main\"\nfile = \"pool/abc.deb\"\n"
         );
         Lock::parse(&text).unwrap()
     }
