@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 use serde_json::Value;
 
-/// What the repository holds that a build reads.
-const SOURCES: [&str; 6] = ["builder", "images", "overlays", "units", "Cargo.toml", "Cargo.lock"];
+/// What the repository holds that a build reads; the last one because the workspace names it.
+const SOURCES: [&str; 7] = ["builder", "images", "overlays", "units", "Cargo.toml", "Cargo.lock", "qemu-tests"];
 
 /// A copy of the repository to change at will, and the first build of its small image.
 pub(crate) struct Bench {
@@ -23,7 +23,7 @@ impl Bench {
         let scratch = tempfile::Builder::new().prefix("casemate-builds-").tempdir()?;
         fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let mut bench = Self { scratch, first: Value::Null };
-        bench.copy_repository(&bench.repo())?;
+        copy_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), &bench.repo())?;
         bench.first = bench.build(&bench.output(), &[])?;
         Ok(bench)
     }
@@ -63,17 +63,12 @@ impl Bench {
         let value = said(command, "tools")?;
         Ok(value["cache"].as_str().context("`casemate tools` names no cache")?.into())
     }
+}
 
-    /// Copies what a build reads to `target`, with the same names and modes and with no time kept.
-    pub(crate) fn copy_repository(&self, target: &Path) -> Result<()> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        fs::create_dir_all(target)?;
-        for name in SOURCES {
-            copy(&source.join(name), &target.join(name))?;
-        }
-        // The workspace names this crate too; the agent does not need it.
-        copy(&source.join("qemu-tests"), &target.join("qemu-tests"))
-    }
+/// Copies what a build reads, with the same names and modes and with no time kept.
+pub(crate) fn copy_sources(source: &Path, target: &Path) -> Result<()> {
+    fs::create_dir_all(target)?;
+    SOURCES.iter().try_for_each(|name| copy(&source.join(name), &target.join(name)))
 }
 
 /// The command under test.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
-use crate::bench::{Bench, casemate, said};
+use crate::bench::{Bench, casemate, copy_sources, said};
 use crate::cache_claims::digest;
 
 /// A user that every system has and that owns nothing.
@@ -88,7 +88,7 @@ impl Home {
         let dir = bench.dir().join("home of another");
         fs::create_dir(&dir)?;
         chown(&dir, Some(user.id), Some(user.group))?;
-        bench.copy_repository(&dir.join("source"))?;
+        copy_sources(&bench.repo(), &dir.join("source"))?;
         fs::copy(casemate(), dir.join("casemate"))?;
         fs::copy(bench.output().join("lock.toml"), dir.join("lock.toml"))?;
         let mut mounts = grant_ids(&dir)?;
