@@ -223,7 +223,11 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ListsError> {
     }
 }
 
+/// Writes a file whole or not at all; one that holds these bytes already is left alone, since syncing takes longer than reading.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ListsError> {
+    if read_if_there(path)?.is_some_and(|held| held == bytes) {
+        return Ok(());
+    }
     let temporary = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
