@@ -1,6 +1,7 @@
 //! Disks that `casemate flash` writes: loop devices, which the kernel treats as it treats any other disk.
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -30,6 +31,14 @@ pub(crate) fn device(artifacts: &Artifacts, file: &Path, bytes: u64) -> Result<L
 /// The disk that a file is.
 pub(crate) fn attach(artifacts: &Artifacts, file: &Path) -> Result<LoopDevice> {
     LoopDevice::attach(artifacts.run_tree(), file).remedied()
+}
+
+/// Holds a disk as another file system or volume manager would.
+pub(crate) fn claim(device: &Path) -> Result<std::fs::File> {
+    // open(2), O_EXCL without O_CREAT: fails for everybody else who asks the same.
+    const O_EXCL: i32 = 0o200;
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(O_EXCL).open(device);
+    opened.with_context(|| format!("cannot claim `{}`", device.display()))
 }
 
 /// Compares slot A, byte for byte, with what the image holds at the same place.

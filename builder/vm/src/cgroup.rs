@@ -73,15 +73,24 @@ impl Drop for Cgroup {
     }
 }
 
-/// Removes groups whose owner is gone. One with living processes stays, whoever they are: the kernel refuses.
+/// Removes groups whose owner is gone. One with living processes stays, whoever they are.
 fn sweep(top: &Path) {
     for entry in std::fs::read_dir(top).into_iter().flatten().flatten() {
-        let abandoned = entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && File::open(entry.path()).is_ok_and(|group| group.try_lock().is_ok());
-        if abandoned {
-            remove(&entry.path());
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && !is_populated(&path)
+            && let Ok(group) = File::open(&path)
+            && group.try_lock().is_ok()
+        {
+            remove(&path);
         }
     }
+}
+
+/// Whether a process lives in the group or below it (cgroups(7), `cgroup.events`).
+fn is_populated(group: &Path) -> bool {
+    let events = std::fs::read_to_string(group.join("cgroup.events")).unwrap_or_default();
+    events.lines().any(|line| line == "populated 1")
 }
 
 /// Removes a group and those below it; the files in it are the kernel's and go along.
@@ -111,12 +120,14 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(top.path().join("casemate-1-0/payload/init.scope")).unwrap();
         std::fs::create_dir(top.path().join("other")).unwrap();
+        std::fs::create_dir(top.path().join("casemate-3-0")).unwrap();
+        std::fs::write(top.path().join("casemate-3-0/cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
         let living = Cgroup::at(top.path().join("casemate-2-0")).unwrap();
         sweep(top.path());
         let mut names: Vec<_> =
             std::fs::read_dir(top.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["casemate-2-0", "other"]);
+        assert_eq!(names, ["casemate-2-0", "casemate-3-0", "other"]);
         drop(living);
         assert!(!top.path().join("casemate-2-0").exists());
     }

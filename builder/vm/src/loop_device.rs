@@ -14,6 +14,7 @@ const INSIDE: &str = "/run/backing";
 /// A loop device; dropping it detaches the file.
 #[derive(Debug)]
 pub struct LoopDevice {
+    tree: PathBuf,
     path: PathBuf,
     /// The kernel counts who has the device open; this keeps it.
     _open: File,
@@ -22,12 +23,12 @@ pub struct LoopDevice {
 /// The kernel gives no loop device.
 #[derive(Debug, thiserror::Error)]
 pub enum LoopDeviceError {
-    /// `losetup` failed.
-    #[error("cannot make a loop device of `{}`", file.display())]
+    /// A program failed.
+    #[error("cannot make a block device of `{}`", file.display())]
     Attach {
         /// The file.
         file: PathBuf,
-        /// What `losetup` said.
+        /// What `losetup` or `partx` said.
         source: ToolError,
     },
     /// The device cannot be opened.
@@ -49,19 +50,18 @@ impl Remedy for LoopDeviceError {
 }
 
 impl LoopDevice {
-    /// Makes a device of the file, with `losetup` from `tree`; partitions that the file has become devices too.
+    /// Makes a device of the file, with `losetup` from `tree`.
     pub fn attach(tree: &Path, file: &Path) -> Result<Self, LoopDeviceError> {
         let failed = |source| LoopDeviceError::Attach { file: file.to_owned(), source };
         let name = file.file_name().ok_or_else(|| LoopDeviceError::NoFile(file.to_owned()))?;
         let inside = Path::new(INSIDE).join(name);
-        // The kernel may make a new device, so the whole `/dev` must be seen.
-        let runner = SandboxRunner::new(Sandbox::new(tree).bind("/dev", "/dev").bind(file, &inside));
+        let runner = SandboxRunner::new(sandbox(tree).bind(file, &inside));
         let attach = Tool::new("losetup").args(["--find", "--show", "--partscan"]).arg(&inside);
         let path = PathBuf::from(runner.run(&attach).map_err(failed)?.stdout_text().trim());
         let open = File::open(&path).at("open", &path)?;
         // While it is open this only says that the last one to close it detaches it.
         runner.run(&Tool::new("losetup").arg("--detach").arg(&path)).map_err(failed)?;
-        Ok(Self { path, _open: open })
+        Ok(Self { tree: tree.to_owned(), path, _open: open })
     }
 
     /// The device, such as `/dev/loop0`.
@@ -69,10 +69,20 @@ impl LoopDevice {
         &self.path
     }
 
-    /// The device of a partition that the file had when it was attached, such as `/dev/loop0p1`.
-    pub fn partition(&self, number: u32) -> PathBuf {
+    /// Makes devices of the partitions in the table of the disk; returns the one with this number, such as `/dev/loop0p1`.
+    ///
+    /// `partx` reads the table, so a kernel without a parser for GPT will do.
+    pub fn partition(&self, number: u32) -> Result<PathBuf, LoopDeviceError> {
+        let runner = SandboxRunner::new(sandbox(&self.tree).bind_read_only("/sys", "/sys"));
+        let failed = |source| LoopDeviceError::Attach { file: self.path.clone(), source };
+        runner.run(&Tool::new("partx").arg("--update").arg(&self.path)).map_err(failed)?;
         let mut path = self.path.clone().into_os_string();
         path.push(format!("p{number}"));
-        path.into()
+        Ok(path.into())
     }
+}
+
+/// The kernel may make new devices, so the whole `/dev` must be seen.
+fn sandbox(tree: &Path) -> Sandbox {
+    Sandbox::new(tree).bind("/dev", "/dev")
 }

@@ -1,10 +1,11 @@
 //! `casemate test` and `casemate flash` with keys of one's own: the report that `flash` asks for, made by three boots, the last one with
 //! a changed bit in sshd's first block; then a real block device, and devices that must not be written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use fs_err as fs;
+use tools::ResultExt as _;
 use vm::RootImage;
 
 use crate::artifacts::{Artifacts, Image};
@@ -139,7 +140,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Flashes an old disk and returns the document that was given.
-    fn flash_with_document(&self, disk: &std::path::Path) -> Result<Vec<u8>> {
+    fn flash_with_document(&self, disk: &Path) -> Result<Vec<u8>> {
         let device = flash::device(self.artifacts, disk, DISK_BYTES)?;
         let operator = Operator::new(self.artifacts, &self.dir, "administrator")?;
         let facts = Facts { hostname: HOSTNAME, serial: 1, wordpress: None };
@@ -155,9 +156,13 @@ impl<'a> Subject<'a> {
         Ok(fs::read(document)?)
     }
 
-    fn is_not_flashed_over_what_is_in_use(&self, disk: &std::path::Path) -> Result<()> {
+    fn is_not_flashed_over_what_is_in_use(&self, disk: &Path) -> Result<()> {
         let device = flash::attach(self.artifacts, disk)?;
-        let slot = device.partition(2);
+        let held = flash::claim(device.path())?;
+        let refused = self.flash(&self.shown(), &device.path().to_string_lossy(), 1)?;
+        ensure!(refused.contains("the kernel says that it is busy"), "a disk that is held is not refused:\n{refused}");
+        drop(held);
+        let slot = device.partition(2).remedied()?;
         ensure!(slot.exists(), "the kernel makes no `{}` of the flashed disk", slot.display());
         let refused = self.flash(&self.shown(), &slot.to_string_lossy(), 1)?;
         ensure!(refused.contains("it is a partition"), "a partition is not refused:\n{refused}");

@@ -46,6 +46,7 @@ pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts) -> Result<()> {
     let (mut container, first) = host.boot()?;
     let client = Client::inside(artifacts.run_tree(), &dir, &host.neighbour, ADDRESS);
     check_site(&client, &first)?;
+    check_certificate(&client)?;
     check_refusals(&client)?;
     check_uploads(&client, &container)?;
     check_ssh(&client, &operator, &stranger)?;
@@ -126,6 +127,15 @@ fn check_site(client: &Client, seen: &Seen) -> Result<()> {
     let plain = client.http(SITE, "/")?;
     let redirected = plain.status == 301 && plain.head.contains(&format!("https://{SITE}/"));
     ensure!(redirected, "plain HTTP is not redirected: {}", plain.head);
+    Ok(())
+}
+
+/// The host's certificate is for its site, by each of its names, and can make no others.
+fn check_certificate(client: &Client) -> Result<()> {
+    let text = client.certificate_text()?;
+    for part in ["DNS:www.example.org, DNS:example.org", "CA:FALSE"] {
+        ensure!(text.contains(part), "`{part}` is not in the certificate:\n{text}");
+    }
     Ok(())
 }
 

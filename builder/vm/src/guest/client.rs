@@ -150,6 +150,12 @@ impl Client {
         Ok(hex::encode(Sha256::digest(self.run(&der)?.stdout)))
     }
 
+    /// What the pinned certificate says of itself, in `openssl`'s words.
+    pub fn certificate_text(&self) -> Result<String> {
+        let tool = Tool::new("openssl").args(["x509", "-in", &format!("{INSIDE}/{CERTIFICATE}"), "-noout", "-text"]);
+        Ok(self.run(&tool)?.stdout_text())
+    }
+
     /// GET over HTTPS, trusting only the pinned certificate.
     pub fn https(&self, name: &str, path: &str) -> Result<Answer> {
         self.get(name, path, Some(&["--cacert", &format!("{INSIDE}/{CERTIFICATE}")]))
