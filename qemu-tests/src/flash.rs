@@ -23,7 +23,7 @@ pub(crate) fn device(artifacts: &Artifacts, file: &Path, bytes: u64) -> Result<L
     disk.set_len(bytes)?;
     for place in OLD_PLACES.into_iter().filter(|place| place + (MIB as u64) < bytes) {
         disk.seek(SeekFrom::Start(place))?;
-        disk.write_all(&[OLD; MIB])?;
+        disk.write_all(&vec![OLD; MIB])?;
     }
     attach(artifacts, file)
 }

@@ -26,9 +26,9 @@ const CUTS: [(&str, Duration); 3] = [
 ];
 
 /// A host with a seed volume in a second slot, write-protected as a CD is.
-fn with_seed(host: &TestHost, seed: &Path) -> Result<MachineSpec> {
+fn with_seed(host: &TestHost, volume: &Path) -> Result<MachineSpec> {
     let mut spec = host.spec(Start::Direct)?;
-    spec.disks.push(Disk { persistence: Persistence::ReadOnly, ..Disk::new(seed) });
+    spec.disks.push(Disk { persistence: Persistence::ReadOnly, ..Disk::new(volume) });
     Ok(spec)
 }
 
@@ -48,9 +48,9 @@ pub(crate) fn is_resumed(artifacts: &Artifacts) -> Result<()> {
     let facts = Facts { hostname: "cut.example.org", serial: 1, wordpress: None };
     let document = fs::read(operator.document(&dir, &facts)?)?;
     let signature = artifacts.sign_as_operator(&document)?;
-    let seed = seed::volume(artifacts, &dir, &[("host.toml", &document), ("host.toml.sig", &signature)])?;
+    let volume = seed::volume(artifacts, &dir, &[("host.toml", &document), ("host.toml.sig", &signature)])?;
     for (line, delay) in CUTS {
-        let mut machine = host.boot(&talkative(with_seed(&host, &seed)?))?;
+        let mut machine = host.boot(&talkative(with_seed(&host, &volume)?))?;
         machine.wait_for_serial(line, PATIENCE).with_context(|| format!("the boot never comes to `{line}`"))?;
         std::thread::sleep(delay);
         let done = machine.serial().text()?.contains("casemate: personalised as");
@@ -58,7 +58,7 @@ pub(crate) fn is_resumed(artifacts: &Artifacts) -> Result<()> {
         ensure!(!done, "the cut after `{line}` came too late: the host was personalised already");
         say(&format!("power-cut: cut {delay:?} after `{line}`"));
     }
-    let (_machine, seen) = host.boot_healthy(&with_seed(&host, &seed)?)?;
+    let (_machine, seen) = host.boot_healthy(&with_seed(&host, &volume)?)?;
     ensure!(seen.hostname.as_deref() == Some(facts.hostname), "the host calls itself {:?}", seen.hostname);
     let client = Client::new(artifacts.run_tree(), &dir, host.ports());
     let machine_id = client.ssh_ok(&operator.key, "cat /run/machine-id")?;
