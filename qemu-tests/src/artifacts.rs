@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
-
-use crate::host::Identity;
+use vm::guest::Seen;
 
 /// Which image a scenario boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +33,10 @@ impl Image {
 #[derive(Debug)]
 pub struct Artifacts {
     casemate: PathBuf,
+    images: PathBuf,
     output: PathBuf,
     run_tree: PathBuf,
+    build_tree: PathBuf,
     keys: PathBuf,
     /// Every identity that a host has shown, with the name of the host: no two hosts may share one.
     identities: Mutex<BTreeMap<String, String>>,
@@ -45,6 +46,16 @@ impl Artifacts {
     /// The output directory of an image.
     pub fn image(&self, image: Image) -> PathBuf {
         self.output.join(image.name())
+    }
+
+    /// The folder that an image is made from.
+    pub fn definition(&self, image: Image) -> PathBuf {
+        self.images.join(image.name())
+    }
+
+    /// The tree that holds what makes file systems.
+    pub fn build_tree(&self) -> &Path {
+        &self.build_tree
     }
 
     /// The tree that holds QEMU, firmware and clients.
@@ -65,16 +76,15 @@ impl Artifacts {
     }
 
     /// Remembers what a host shows of itself; refuses anything that another host has shown.
-    pub(crate) fn record_identity(&self, host: &str, identity: &Identity, machine_id: &str) -> Result<()> {
+    pub(crate) fn record_identity(&self, host: &str, seen: &Seen, machine_id: &str) -> Result<()> {
         let mut known = self.identities.lock().map_err(|_| anyhow::anyhow!("another scenario failed here"))?;
-        for shown in
-            identity.ssh_keys.iter().chain(&identity.certificates).map(String::as_str).chain([machine_id.trim()])
-        {
+        let shown = seen.ssh_keys.iter().chain(seen.certificates.values()).map(String::as_str);
+        for shown in shown.chain([machine_id.trim()]) {
             if let Some(other) = known.insert(shown.to_owned(), host.to_owned()).filter(|other| other != host) {
                 bail!("`{host}` and `{other}` share an identity: {shown}");
             }
         }
-        if identity.ssh_keys.is_empty() {
+        if seen.ssh_keys.is_empty() {
             bail!("`{host}` shows no ssh key");
         }
         Ok(())
@@ -136,23 +146,39 @@ fn prepare() -> Result<Artifacts> {
     let casemate = build_casemate(repo)?;
     let output = repo.join("target/scenarios");
     fs::create_dir_all(&output)?;
-    let mut artifacts =
-        Artifacts { casemate, output, run_tree: PathBuf::new(), keys: PathBuf::new(), identities: Mutex::default() };
+    let mut artifacts = Artifacts {
+        casemate,
+        images: repo.join("images"),
+        output,
+        run_tree: PathBuf::new(),
+        build_tree: PathBuf::new(),
+        keys: PathBuf::new(),
+        identities: Mutex::default(),
+    };
     for image in [Image::Minimal, Image::Webhost] {
         say(&format!("building images/{}", image.name()));
-        let folder = repo.join("images").join(image.name());
-        let target = artifacts.image(image);
+        let (folder, target) = (artifacts.definition(image), artifacts.image(image));
         let built =
             artifacts.casemate(&["build", &folder.to_string_lossy(), "--output", &target.to_string_lossy()], 0)?;
         built.lines().for_each(say);
     }
-    let listed = artifacts.casemate(&["tools", "run", "--json", "--progress", "quiet"], 0)?;
-    let value: serde_json::Value =
-        serde_json::from_str(&listed).context("`casemate tools run --json` printed no JSON")?;
-    artifacts.run_tree = value["path"].as_str().context("`casemate tools run --json` names no path")?.into();
-    artifacts.keys = Path::new(value["cache"].as_str().context("`casemate tools run --json` names no cache")?)
-        .join("development-keys");
+    (artifacts.build_tree, _) = tree(&artifacts, "build")?;
+    let cache;
+    (artifacts.run_tree, cache) = tree(&artifacts, "run")?;
+    artifacts.keys = cache.join("development-keys");
     Ok(artifacts)
+}
+
+/// Where `casemate` keeps a tree of tools, and its cache.
+fn tree(artifacts: &Artifacts, kind: &str) -> Result<(PathBuf, PathBuf)> {
+    let listed = artifacts.casemate(&["tools", kind, "--json", "--progress", "quiet"], 0)?;
+    let value: serde_json::Value =
+        serde_json::from_str(&listed).with_context(|| format!("`casemate tools {kind} --json` printed no JSON"))?;
+    let path = |field: &str| {
+        let text = value[field].as_str();
+        text.map(PathBuf::from).with_context(|| format!("`casemate tools {kind} --json` names no {field}"))
+    };
+    Ok((path("path")?, path("cache")?))
 }
 
 /// Builds the command as `cargo run` would. The lock on the target directory is free while tests run.

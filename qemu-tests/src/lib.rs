@@ -4,12 +4,12 @@
 //! can produce: a page it serves, a key it shows, a line that the agent prints last.
 
 mod artifacts;
-mod client;
+mod flash;
 mod host;
 mod operator;
 mod scan;
 mod scenarios;
-mod tamper;
+mod seed;
 
 use std::time::Instant;
 

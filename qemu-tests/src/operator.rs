@@ -4,26 +4,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use fs_err as fs;
-use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
+use vm::guest::SshKey;
 
 use crate::artifacts::Artifacts;
 
 /// An administrator with an ssh key pair.
 pub(crate) struct Operator {
-    pub(crate) key: PathBuf,
-    pub(crate) public: String,
+    pub(crate) key: SshKey,
 }
 
 impl Operator {
     /// Makes a new key pair in `dir`.
     pub(crate) fn new(artifacts: &Artifacts, dir: &Path, name: &str) -> Result<Self> {
-        let tool = Tool::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
-            .arg(format!("/run/keys/{name}"));
-        let sandbox = Sandbox::new(artifacts.run_tree()).bind(dir, "/run/keys");
-        SandboxRunner::new(sandbox).run(&tool).remedied()?;
-        let public = fs::read_to_string(dir.join(format!("{name}.pub")))?.trim().to_owned();
-        Ok(Self { key: dir.join(name), public })
+        Ok(Self { key: SshKey::in_dir(artifacts.run_tree(), dir, name)? })
     }
 
     /// Writes a good document for a host with one `WordPress` site, or none.
@@ -31,7 +24,7 @@ impl Operator {
         let path = dir.join(format!("{}-{}.toml", facts.hostname, facts.serial));
         let mut text = format!(
             "schema = 1\nserial = {}\nhost = \"any\"\nhostname = \"{}\"\n\n[admin]\nemail = \"ops@example.org\"\nssh_keys = [\"{}\"]\nnetworks = [\"10.0.2.0/24\", \"192.0.2.0/24\", \"fe80::/10\"]\n\n[tls]\nmode = \"self-signed\"\n",
-            facts.serial, facts.hostname, self.public
+            facts.serial, facts.hostname, self.key.public
         );
         if let Some(title) = facts.wordpress {
             text.push_str(WORDPRESS_SITE);

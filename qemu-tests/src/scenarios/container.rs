@@ -11,14 +11,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 use tools::{Access, Bind, ResultExt as _, Tool};
+use vm::guest::{Client, Seen};
 use vm::netns::Port;
 use vm::{Container, ContainerSpec, MachineId, NetworkNamespace, RootImage};
 
 use crate::artifacts::{Artifacts, Image, say};
-use crate::client::Client;
-use crate::host::{Identity, PATIENCE, credential};
+use crate::host::{PATIENCE, credential};
 use crate::operator::{Facts, Operator};
 use crate::scan;
+use crate::scenarios::packages;
 
 const TITLE: &str = "Casemate in a container";
 /// The one user of the site, by a name that stands nowhere in `WordPress`.
@@ -43,19 +44,24 @@ pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts) -> Result<()> {
     let mut host = ContainerHost::new(artifacts, &dir, &operator)?;
 
     let (mut container, first) = host.boot()?;
-    let client = Client::inside(artifacts, &dir, &host.neighbour, ADDRESS);
+    let client = Client::inside(artifacts.run_tree(), &dir, &host.neighbour, ADDRESS);
     check_site(&client, &first)?;
+    check_certificate(&client)?;
     check_refusals(&client)?;
     check_uploads(&client, &container)?;
     check_ssh(&client, &operator, &stranger)?;
     check_ports(&host)?;
     check_units(&client, &operator)?;
+    packages::are_those_of_the_lock(&client, &operator, &artifacts.image(Image::Webhost))?;
     artifacts.record_identity("container", &first, MACHINE_ID)?;
     ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
     drop(container);
 
     let (_container, second) = host.boot()?;
-    ensure!(first == second, "the second start shows another identity: {first:?} then {second:?}");
+    ensure!(
+        first.identity() == second.identity(),
+        "the second start shows another identity: {first:?} then {second:?}"
+    );
     check_site(&client, &second)
 }
 
@@ -64,8 +70,6 @@ struct ContainerHost<'a> {
     artifacts: &'a Artifacts,
     dir: PathBuf,
     root: RootImage,
-    // Dropped after the mount on it.
-    _mount_point: tempfile::TempDir,
     document: String,
     neighbour: NetworkNamespace,
     network: NetworkNamespace,
@@ -74,8 +78,8 @@ struct ContainerHost<'a> {
 
 impl<'a> ContainerHost<'a> {
     fn new(artifacts: &'a Artifacts, dir: &Path, operator: &Operator) -> Result<Self> {
-        let mount_point = tempfile::Builder::new().prefix("casemate-root-").tempdir()?;
-        let root = RootImage::mount(&artifacts.image(Image::Webhost).join("root.erofs"), "erofs", mount_point.path())?;
+        let image = artifacts.image(Image::Webhost).join("root.erofs");
+        let root = RootImage::mount(&image, "erofs", &dir.join("root"))?;
         let facts = Facts { hostname: "container.example.org", serial: 1, wordpress: Some(TITLE) };
         let mut document = fs::read_to_string(operator.document(dir, &facts)?)?.replace("editor", EDITOR);
         write!(document, "\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\"]\n")?;
@@ -88,11 +92,11 @@ impl<'a> ContainerHost<'a> {
             (Port { interface: "host0", address: UNNAMED }, Port { interface: "wire0", address: NEIGHBOUR });
         network.connect(&here, &neighbour, &there).context("cannot lay the wire")?;
         let dir = dir.to_owned();
-        Ok(Self { artifacts, dir, root, _mount_point: mount_point, document, neighbour, network, starts: 0 })
+        Ok(Self { artifacts, dir, root, document, neighbour, network, starts: 0 })
     }
 
     /// Starts the container and waits until it is healthy.
-    fn boot(&mut self) -> Result<(Container, Identity)> {
+    fn boot(&mut self) -> Result<(Container, Seen)> {
         self.starts += 1;
         let id: MachineId = MACHINE_ID.parse()?;
         let mut spec = ContainerSpec::new(self.root.path(), id);
@@ -105,18 +109,18 @@ impl<'a> ContainerHost<'a> {
         let log = self.dir.join(format!("start-{}", self.starts));
         let mut container = Container::start(&spec, self.artifacts.run_tree(), &log, PATIENCE)?;
         say(&format!("container: started, log in {}", log.display()));
-        let line = container.wait_for_console("casemate: personalised as ", PATIENCE)?;
+        container.wait_for_console("casemate: personalised as ", PATIENCE)?;
         container.wait_for_console("casemate: healthy", PATIENCE).context("the host does not become healthy")?;
         say(&format!("container: healthy after {:.0} s", container.uptime().as_secs_f64()));
-        let identity = Identity::read(&line, &container.console().text()?);
-        Ok((container, identity))
+        let seen = Seen::of(&container.console().text()?);
+        Ok((container, seen))
     }
 }
 
-fn check_site(client: &Client<'_>, identity: &Identity) -> Result<()> {
+fn check_site(client: &Client, seen: &Seen) -> Result<()> {
     let fingerprint = client.pin_certificate(SITE)?;
-    let shown = identity.certificates.iter().any(|shown| shown.contains(&format!("sha256:{fingerprint}")));
-    ensure!(shown, "the certificate {fingerprint} is not on the console: {:?}", identity.certificates);
+    let shown = seen.certificates.get(SITE);
+    ensure!(shown == Some(&fingerprint), "the certificate {fingerprint} is not the one on the console: {shown:?}");
     let front = client.https(SITE, "/")?;
     ensure!(front.status == 200, "the front page answers {}", front.head);
     ensure!(front.body.contains(&format!("<title>{TITLE}")), "the front page has another title");
@@ -126,8 +130,17 @@ fn check_site(client: &Client<'_>, identity: &Identity) -> Result<()> {
     Ok(())
 }
 
+/// The host's certificate is for its site, by each of its names, and can make no others.
+fn check_certificate(client: &Client) -> Result<()> {
+    let text = client.certificate_text()?;
+    for part in ["DNS:www.example.org, DNS:example.org", "CA:FALSE"] {
+        ensure!(text.contains(part), "`{part}` is not in the certificate:\n{text}");
+    }
+    Ok(())
+}
+
 /// What nobody is told: sites that are not here, names of users.
-fn check_refusals(client: &Client<'_>) -> Result<()> {
+fn check_refusals(client: &Client) -> Result<()> {
     let stranger = "unknown.example.net";
     for answer in [client.http(stranger, "/")?, client.https_unverified(stranger, "/")?] {
         ensure!(answer.status == 421, "a name that is not here answers {}", answer.head);
@@ -145,7 +158,7 @@ fn check_refusals(client: &Client<'_>) -> Result<()> {
 }
 
 /// A program among uploads is neither run nor given away; the same program among plugins runs, so it is a good one.
-fn check_uploads(client: &Client<'_>, container: &Container) -> Result<()> {
+fn check_uploads(client: &Client, container: &Container) -> Result<()> {
     let place = format!(
         "cd {CONTENT} && printf '%s' \"$0\" > plugins/probe.php && cp plugins/probe.php uploads/probe.php && \
          cp plugins/probe.php uploads/probe.PHP5 && echo picture > uploads/probe.txt && \
@@ -164,7 +177,7 @@ fn check_uploads(client: &Client<'_>, container: &Container) -> Result<()> {
     Ok(())
 }
 
-fn check_ssh(client: &Client<'_>, operator: &Operator, stranger: &Operator) -> Result<()> {
+fn check_ssh(client: &Client, operator: &Operator, stranger: &Operator) -> Result<()> {
     ensure!(client.ssh_ok(&operator.key, "id -un")?.trim() == "admin", "ssh logs in as somebody else");
     ensure!(client.ssh_ok(&operator.key, "sudo -n id -u")?.trim() == "0", "the administrator cannot become root");
     ensure!(client.ssh_ok(&operator.key, "cat /run/machine-id")?.trim() == MACHINE_ID, "another machine id");
@@ -173,7 +186,7 @@ fn check_ssh(client: &Client<'_>, operator: &Operator, stranger: &Operator) -> R
     for (key, user) in [(&stranger.key, "admin"), (&operator.key, "root"), (&operator.key, "site001")] {
         let refused = client.ssh(key, user, "true")?;
         let denied = refused.status == 255 && refused.stderr_text().contains("Permission denied");
-        ensure!(denied, "ssh as {user} with {} was not refused: {refused:?}", key.display());
+        ensure!(denied, "ssh as {user} with {} was not refused: {refused:?}", key.path.display());
     }
     Ok(())
 }
@@ -186,7 +199,7 @@ fn check_ports(host: &ContainerHost<'_>) -> Result<()> {
     Ok(())
 }
 
-fn check_units(client: &Client<'_>, operator: &Operator) -> Result<()> {
+fn check_units(client: &Client, operator: &Operator) -> Result<()> {
     let failed = client.ssh_ok(&operator.key, "systemctl --failed --no-legend --plain")?;
     let units: Vec<_> = failed.lines().filter_map(|line| line.split_whitespace().next()).collect();
     ensure!(units.is_empty(), "units have failed: {units:?}");

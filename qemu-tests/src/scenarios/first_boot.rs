@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use vm::guest::Start;
 
 use crate::artifacts::{Artifacts, Image};
-use crate::host::{PATIENCE, Start, TestHost};
+use crate::host::{PATIENCE, TestHost};
 use crate::scan::Scanner;
 
 pub(crate) fn waits_and_listens_on_nothing(artifacts: &Artifacts) -> Result<()> {

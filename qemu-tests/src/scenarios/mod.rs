@@ -3,6 +3,7 @@
 mod accepted;
 mod container;
 mod first_boot;
+mod packages;
 mod power_cut;
 mod refused;
 mod secure_boot;
@@ -17,8 +18,8 @@ pub(crate) const ALL: &[Scenario] = &[
         run: web::serves_and_keeps_identity,
     },
     Scenario {
-        claim: "an_image_is_proven_by_three_boots_the_last_with_a_changed_bit_in_sshd_and_only_then_gets_a_report",
-        run: accepted::only_a_proven_image_gets_a_report,
+        claim: "an_image_is_proven_by_three_boots_the_last_with_a_changed_bit_in_sshd_and_only_then_gets_a_report_and_onto_a_disk",
+        run: accepted::only_a_proven_image_gets_a_report_and_onto_a_disk,
     },
     Scenario { claim: "a_power_cut_anywhere_in_the_first_boot_is_resumed_by_the_next", run: power_cut::is_resumed },
     Scenario {

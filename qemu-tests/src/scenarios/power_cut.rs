@@ -1,15 +1,19 @@
 //! Power cuts in the first boot: while the disk is made, while keys are made, while the host is personalised.
+//!
+//! The document is on a seed volume, a second disk, and nowhere else.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-
-use vm::{Firmware, MachineSpec};
+use fs_err as fs;
+use vm::guest::{Client, Start};
+use vm::{Disk, Firmware, MachineSpec, Persistence};
 
 use crate::artifacts::{Artifacts, Image, say};
-use crate::client::Client;
-use crate::host::{PATIENCE, Start, TestHost};
+use crate::host::{PATIENCE, TestHost};
 use crate::operator::{Facts, Operator};
+use crate::seed;
 
 /// Where the power is cut: a line of the console, and how long after it.
 const CUTS: [(&str, Duration); 3] = [
@@ -21,23 +25,32 @@ const CUTS: [(&str, Duration); 3] = [
     ("Starting casemate-personalise.service", Duration::from_millis(1500)),
 ];
 
-/// The same kernel and initrd, with a talkative PID 1: where the boot is cut must be visible.
-fn talkative(host: &TestHost<'_>) -> Result<MachineSpec> {
+/// A host with a seed volume in a second slot, write-protected as a CD is.
+fn with_seed(host: &TestHost, volume: &Path) -> Result<MachineSpec> {
     let mut spec = host.spec(Start::Direct)?;
+    spec.disks.push(Disk { persistence: Persistence::ReadOnly, ..Disk::new(volume) });
+    Ok(spec)
+}
+
+/// The same kernel and initrd, with a talkative PID 1: where the boot is cut must be visible.
+fn talkative(mut spec: MachineSpec) -> MachineSpec {
     if let Firmware::DirectKernel { cmdline, .. } = &mut spec.firmware {
         *cmdline =
             cmdline.replace("systemd.show_status=error", "systemd.show_status=yes systemd.status_unit_format=name");
     }
-    Ok(spec)
+    spec
 }
 
 pub(crate) fn is_resumed(artifacts: &Artifacts) -> Result<()> {
     let dir = artifacts.scratch("power-cut")?;
     let operator = Operator::new(artifacts, &dir, "operator")?;
     let mut host = TestHost::new(artifacts, Image::Minimal, &dir)?;
-    host.personalise(&operator.document(&dir, &Facts { hostname: "cut.example.org", serial: 1, wordpress: None })?)?;
+    let facts = Facts { hostname: "cut.example.org", serial: 1, wordpress: None };
+    let document = fs::read(operator.document(&dir, &facts)?)?;
+    let signature = artifacts.sign_as_operator(&document)?;
+    let volume = seed::volume(artifacts, &dir, &[("host.toml", &document), ("host.toml.sig", &signature)])?;
     for (line, delay) in CUTS {
-        let mut machine = host.boot(&talkative(&host)?)?;
+        let mut machine = host.boot(&talkative(with_seed(&host, &volume)?))?;
         machine.wait_for_serial(line, PATIENCE).with_context(|| format!("the boot never comes to `{line}`"))?;
         std::thread::sleep(delay);
         let done = machine.serial().text()?.contains("casemate: personalised as");
@@ -45,10 +58,14 @@ pub(crate) fn is_resumed(artifacts: &Artifacts) -> Result<()> {
         ensure!(!done, "the cut after `{line}` came too late: the host was personalised already");
         say(&format!("power-cut: cut {delay:?} after `{line}`"));
     }
-    let (_machine, identity) = host.boot_healthy(Start::Direct)?;
-    let client = Client::new(artifacts, &dir, host.ports);
+    let (_machine, seen) = host.boot_healthy(&with_seed(&host, &volume)?)?;
+    ensure!(seen.hostname.as_deref() == Some(facts.hostname), "the host calls itself {:?}", seen.hostname);
+    let client = Client::new(artifacts.run_tree(), &dir, host.ports());
     let machine_id = client.ssh_ok(&operator.key, "cat /run/machine-id")?;
-    artifacts.record_identity("cut", &identity, &machine_id)?;
+    artifacts.record_identity("cut", &seen, &machine_id)?;
     ensure!(client.ssh_ok(&operator.key, "systemctl --failed --no-legend")?.trim().is_empty(), "units have failed");
+    // The volume is read and let go: nobody on the host sees it.
+    let mounts = client.ssh_ok(&operator.key, "sudo -n findmnt --noheadings --types vfat || true")?;
+    ensure!(mounts.trim().is_empty(), "the seed volume or the ESP stays mounted: {mounts}");
     Ok(())
 }

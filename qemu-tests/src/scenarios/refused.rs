@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
+use vm::guest::Start;
 
 use crate::artifacts::{Artifacts, Image};
-use crate::host::{PATIENCE, Start, TestHost, credential};
+use crate::host::{PATIENCE, TestHost, credential};
 use crate::operator::{Facts, Operator};
 use crate::scan::Scanner;
 
@@ -43,7 +44,7 @@ pub(crate) fn with_every_reason(artifacts: &Artifacts) -> Result<()> {
     artifacts.casemate(&["keys", "init", &dir.join("foreign").to_string_lossy()], 0)?;
     let foreign = dir.join("foreign/operator.key");
     artifacts.casemate(
-        &["personalise", &host.disk.to_string_lossy(), &good.to_string_lossy(), "--key", &foreign.to_string_lossy()],
+        &["personalise", &host.disk().to_string_lossy(), &good.to_string_lossy(), "--key", &foreign.to_string_lossy()],
         0,
     )?;
     // From the hypervisor: rightly signed, and full of mistakes.

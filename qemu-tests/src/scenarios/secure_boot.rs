@@ -1,4 +1,7 @@
 //! Secure Boot: the firmware starts what our keys signed and nothing else.
+//!
+//! The host gets its document from the hypervisor: the document itself by `fw_cfg`, its signature by SMBIOS. Either alone is worth
+//! nothing, so a host that is personalised has read both.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,12 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
-use vm::Firmware;
+use vm::credential::Channel;
+use vm::guest::{Start, flip_in_uki};
+use vm::{Credential, Firmware};
 
 use crate::artifacts::{Artifacts, Image};
-use crate::host::{Start, TestHost, wait_personalised};
+use crate::host::{TestHost, credential, wait_personalised};
 use crate::operator::{Facts, Operator};
-use crate::tamper;
 
 /// Long enough for firmware, boot loader and a refusal; a boot that is not refused shows the kernel well before.
 const REFUSAL: Duration = Duration::from_secs(240);
@@ -20,7 +24,8 @@ pub(crate) fn only_ours(artifacts: &Artifacts) -> Result<()> {
     let dir = artifacts.scratch("secure-boot")?;
     let operator = Operator::new(artifacts, &dir, "operator")?;
     let mut host = TestHost::new(artifacts, Image::Minimal, &dir)?;
-    host.personalise(&operator.document(&dir, &Facts { hostname: "secure.example.org", serial: 1, wordpress: None })?)?;
+    let facts = Facts { hostname: "secure.example.org", serial: 1, wordpress: None };
+    let document = fs::read(operator.document(&dir, &facts)?)?;
 
     let foreign = dir.join("foreign");
     artifacts.casemate(&["keys", "init", &foreign.to_string_lossy()], 0)?;
@@ -28,20 +33,27 @@ pub(crate) fn only_ours(artifacts: &Artifacts) -> Result<()> {
     ensure!(refused(&text), "the firmware did not refuse keys of somebody else:\n{text}");
 
     let ours = enrol(artifacts, &artifacts.development_keys(), &dir.join("ours.fd"))?;
-    let restore = tamper::flip_in_uki(&host.disk)?;
+    let restore = flip_in_uki(host.disk())?;
     let text = start(&mut host, &ours)?;
     ensure!(refused(&text), "the firmware did not refuse a changed kernel image:\n{text}");
     restore.undo()?;
 
-    let mut machine = host.boot(&with_keys(&host, &ours)?)?;
-    let identity = wait_personalised(&mut machine)?;
-    artifacts.record_identity("secure", &identity, "secure")?;
+    let mut spec = with_keys(&host, &ours)?;
+    let signature = artifacts.sign_as_operator(&document)?;
+    spec.credentials = vec![
+        Credential { channel: Channel::FwCfg, ..credential("casemate.host", document)? },
+        credential("casemate.host.sig", signature)?,
+    ];
+    let mut machine = host.boot(&spec)?;
+    let seen = wait_personalised(&mut machine)?;
+    ensure!(seen.hostname.as_deref() == Some(facts.hostname), "the host calls itself {:?}", seen.hostname);
+    artifacts.record_identity("secure", &seen, "secure")?;
     machine.cut_power();
     Ok(())
 }
 
 /// Boots for as long as a refusal takes; ends early when the kernel speaks or the refusal is shown.
-fn start(host: &mut TestHost<'_>, vars: &Path) -> Result<String> {
+fn start(host: &mut TestHost, vars: &Path) -> Result<String> {
     let spec = with_keys(host, vars)?;
     let mut machine = host.boot(&spec)?;
     let started = std::time::Instant::now();
@@ -55,8 +67,8 @@ fn start(host: &mut TestHost<'_>, vars: &Path) -> Result<String> {
     }
 }
 
-fn with_keys(host: &TestHost<'_>, vars: &Path) -> Result<vm::MachineSpec> {
-    let mut spec = host.spec(Start::Uefi)?;
+fn with_keys(host: &TestHost, vars: &Path) -> Result<vm::MachineSpec> {
+    let mut spec = host.spec(Start::Firmware)?;
     spec.firmware = Firmware::SecureBoot { code: Firmware::SECURE_CODE.into(), vars: vars.to_owned() };
     Ok(spec)
 }

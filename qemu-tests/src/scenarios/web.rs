@@ -1,37 +1,42 @@
-//! The main job, seen from outside: `WordPress` over HTTPS, ssh for the administrator, the same host after a restart, and never a damaged byte.
+//! The main job, seen from outside: a flashed disk that serves `WordPress` over HTTPS, ssh for the administrator, the same host after a
+//! restart, and never a damaged byte.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use vm::guest::{Client, Seen, Start, flip_in_file};
 
 use crate::artifacts::{Artifacts, Image};
-use crate::client::Client;
-use crate::host::{Identity, Start, TestHost};
+use crate::host::TestHost;
 use crate::operator::{Facts, Operator};
-use crate::tamper;
 
 const TITLE: &str = "Casemate proves itself";
+const SITE: &str = "www.example.org";
+/// Larger than the smallest disk, so that the state of a host that does not use all of it is too small.
+const DISK_BYTES: u64 = 13 << 30;
+/// What is not state: two slots of 2 GiB, ESP, tables. State on the smallest disk would have less than 4 GiB.
+const NOT_STATE: u64 = 5 << 30;
 
 pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts) -> Result<()> {
     let dir = artifacts.scratch("web")?;
     let operator = Operator::new(artifacts, &dir, "operator")?;
     let stranger = Operator::new(artifacts, &dir, "stranger")?;
-    let mut host = TestHost::new(artifacts, Image::Webhost, &dir)?;
-    host.personalise(
-        &operator.document(&dir, &Facts { hostname: "web1.example.org", serial: 1, wordpress: Some(TITLE) })?,
-    )?;
-    let client = Client::new(artifacts, &dir, host.ports);
+    let facts = Facts { hostname: "web1.example.org", serial: 1, wordpress: Some(TITLE) };
+    let document = operator.document(&dir, &facts)?;
+    let mut host = TestHost::flashed(artifacts, Image::Webhost, &dir, DISK_BYTES, &document)?;
+    let client = Client::new(artifacts.run_tree(), &dir, host.ports());
 
-    let (mut machine, first) = host.boot_healthy(Start::Uefi)?;
+    let (mut machine, first) = host.boot_healthy(&host.spec(Start::Firmware)?)?;
     check_site(&client, &first)?;
+    check_state(&client, &operator)?;
     check_ssh(&client, &operator, &stranger)?;
     let machine_id = client.ssh_ok(&operator.key, "cat /run/machine-id")?;
     ensure!(client.ssh_ok(&operator.key, "systemctl --failed --no-legend")?.trim().is_empty(), "units have failed");
     artifacts.record_identity("web1", &first, &machine_id)?;
     machine.power_off(Duration::from_secs(180)).context("the host does not power off in good order")?;
 
-    let (mut machine, second) = host.boot_healthy(Start::Direct)?;
-    ensure!(first == second, "the second boot shows another identity: {first:?} then {second:?}");
+    let (mut machine, second) = host.boot_healthy(&host.spec(Start::Direct)?)?;
+    ensure!(first.identity() == second.identity(), "the second boot shows another identity: {first:?} then {second:?}");
     ensure!(client.ssh_ok(&operator.key, "cat /run/machine-id")? == machine_id, "the machine id changed");
     check_site(&client, &second)?;
     never_returns_a_damaged_byte(&client, &operator, &host, artifacts)?;
@@ -41,21 +46,21 @@ pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts) -> Result<()> {
     Ok(())
 }
 
-fn check_site(client: &Client<'_>, identity: &Identity) -> Result<()> {
-    let fingerprint = client.pin_certificate("www.example.org")?;
+fn check_site(client: &Client, seen: &Seen) -> Result<()> {
+    let fingerprint = client.pin_certificate(SITE)?;
     ensure!(
-        identity.certificates.iter().any(|shown| shown.contains(&format!("sha256:{fingerprint}"))),
+        seen.certificates.get(SITE) == Some(&fingerprint),
         "the server's certificate {fingerprint} is not the one on the console: {:?}",
-        identity.certificates
+        seen.certificates
     );
-    let front = client.https("www.example.org", "/")?;
+    let front = client.https(SITE, "/")?;
     ensure!(front.status == 200, "the front page answers {}: {}", front.status, front.head);
     ensure!(
         front.body.contains(&format!("<title>{TITLE}")),
         "the front page has another title:\n{}",
         front.body.get(..2000).unwrap_or(&front.body)
     );
-    let plain = client.http("www.example.org", "/")?;
+    let plain = client.http(SITE, "/")?;
     ensure!(
         plain.status == 301 && plain.head.contains("https://www.example.org/"),
         "plain HTTP is not redirected: {}",
@@ -64,7 +69,18 @@ fn check_site(client: &Client<'_>, identity: &Identity) -> Result<()> {
     Ok(())
 }
 
-fn check_ssh(client: &Client<'_>, operator: &Operator, stranger: &Operator) -> Result<()> {
+/// State takes what the disk has beside the slots.
+fn check_state(client: &Client, operator: &Operator) -> Result<()> {
+    let shown = client.ssh_ok(&operator.key, "findmnt --noheadings --bytes --output SIZE,OPTIONS /var")?;
+    let size: u64 = shown.split_whitespace().next().and_then(|word| word.parse().ok()).context("`/var` has no size")?;
+    ensure!(size > DISK_BYTES - NOT_STATE, "state did not grow to the end of the disk: {shown}");
+    for option in ["nosuid", "nodev", "noexec"] {
+        ensure!(shown.contains(option), "state is mounted without `{option}`: {shown}");
+    }
+    Ok(())
+}
+
+fn check_ssh(client: &Client, operator: &Operator, stranger: &Operator) -> Result<()> {
     ensure!(client.ssh_ok(&operator.key, "id -un")?.trim() == "admin", "ssh logs in as somebody else");
     ensure!(client.ssh_ok(&operator.key, "sudo -n id -u")?.trim() == "0", "the administrator cannot become root");
     for (key, user) in
@@ -74,7 +90,7 @@ fn check_ssh(client: &Client<'_>, operator: &Operator, stranger: &Operator) -> R
         ensure!(
             refused.status == 255 && refused.stderr_text().contains("Permission denied"),
             "ssh as {user} with {} was not refused: {refused:?}",
-            key.display()
+            key.path.display()
         );
     }
     Ok(())
@@ -82,13 +98,13 @@ fn check_ssh(client: &Client<'_>, operator: &Operator, stranger: &Operator) -> R
 
 /// Flips a byte of a file that no boot reads, under the running host, and asks for the file.
 fn never_returns_a_damaged_byte(
-    client: &Client<'_>,
+    client: &Client,
     operator: &Operator,
-    host: &TestHost<'_>,
+    host: &TestHost,
     artifacts: &Artifacts,
 ) -> Result<()> {
     const FILE: &str = "/usr/share/wordpress/wp-includes/js/tinymce/tinymce.min.js";
-    tamper::flip_in_file(artifacts, Image::Webhost, &host.disk, FILE)?;
+    let _flip = flip_in_file(artifacts.run_tree(), &host.root(), host.disk(), FILE)?;
     let output = client.ssh(&operator.key, "admin", &format!("sha256sum {FILE}"))?;
     if output.status == 0 {
         bail!("the damaged file was returned: {}", output.stdout_text());

@@ -179,33 +179,4 @@ mod tests {
         let tree = Tree::new();
         assert!(matches!(make_all(&tree, &[]), Err(SecretError::NoNames(_))));
     }
-
-    /// The fakes above pretend; where the programs are installed, they are asked themselves.
-    #[test]
-    fn the_real_programs_understand_what_they_are_told() {
-        let here = |program: &str| std::path::Path::new("/usr/bin").join(program).exists();
-        if !here("ssh-keygen") || !here("openssl") {
-            eprintln!("SKIPPED: ssh-keygen or openssl is not installed on this machine");
-            return;
-        }
-        let tree = Tree::new();
-        let runner = tools::HostRunner::new();
-        let host = Host { runner: &runner, ..tree.host() };
-        for secret in secrets(&tree, &["www.example.org", "example.org"]) {
-            make(host, &secret).unwrap();
-        }
-        let public = tree.text("/var/lib/casemate/keys/ssh/ed25519.pub");
-        assert!(crate::facts::ssh_fingerprint(&public).unwrap().starts_with("ED25519 SHA256:"));
-        let pem = tree.text("/var/lib/casemate/keys/tls/certificate.pem");
-        assert!(crate::facts::certificate_fingerprint(pem.as_bytes()).is_some());
-        let show = tools::Tool::new("openssl").args(["x509", "-noout", "-text"]).stdin(pem);
-        let text = host.runner.run(&show).unwrap().stdout_text();
-        assert!(text.contains("DNS:www.example.org, DNS:example.org"), "{text}");
-        assert!(text.contains("CA:FALSE"), "{text}");
-        let before = tree.listing();
-        for secret in secrets(&tree, &["www.example.org", "example.org"]) {
-            make(host, &secret).unwrap();
-        }
-        assert_eq!(tree.listing(), before);
-    }
 }

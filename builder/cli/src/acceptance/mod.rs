@@ -3,7 +3,6 @@
 mod recorder;
 mod report;
 mod scenarios;
-mod tamper;
 
 pub(crate) use recorder::{Recorder, Row};
 pub(crate) use report::{Proof, manifest_digest, remove, write};

@@ -12,12 +12,13 @@ use pipeline::build::Builder;
 use pipeline::keys::KeyRing;
 use pipeline::programs::ToolsTree;
 use tools::ResultExt as _;
+use vm::guest::{
+    Client, Console, Event, Guest, Ports, Seen, SshKey, Start, ended, flip_in_file, make_disk, tail, until_settled,
+};
 use vm::{Machine, Outbound};
 
-use crate::acceptance::{Recorder, tamper};
-use crate::guest::{
-    Client, Console, Event, Guest, Ports, Seen, SshKey, Start, ended, for_trying, make_disk, tail, until_settled,
-};
+use crate::acceptance::Recorder;
+use crate::guest::for_trying;
 
 /// Longest time from power-on to health; emulation on a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(1200);
@@ -81,14 +82,15 @@ struct Host<'a> {
     subject: &'a Subject<'a>,
     guest: Guest,
     config: HostConfig,
-    client_dir: std::path::PathBuf,
+    key: SshKey,
+    client: Client,
 }
 
 impl<'a> Host<'a> {
     /// Makes its ssh key, its document and its disk.
     fn prepare(subject: &'a Subject<'a>) -> Result<Self> {
         let client_dir = subject.dir.join("client");
-        let key = SshKey::in_dir(subject.tree, &client_dir)?;
+        let key = SshKey::in_dir(subject.tree.root(), &client_dir, "id_ed25519")?;
         let example = read_if_there(&subject.output.join("host.example.toml"))?;
         let document = subject.dir.join("host.toml");
         fs::write(&document, for_trying(example.as_deref(), &key.public)?)?;
@@ -98,18 +100,15 @@ impl<'a> Host<'a> {
         subject.builder.personalise(&disk, &signed, None)?;
         let guest = Guest {
             output: subject.output.to_owned(),
-            tree: subject.tree.clone(),
+            tree: subject.tree.root().to_owned(),
             dir: subject.dir.to_owned(),
             disk,
             ports: Ports::free()?,
             memory: subject.memory,
             outbound: Outbound::Blocked,
         };
-        Ok(Self { subject, guest, config: signed.config, client_dir })
-    }
-
-    fn client(&self) -> Client<'_> {
-        Client::new(self.subject.tree, &self.client_dir, self.guest.ports)
+        let client = Client::new(&guest.tree, &client_dir, guest.ports);
+        Ok(Self { subject, guest, config: signed.config, key, client })
     }
 
     /// The first site that has a certificate.
@@ -144,7 +143,7 @@ impl<'a> Host<'a> {
 
     fn ssh(&self, seen: &Seen) -> Result<(String, String)> {
         let machine_id = self.machine_id()?;
-        let key = self.client().known_host_key()?;
+        let key = self.client.known_host_key()?;
         ensure!(
             seen.ssh_keys.iter().any(|shown| shown.ends_with(&key)),
             "ssh sees the host key {key}, the console showed {:?}",
@@ -155,18 +154,18 @@ impl<'a> Host<'a> {
     }
 
     fn machine_id(&self) -> Result<String> {
-        let text = self.client().ssh("cat /etc/machine-id")?;
+        let text = self.client.ssh_ok(&self.key, "cat /etc/machine-id")?;
         let id = text.trim();
         ensure!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "`/etc/machine-id` holds `{id}`");
         Ok(id.to_owned())
     }
 
     fn https(&self, site: &str, seen: &Seen) -> Result<((), String)> {
-        let shown = self.client().pin_certificate(site)?;
+        let shown = self.client.pin_certificate(site)?;
         let told =
             seen.certificates.get(site).with_context(|| format!("the console shows no certificate of `{site}`"))?;
         ensure!(*told == shown, "`{site}` shows the certificate {shown}, the console showed {told}");
-        let status = self.client().https_status(site)?;
+        let status = self.client.https(site, "/")?.status;
         ensure!(status == 200, "`https://{site}/` answers with status {status}");
         Ok(((), format!("https://{site}/ answers with 200")))
     }
@@ -185,14 +184,15 @@ impl<'a> Host<'a> {
             ensure!(now == machine_id, "the machine id was {machine_id} and is now {now}");
         }
         if let Some(site) = self.site() {
-            let shown = self.client().pin_certificate(&site)?;
+            let shown = self.client.pin_certificate(&site)?;
             ensure!(first.certificates.get(&site) == Some(&shown), "`{site}` shows another certificate: {shown}");
         }
         Ok((machine, detail))
     }
 
     fn tampered(&self) -> Result<((), String)> {
-        let offset = tamper::flip_in_file(self.subject.tree, self.subject.output, &self.guest.disk, TAMPERED)?;
+        let root = self.subject.output.join("root.erofs");
+        let offset = flip_in_file(&self.guest.tree, &root, &self.guest.disk, TAMPERED)?.offset();
         let mut machine = self.guest.start(Start::Direct, "tampered-boot")?;
         while machine.reset_count() == 0 {
             let ended = ended(&mut machine, Duration::from_millis(200))?;

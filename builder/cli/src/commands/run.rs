@@ -10,13 +10,13 @@ use pipeline::host_document::SignedHost;
 use pipeline::programs::ToolsTree;
 use pipeline::trees::ToolsKind;
 use tools::{Failure, Progress, ResultExt as _, failure::HintExt as _};
+use vm::guest::{
+    Console, Event, Guest, Ports, Seen, SshKey, Start, accelerator_text, ended, make_disk, tail, until_settled,
+};
 use vm::{Accelerator, Machine, Outbound};
 
 use crate::context::Context;
-use crate::guest::{
-    Console, Event, Guest, Ports, Seen, SshKey, Start, WorkDir, accelerator_text, ended, for_trying, make_disk, tail,
-    until_settled,
-};
+use crate::guest::{WorkDir, check_ports, for_trying};
 use crate::output;
 
 mod welcome;
@@ -67,7 +67,7 @@ impl RunArgs {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let output = fs_err::canonicalize(&self.output).or_refuse(HINT_OUTPUT)?;
         let ports = Ports { https: self.https_port, http: self.http_port, ssh: self.ssh_port };
-        ports.check()?;
+        check_ports(ports)?;
         let manifest = fs_err::read(output.join(bundle::MANIFEST_FILE)).or_refuse(HINT_OUTPUT)?;
         self.check_signer(&Manifest::parse_unverified(&manifest)?)?;
         let builder = context.builder();
@@ -81,7 +81,7 @@ impl RunArgs {
         builder.personalise(&disk, &signed, None)?;
         let guest = Guest {
             output,
-            tree,
+            tree: tree.root().to_owned(),
             dir: work.path().to_owned(),
             disk,
             ports,
@@ -116,7 +116,7 @@ impl RunArgs {
         if let Some(host) = &self.host {
             return Ok((builder.sign_host(host, self.key.as_deref())?, None));
         }
-        let key = SshKey::in_dir(tree, &dir.join("client"))?;
+        let key = SshKey::in_dir(tree.root(), &dir.join("client"), "id_ed25519")?;
         let document = dir.join("host.toml");
         if !document.exists() {
             let example = output.join("host.example.toml");
@@ -137,7 +137,7 @@ impl RunArgs {
         work: &WorkDir,
     ) -> Result<()> {
         let progress = context.builder().progress();
-        let verdict = Accelerator::probe(guest.tree.root());
+        let verdict = Accelerator::probe(&guest.tree);
         progress.note(&format!("the machine runs by {}", accelerator_text(verdict)));
         let stage = progress.stage("boot");
         let mut machine = guest.start(Start::Firmware, "boot")?;

@@ -9,10 +9,11 @@ use pipeline::keys::KeyRing;
 use pipeline::trees::ToolsKind;
 use tools::{Failure, failure::HintExt as _};
 use vm::Accelerator;
+use vm::guest::accelerator_text;
 
 use crate::acceptance::{self, Proof, Recorder, Row, Subject, prove};
 use crate::context::Context;
-use crate::guest::{WorkDir, accelerator_text};
+use crate::guest::WorkDir;
 use crate::output;
 
 /// Proves an image in virtual machines and writes a report, signed by the release key, that `flash` asks for.

@@ -1,9 +1,8 @@
-//! Refusals, and writing through the real device code: on files always, on a loop device where the machine can make one.
+//! Refusals, and writing through the real device code, on files. Real block devices are written by the scenarios of `qemu-tests`.
 
 use std::io::{Read, Seek as _, SeekFrom, Write as _};
 
 use super::*;
-use crate::flash::SMALLEST_DISK;
 use crate::partition_table;
 use crate::test_artifacts::{Artifacts, key};
 
@@ -135,64 +134,4 @@ fn assert_flashed(artifacts: &Artifacts, device: &Path, size: u64) {
     file.read_exact(&mut there).unwrap();
     let head = 34 * 512;
     assert!(there[head..4 << 20] == image[head..4 << 20]);
-}
-
-/// A loop device over a sparse file, let go at the end.
-struct Loop {
-    device: PathBuf,
-    _backing: tempfile::NamedTempFile,
-}
-
-impl Loop {
-    /// `None`, loudly, where the machine has no `losetup` or allows no loop devices.
-    fn new(size: u64) -> Option<Self> {
-        let backing = tempfile::NamedTempFile::new().unwrap();
-        backing.as_file().set_len(size).unwrap();
-        let tool = Tool::new("losetup").args(["--find", "--show"]).arg(backing.path());
-        match HostRunner::new().run(&tool) {
-            Ok(output) => {
-                let device = String::from_utf8(output.stdout).unwrap().trim().into();
-                Some(Self { device, _backing: backing })
-            }
-            Err(error) => {
-                eprintln!("NOT TESTED on a real block device, this machine has no loop devices: {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = HostRunner::new().run(&Tool::new("losetup").arg("--detach").arg(&self.device));
-    }
-}
-
-#[test]
-fn a_real_block_device_is_checked_claimed_written_and_compared() {
-    let artifacts = Artifacts::new();
-    artifacts.report(&[("boots", true)], &artifacts.release);
-    let Some(disk) = Loop::new(SMALLEST_DISK) else {
-        return;
-    };
-    let request = request(&artifacts, &disk.device, Proof::TestReport);
-    let checked = check(&request, &artifacts.trusted()).unwrap();
-    assert_eq!((checked.device_size(), checked.image_size()), (SMALLEST_DISK, 5 << 20));
-    let held = BlockDevice::open(&disk.device).unwrap();
-    let error = check(&request, &artifacts.trusted()).unwrap_err();
-    assert!(error.to_string().contains("the kernel says that it is busy"), "{error}");
-    assert!(flash(&checked, |_| {}).is_err());
-    drop(held);
-    flash(&checked, |_| {}).unwrap();
-    assert_flashed(&artifacts, &disk.device, SMALLEST_DISK);
-}
-
-#[test]
-fn a_real_block_device_that_is_too_small_is_refused() {
-    let artifacts = Artifacts::new();
-    let Some(disk) = Loop::new(64 << 20) else {
-        return;
-    };
-    let error = check(&request(&artifacts, &disk.device, Proof::NotAsked), &artifacts.trusted()).unwrap_err();
-    assert!(error.to_string().contains("device: it has 64 MiB, a host needs at least 8192 MiB"), "{error}");
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use hostconf::HostConfig;
 
-use crate::guest::{Ports, Seen, SshKey, lets_in};
+use vm::guest::{Ports, Seen, SshKey};
+
+use crate::guest::lets_in;
 
 /// A host that has settled.
 pub(super) struct Welcome<'a> {
@@ -88,8 +90,9 @@ impl Welcome<'_> {
 
 #[cfg(test)]
 mod tests {
+    use vm::guest::Event;
+
     use super::*;
-    use crate::guest::Event;
 
     fn seen(lines: &[&str]) -> Seen {
         let mut seen = Seen::default();

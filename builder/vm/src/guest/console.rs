@@ -11,15 +11,25 @@ const TAIL_LINES: usize = 30;
 
 /// A line that means something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// Nothing was started, for this reason.
     Waiting(String),
     /// A host key, as `ED25519 SHA256:...`.
     SshKey(String),
     /// A site's certificate: its name, and SHA-256 over its DER bytes as hex digits.
-    Certificate { name: String, sha256: String },
+    Certificate {
+        /// The site.
+        name: String,
+        /// Hex digits.
+        sha256: String,
+    },
     /// The host is what its document says.
-    Personalised { hostname: String, serial: String },
+    Personalised {
+        /// Who it says it is.
+        hostname: String,
+        /// Serial of its document.
+        serial: String,
+    },
     /// Every probe passed.
     Healthy,
     /// A probe failed for too long.
@@ -32,7 +42,7 @@ pub(crate) enum Event {
 
 impl Event {
     /// Reads a line; `None` for what neither the agent nor a panic wrote.
-    pub(crate) fn parse(line: &str) -> Option<Self> {
+    pub fn parse(line: &str) -> Option<Self> {
         if line.contains(PANIC) {
             return Some(Self::Panic(line.trim().to_owned()));
         }
@@ -50,7 +60,7 @@ impl Event {
     }
 
     /// What a person reads while waiting.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         match self {
             Self::Waiting(reason) => format!("the host waits: {reason}"),
             Self::SshKey(key) => format!("ssh host key {key}"),
@@ -81,13 +91,13 @@ fn personalised(rest: &str) -> Option<Event> {
 
 /// A growing log and how much of it was read.
 #[derive(Debug, Default)]
-pub(crate) struct Console {
+pub struct Console {
     position: usize,
 }
 
 impl Console {
     /// The events in the lines that became whole since the last call; `text` is the whole log so far.
-    pub(crate) fn read(&mut self, text: &str) -> Vec<Event> {
+    pub fn read(&mut self, text: &str) -> Vec<Event> {
         // A wrong byte at the old end may have become a character since: then we stand inside it.
         let start = (0..=self.position.min(text.len())).rev().find(|place| text.is_char_boundary(*place)).unwrap_or(0);
         let fresh = text.get(start..).unwrap_or_default();
@@ -100,7 +110,7 @@ impl Console {
 }
 
 /// The end of a log, for an error.
-pub(crate) fn tail(text: &str) -> String {
+pub fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let start = lines.len().saturating_sub(TAIL_LINES);
     lines.iter().skip(start).flat_map(|line| ["\n  | ", line]).collect()

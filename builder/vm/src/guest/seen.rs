@@ -3,32 +3,41 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::guest::Event;
+use super::{Console, Event};
 
 /// Collected from events, each with the time since power-on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// Who it says it is.
-    pub(crate) hostname: Option<String>,
+    pub hostname: Option<String>,
     /// The serial of its document.
-    pub(crate) serial: Option<String>,
+    pub serial: Option<String>,
     /// Host keys, as `ED25519 SHA256:...`.
-    pub(crate) ssh_keys: BTreeSet<String>,
+    pub ssh_keys: BTreeSet<String>,
     /// SHA-256 over the certificate, by the name of its site.
-    pub(crate) certificates: BTreeMap<String, String>,
+    pub certificates: BTreeMap<String, String>,
     /// When it was personalised.
-    pub(crate) personalised: Option<Duration>,
+    pub personalised: Option<Duration>,
     /// When it was healthy.
-    pub(crate) healthy: Option<Duration>,
+    pub healthy: Option<Duration>,
     /// Probes that fail.
-    pub(crate) unhealthy: Vec<String>,
+    pub unhealthy: Vec<String>,
     /// The line with which the kernel gave up.
-    pub(crate) panic: Option<String>,
+    pub panic: Option<String>,
 }
 
 impl Seen {
+    /// What the whole text of a console says; the times mean nothing then.
+    pub fn of(console: &str) -> Self {
+        let mut seen = Self::default();
+        for event in Console::default().read(console) {
+            seen.note(&event, Duration::ZERO);
+        }
+        seen
+    }
+
     /// Takes in an event that came `at` this time after power-on. The first time counts.
-    pub(crate) fn note(&mut self, event: &Event, at: Duration) {
+    pub fn note(&mut self, event: &Event, at: Duration) {
         match event {
             Event::SshKey(key) => drop(self.ssh_keys.insert(key.clone())),
             Event::Certificate { name, sha256 } => {
@@ -46,17 +55,17 @@ impl Seen {
     }
 
     /// Whether the health gate has decided.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.is_healthy() || !self.unhealthy.is_empty()
     }
 
     /// A host is healthy that says so after it said who it is.
-    pub(crate) fn is_healthy(&self) -> bool {
+    pub fn is_healthy(&self) -> bool {
         self.personalised.is_some() && self.healthy.is_some()
     }
 
     /// What must stay the same from boot to boot.
-    pub(crate) fn identity(&self) -> (&BTreeSet<String>, &BTreeMap<String, String>, Option<&String>) {
+    pub fn identity(&self) -> (&BTreeSet<String>, &BTreeMap<String, String>, Option<&String>) {
         (&self.ssh_keys, &self.certificates, self.hostname.as_ref())
     }
 }

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
-use pipeline::programs::ToolsTree;
 use tools::ResultExt as _;
-use vm::accelerator::Verdict;
-use vm::{Accelerator, Disk, Firmware, Machine, MachineSpec, Network, Outbound};
 
-use crate::guest::{Ports, tail};
+use super::{Ports, tail};
+use crate::accelerator::{Accelerator, Verdict};
+use crate::machine::Machine;
+use crate::spec::{Disk, Firmware, MachineSpec, Network, Outbound};
 
 /// How the machine starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
+pub enum Start {
     /// Firmware, boot loader, signed kernel image.
     Firmware,
     /// QEMU loads kernel and initrd of the output directory itself.
@@ -22,25 +22,25 @@ pub(crate) enum Start {
 
 /// A disk and everything that is needed to switch it on.
 #[derive(Debug)]
-pub(crate) struct Guest {
+pub struct Guest {
     /// The image's output directory.
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
     /// The tree that holds QEMU and firmware.
-    pub(crate) tree: ToolsTree,
+    pub tree: PathBuf,
     /// Where variables, logs and sockets go.
-    pub(crate) dir: PathBuf,
+    pub dir: PathBuf,
     /// The disk.
-    pub(crate) disk: PathBuf,
+    pub disk: PathBuf,
     /// Ports that lead in.
-    pub(crate) ports: Ports,
+    pub ports: Ports,
     /// Memory in MiB.
-    pub(crate) memory: u32,
+    pub memory: u32,
     /// Whether the guest reaches the world.
-    pub(crate) outbound: Outbound,
+    pub outbound: Outbound,
 }
 
 /// What runs the guest, in one line; QEMU's own words can fill a screen.
-pub(crate) fn accelerator_text(verdict: &Verdict) -> String {
+pub fn accelerator_text(verdict: &Verdict) -> String {
     let reason = verdict.reason.split(": ").next().unwrap_or_default().trim();
     match verdict.accelerator {
         Accelerator::Kvm => format!("kvm: {reason}"),
@@ -50,22 +50,32 @@ pub(crate) fn accelerator_text(verdict: &Verdict) -> String {
 
 impl Guest {
     /// Switches the machine on; its logs are in the folder `name` of the guest's directory.
-    pub(crate) fn start(&self, start: Start, name: &str) -> Result<Machine> {
-        let mut spec = self.spec(start)?;
-        spec.accelerator = Accelerator::probe(self.tree.root()).accelerator;
+    pub fn start(&self, start: Start, name: &str) -> Result<Machine> {
+        self.start_as(&self.spec(start)?, name)
+    }
+
+    /// Switches on a machine that differs from [`Self::spec`].
+    pub fn start_as(&self, spec: &MachineSpec, name: &str) -> Result<Machine> {
         let dir = self.log_dir(name);
-        Machine::start(&spec, self.tree.root(), &dir).remedied().with_context(|| {
+        Machine::start(spec, &self.tree, &dir).remedied().with_context(|| {
             let said = fs::read_to_string(dir.join("qemu.log")).unwrap_or_default();
             format!("the machine does not start; QEMU says{}", tail(&said))
         })
     }
 
     /// Where the logs of a start are.
-    pub(crate) fn log_dir(&self, name: &str) -> PathBuf {
+    pub fn log_dir(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    fn spec(&self, start: Start) -> Result<MachineSpec> {
+    /// The machine as it is started, with what runs its instructions best here.
+    pub fn spec(&self, start: Start) -> Result<MachineSpec> {
+        let mut spec = self.plan(start)?;
+        spec.accelerator = Accelerator::probe(&self.tree).accelerator;
+        Ok(spec)
+    }
+
+    fn plan(&self, start: Start) -> Result<MachineSpec> {
         let firmware = match start {
             Start::Firmware => Firmware::Uefi { code: Firmware::CODE.into(), vars: self.variables()? },
             Start::Direct => direct(&self.output)?,
@@ -81,7 +91,7 @@ impl Guest {
     fn variables(&self) -> Result<PathBuf> {
         let path = self.dir.join("vars.fd");
         if !path.exists() {
-            fs::write(&path, fs::read(self.tree.file(Firmware::VARS))?)?;
+            fs::write(&path, fs::read(self.tree.join(Firmware::VARS.trim_start_matches('/')))?)?;
         }
         Ok(path)
     }
@@ -99,7 +109,7 @@ mod tests {
     fn guest(dir: &Path) -> Guest {
         Guest {
             output: dir.to_owned(),
-            tree: ToolsTree::new(dir.join("tree"), None),
+            tree: dir.join("tree"),
             dir: dir.to_owned(),
             disk: dir.join("disk.raw"),
             ports: Ports { https: 8443, http: 8080, ssh: 8022 },
@@ -112,15 +122,15 @@ mod tests {
     fn firmware_start_changes_only_its_own_copy_of_the_variables() {
         let dir = tempfile::tempdir().unwrap();
         let guest = guest(dir.path());
-        let store = guest.tree.file(Firmware::VARS);
+        let store = guest.tree.join(Firmware::VARS.trim_start_matches('/'));
         fs::create_dir_all(store.parent().unwrap()).unwrap();
         fs::write(&store, "empty").unwrap();
-        let spec = guest.spec(Start::Firmware).unwrap();
+        let spec = guest.plan(Start::Firmware).unwrap();
         let Firmware::Uefi { vars, .. } = &spec.firmware else { panic!("{:?}", spec.firmware) };
         assert!(*vars != store && fs::read_to_string(vars).unwrap() == "empty");
         // What the firmware has written is kept for the next start.
         fs::write(vars, "boot order").unwrap();
-        guest.spec(Start::Firmware).unwrap();
+        guest.plan(Start::Firmware).unwrap();
         assert_eq!(fs::read_to_string(vars).unwrap(), "boot order");
     }
 
@@ -135,7 +145,7 @@ mod tests {
     fn direct_start_uses_the_signed_command_line_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cmdline"), "roothash=00 ro\n").unwrap();
-        let spec = guest(dir.path()).spec(Start::Direct).unwrap();
+        let spec = guest(dir.path()).plan(Start::Direct).unwrap();
         let Firmware::DirectKernel { cmdline, .. } = &spec.firmware else { panic!("{:?}", spec.firmware) };
         assert_eq!((cmdline.as_str(), spec.memory_mib, spec.disks.len()), ("roothash=00 ro", 2048, 1));
     }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tools::{Failure, ResultExt as _};
-use vm::{Machine, MachineError};
 
-use crate::guest::{Console, Event, Seen, tail};
+use super::{Console, Event, Seen, tail};
+use crate::machine::{Machine, MachineError};
 
 /// Time between two looks at the console.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -18,7 +18,7 @@ const RESTARTS: usize = 3;
 /// Waits until the host is healthy or says that it is not; each event is handed to `say`.
 ///
 /// A panic, an end, endless restarts and the end of the time are errors that show the end of the log.
-pub(crate) fn until_settled(
+pub fn until_settled(
     machine: &mut Machine,
     console: &mut Console,
     limit: Duration,
@@ -49,7 +49,7 @@ pub(crate) fn until_settled(
 }
 
 /// Waits at most this long for the end of the machine; its exit status if it has ended.
-pub(crate) fn ended(machine: &mut Machine, limit: Duration) -> Result<Option<i32>> {
+pub fn ended(machine: &mut Machine, limit: Duration) -> Result<Option<i32>> {
     match machine.wait_exit(limit) {
         Ok(status) => Ok(Some(status)),
         Err(MachineError::StillRunning(_)) => Ok(None),

@@ -7,7 +7,7 @@ use fs_err as fs;
 use tools::{HostRunner, ResultExt as _, Runner as _, Tool};
 
 /// Makes the disk of at least `bytes`; it appears under its name only when it is whole.
-pub(crate) fn make_disk(image: &Path, disk: &Path, bytes: u64) -> Result<()> {
+pub fn make_disk(image: &Path, disk: &Path, bytes: u64) -> Result<()> {
     let making = disk.with_extension("new");
     copy_sparse(image, &making)?;
     let file = fs::OpenOptions::new().write(true).open(&making)?;
@@ -18,7 +18,7 @@ pub(crate) fn make_disk(image: &Path, disk: &Path, bytes: u64) -> Result<()> {
 }
 
 /// Copies a file with its holes.
-pub(crate) fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
+fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
     let tool = Tool::new("cp").args(["--sparse=always", "--"]).args([from.as_os_str(), to.as_os_str()]);
     HostRunner::new().run(&tool).remedied().map(drop)
 }

@@ -1,0 +1,50 @@
+//! What the package database of a running host says: the packages of the lock, and no file that is not theirs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use fs_err as fs;
+use vm::guest::Client;
+
+use crate::operator::Operator;
+
+/// Files of packages that the image replaces on purpose; `dpkg -V` names them (`5`: other content) and nothing else.
+const REPLACED: [&str; 2] = [
+    // overlays/apache brings its own
+    "/etc/apache2/apache2.conf",
+    // says which image this is
+    "/usr/lib/os-release",
+];
+
+pub(super) fn are_those_of_the_lock(client: &Client, operator: &Operator, output: &Path) -> Result<()> {
+    let wanted = locked(&fs::read_to_string(output.join("lock.toml"))?);
+    ensure!(wanted.contains("systemd") && wanted.contains("apache2"), "the lock names no packages: {wanted:?}");
+    let shown = client.ssh_ok(&operator.key, "dpkg -l")?;
+    let found = installed(&shown);
+    let (missing, more): (Vec<_>, Vec<_>) = (wanted.difference(&found).collect(), found.difference(&wanted).collect());
+    ensure!(missing.is_empty() && more.is_empty(), "`dpkg -l` lacks {missing:?} and has more: {more:?}");
+
+    // Its status is 1 where a file differs. As root: not every file may be read by others.
+    let shown = client.ssh_ok(&operator.key, "sudo -n dpkg -V || test $? = 1")?;
+    let changed: BTreeSet<&str> = shown.lines().collect();
+    let named: BTreeSet<&str> = changed.iter().filter_map(|line| line.split_whitespace().last()).collect();
+    ensure!(named == BTreeSet::from(REPLACED), "`dpkg -V` names other files:\n{shown}");
+    let content = changed.iter().all(|line| line.starts_with("??5??????"));
+    ensure!(content, "something else than the content differs:\n{shown}");
+    Ok(())
+}
+
+/// Names of the packages of the root. Each has a table of its own: `[[package]]` and its fields, the name first.
+fn locked(lock: &str) -> BTreeSet<String> {
+    let tables = lock.split("\n[[package]]\n").skip(1);
+    tables
+        .filter_map(|table| Some(table.lines().next()?.strip_prefix("name = \"")?.strip_suffix('"')?.into()))
+        .collect()
+}
+
+/// Names of the packages that are installed and configured (`ii`), without the architecture that some carry.
+fn installed(shown: &str) -> BTreeSet<String> {
+    let lines = shown.lines().filter_map(|line| line.strip_prefix("ii "));
+    lines.filter_map(|line| Some(line.split_whitespace().next()?.split(':').next()?.to_owned())).collect()
+}
