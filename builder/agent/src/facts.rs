@@ -3,8 +3,6 @@
 //! A fact that cannot be read is left out; the screen must come up on a host in any condition.
 
 use std::fs;
-use std::net::IpAddr;
-use std::net::Ipv6Addr;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -15,44 +13,14 @@ use rustls::pki_types::pem::PemObject as _;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::addresses;
 use crate::paths::Paths;
 use crate::status::Status;
 
 /// Fills in what can be seen at this moment.
 pub fn look(paths: &Paths, status: &mut Status) {
-    status.addresses = addresses();
+    status.addresses = addresses::shown();
     status.ssh_keys = ssh_fingerprints(&paths.ssh_keys());
-}
-
-/// Addresses of all interfaces that others can reach; link-local ones only when there is nothing else.
-pub fn addresses() -> Vec<String> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
-        return Vec::new();
-    };
-    let found: Vec<IpAddr> =
-        interfaces.filter_map(|interface| address(&interface)).filter(|ip| !ip.is_loopback()).collect();
-    let mut wide: Vec<String> = found.iter().filter(|ip| !is_link_local(ip)).map(ToString::to_string).collect();
-    if wide.is_empty() {
-        wide = found.iter().map(ToString::to_string).collect();
-    }
-    wide.sort();
-    wide.dedup();
-    wide
-}
-
-fn address(interface: &nix::ifaddrs::InterfaceAddress) -> Option<IpAddr> {
-    let address = interface.address?;
-    if let Some(v4) = address.as_sockaddr_in() {
-        return Some(IpAddr::V4(v4.ip()));
-    }
-    address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()))
-}
-
-fn is_link_local(address: &IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => Ipv6Addr::is_unicast_link_local(v6),
-    }
 }
 
 /// The fingerprint of each `*.pub` in a folder, as `ssh-keygen -l` prints it.
@@ -106,10 +74,5 @@ mod tests {
         assert_eq!(ssh_fingerprint("ssh-ed25519 !"), None);
         assert_eq!(ssh_fingerprint(""), None);
         assert_eq!(certificate_fingerprint(b"-----BEGIN CERTIFICATE-----"), None);
-    }
-
-    #[test]
-    fn does_not_show_loopback() {
-        assert!(addresses().iter().all(|address| address != "127.0.0.1" && address != "::1"));
     }
 }

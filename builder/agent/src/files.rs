@@ -4,11 +4,12 @@
 //! something passes through [`Files::step`], so a test can stop the program before any of them and run it again.
 //! Nothing here follows a wish of its own: no retry, no repair, no clean-up after a failure.
 
+mod access;
+
 use std::fs;
 use std::io;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -20,29 +21,10 @@ use rustix::fs::CWD;
 use rustix::fs::RenameFlags;
 use thiserror::Error;
 
+pub use access::Access;
+pub use access::Ownership;
+
 use crate::accounts::Owner;
-
-/// Mode and owner of a file or directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// Permission bits.
-    pub mode: u32,
-    /// Numbers of the owner and the group.
-    pub owner: Owner,
-}
-
-impl Access {
-    /// A file that everybody may read.
-    pub const PUBLIC: Self = Self { mode: 0o644, owner: Owner::ROOT };
-    /// A file that only root may read.
-    pub const SECRET: Self = Self { mode: 0o600, owner: Owner::ROOT };
-    /// A directory that everybody may enter.
-    pub const PUBLIC_DIRECTORY: Self = Self { mode: 0o755, owner: Owner::ROOT };
-    /// A directory that everybody may pass through and only root may list.
-    pub const PASSAGE: Self = Self { mode: 0o711, owner: Owner::ROOT };
-    /// A directory that only root may enter.
-    pub const SECRET_DIRECTORY: Self = Self { mode: 0o700, owner: Owner::ROOT };
-}
 
 /// A change that failed, with its path.
 #[derive(Debug, Error)]
@@ -54,15 +36,6 @@ pub struct FileError {
     pub path: PathBuf,
     /// Why it failed.
     pub source: io::Error,
-}
-
-/// Whether owners are set. A test that does not run as root cannot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ownership {
-    /// Set the owner that is asked for.
-    Set,
-    /// Leave files to whoever makes them.
-    Leave,
 }
 
 /// The changing half of the file system.
@@ -164,7 +137,7 @@ impl Files {
 
     /// Gives a file or directory its mode and owner, if it has not got them.
     pub fn set_access(&self, path: &Path, access: Access) -> Result<(), FileError> {
-        if has_access(path, access, self.ownership) {
+        if access.is_at(path, self.ownership) {
             return Ok(());
         }
         // The owner first: a change of owner clears bits of the mode.
@@ -202,7 +175,7 @@ impl Files {
 
     fn is_equal(&self, path: &Path, bytes: &[u8], access: Access) -> bool {
         fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
-            && has_access(path, access, self.ownership)
+            && access.is_at(path, self.ownership)
             && fs::read(path).is_ok_and(|found| found == bytes)
     }
 
@@ -220,13 +193,6 @@ fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     Ok(rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
 
-fn has_access(path: &Path, access: Access, ownership: Ownership) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| {
-        let owner = Owner { uid: found.uid(), gid: found.gid() };
-        found.mode() & 0o7777 == access.mode && (ownership == Ownership::Leave || owner == access.owner)
-    })
-}
-
 /// A fixed name, so that what a cut left behind is replaced by the next run.
 fn temporary_name(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
@@ -236,94 +202,4 @@ fn temporary_name(path: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn leave() -> Files {
-        Files::new(Ownership::Leave)
-    }
-
-    #[test]
-    fn writes_with_the_asked_mode() {
-        let folder = crate::testing::folder();
-        let path = folder.path().join("key");
-        leave().write(&path, b"secret", Access::SECRET).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"secret");
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-    }
-
-    #[test]
-    fn a_cut_at_any_step_leaves_the_old_or_the_new_file() {
-        for steps in 0.. {
-            let folder = crate::testing::folder();
-            let path = folder.path().join("file");
-            leave().write(&path, b"old", Access::PUBLIC).unwrap();
-            let files = leave();
-            files.cut_after(steps);
-            let done = files.write(&path, b"new", Access::PUBLIC).is_ok();
-            let found = fs::read(&path).unwrap();
-            assert!(found == b"old" || found == b"new", "half a file after {steps} steps");
-            leave().write(&path, b"new", Access::PUBLIC).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), b"new");
-            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "left behind after {steps} steps");
-            if done {
-                return assert!(steps > 3, "the write was cut in no place");
-            }
-        }
-    }
-
-    #[test]
-    fn a_directory_never_has_another_mode_than_asked() {
-        let wanted = Access { mode: 0o711, ..Access::PUBLIC_DIRECTORY };
-        for steps in 0.. {
-            let folder = crate::testing::folder();
-            let path = folder.path().join("a/b");
-            let files = leave();
-            files.cut_after(steps);
-            let done = files.make_directory(&path, wanted).is_ok();
-            for (made, mode) in [(folder.path().join("a"), 0o755), (path, 0o711)] {
-                assert!(!made.exists() || fs::metadata(&made).unwrap().mode() & 0o7777 == mode, "after {steps} steps");
-            }
-            if done {
-                return assert!(steps > 5);
-            }
-        }
-    }
-
-    #[test]
-    fn does_not_write_what_is_equal() {
-        let folder = crate::testing::folder();
-        let path = folder.path().join("file");
-        leave().write(&path, b"same", Access::PUBLIC).unwrap();
-        let files = leave();
-        files.cut_after(0);
-        files.write(&path, b"same", Access::PUBLIC).unwrap();
-    }
-
-    #[test]
-    fn swaps_a_directory_that_is_not_empty() {
-        let folder = crate::testing::folder();
-        let (new, place) = (folder.path().join("etc.new"), folder.path().join("etc"));
-        for (directory, name) in [(&new, "fresh"), (&place, "stale")] {
-            fs::create_dir(directory).unwrap();
-            fs::write(directory.join(name), name).unwrap();
-        }
-        leave().swap_directory(&new, &place).unwrap();
-        assert!(place.join("fresh").exists() && !place.join("stale").exists() && !new.exists());
-    }
-
-    #[test]
-    fn replaces_a_link_in_one_step() {
-        let folder = crate::testing::folder();
-        let path = folder.path().join("accepted");
-        leave().link(Path::new("history/1"), &path).unwrap();
-        leave().link(Path::new("history/2"), &path).unwrap();
-        assert_eq!(fs::read_link(&path).unwrap(), Path::new("history/2"));
-    }
-
-    #[test]
-    fn names_the_path_in_an_error() {
-        let error = leave().write(Path::new("/nonexistent/x"), b"", Access::PUBLIC).unwrap_err();
-        assert!(error.to_string().contains("/nonexistent/.x.new"), "{error}");
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 //! It never opens a connection to the outside, never writes to the root, and asks no name service.
 
 pub mod accounts;
+pub mod addresses;
 pub mod checks;
 pub mod commands;
 pub mod console;

@@ -15,6 +15,7 @@ use crate::checks;
 use crate::document;
 use crate::facts;
 use crate::files::Access;
+use crate::health::network::Wanted;
 use crate::host::Host;
 use crate::image;
 use crate::image::Image;
@@ -35,6 +36,8 @@ use crate::state_directories;
 use crate::status::Certificate;
 use crate::status::Phase;
 use crate::status::Status;
+use crate::work::Probe;
+use crate::work::Question;
 use crate::work::Work;
 
 /// What the operator reads when no source holds a document.
@@ -161,7 +164,11 @@ fn read_accounts(host: Host<'_>) -> Result<Assignments, Reasons> {
 fn plan(host: Host<'_>, image: &Image, document: &HostConfig, assignments: &Assignments) -> Result<Work, Reasons> {
     let plan = hostconf::plan(document, assignments, &image.overlays, &image.sealed);
     let plan = plan.map_err(|errors| errors.to_string().lines().map(str::to_owned).collect::<Reasons>())?;
-    resolve(&plan, host.paths, &image.accounts)
+    let mut work = resolve(&plan, host.paths, &image.accounts)?;
+    // First, because without it nothing else can be reached.
+    let network = Probe { name: "network".to_owned(), question: Question::Network(Wanted::of(&document.network)) };
+    work.probes.insert(0, network);
+    Ok(work)
 }
 
 fn make_secrets(host: Host<'_>, wanted: &[Secret]) -> Result<(), Reasons> {

@@ -83,7 +83,8 @@ fn trouble(status: &Status) -> Vec<String> {
     let failing: Vec<String> = status.failing().collect();
     let mut lines = Vec::new();
     lines.extend(list("what is wrong:", &status.problems));
-    lines.extend(list("failing:", &failing));
+    let heading = if status.phase == Phase::Personalised { "not yet:" } else { "failing:" };
+    lines.extend(list(heading, &failing));
     lines.extend(list("note:", &status.notices));
     if status.phase == Phase::Unhealthy {
         lines.push(" what to do: log in as `admin`, then `sudo casemate-agent health` and `journalctl -b`".to_owned());

@@ -93,7 +93,8 @@ impl Status {
     pub fn tokens(&self) -> Vec<String> {
         match self.phase {
             Phase::Waiting => self.problems.iter().map(|problem| format!("casemate: waiting: {problem}")).collect(),
-            Phase::Personalised => self.identity(),
+            Phase::Personalised if self.health.is_empty() => self.identity(),
+            Phase::Personalised => self.failing().map(|line| format!("casemate: not yet: {line}")).collect(),
             Phase::Healthy => vec!["casemate: healthy".to_owned()],
             Phase::Unhealthy => self.failing().map(|line| format!("casemate: unhealthy: {line}")).collect(),
         }
@@ -158,6 +159,15 @@ mod tests {
         );
         let without_sites = Status { certificates: vec![], ssh_keys: vec![], ..status };
         assert_eq!(without_sites.tokens(), ["casemate: personalised as web1.example.org serial 3 certificate none"]);
+    }
+
+    #[test]
+    fn a_late_host_says_what_it_waits_for_and_not_again_who_it_is() {
+        let check =
+            |name: &str, failure: Option<&str>| CheckResult { name: name.into(), failure: failure.map(str::to_owned) };
+        let health = vec![check("network", Some("no address")), check("ssh", None)];
+        let status = Status { phase: Phase::Personalised, health, ..Status::default() };
+        assert_eq!(status.tokens(), ["casemate: not yet: network: no address"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::accounts::Owner;
 use crate::files::Access;
+use crate::health::network::Wanted;
 use crate::secrets::Secret;
 
 /// Everything to do, in the order in which it is done.
@@ -87,6 +88,8 @@ pub struct Probe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
+    /// The host has the addresses that its document declares.
+    Network(Wanted),
     /// An ssh server greets on this port.
     Ssh(u16),
     /// Somebody accepts on this port.

@@ -11,11 +11,11 @@ use std::num::NonZeroUsize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::digest::Sha256Digest;
 use crate::manifest::{Manifest, ManifestError, Part, PartName};
 use crate::signature::{Context, LARGEST_ENVELOPE};
 use crate::ustar::{BLOCK, END, claimed_size, header, padding};
 use crate::verify::{TrustedKeys, Verified, VerifyError, verify};
+use formats::digest::Sha256Digest;
 
 /// First member of a bundle, and its name in the output directory.
 pub const MANIFEST_FILE: &str = "manifest.json";

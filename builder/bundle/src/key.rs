@@ -8,10 +8,9 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::VerifyingKey;
-use sha2::{Digest as _, Sha256};
+use formats::digest::{DigestError, Sha256Digest};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-use crate::digest::{DigestError, parse_hex32};
 
 /// First word of a `*.pub` line.
 const KEY_TYPE: &str = "casemate-ed25519";
@@ -47,20 +46,21 @@ pub enum KeyError {
 }
 
 /// The id of a public key: SHA-256 over its 32 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId([u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyId(Sha256Digest);
 
 impl FromStr for KeyId {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        parse_hex32(text).map(Self)
+        text.parse().map(Self)
     }
 }
 
 impl fmt::Display for KeyId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&hex::encode(self.0))
+        self.0.fmt(out)
     }
 }
 
@@ -69,8 +69,6 @@ impl fmt::Debug for KeyId {
         write!(out, "KeyId({self})")
     }
 }
-
-crate::name::serde_text!(KeyId);
 
 /// A public key with its comment. `Display` writes the `*.pub` line without the line end, `FromStr` reads it.
 #[derive(Clone, PartialEq, Eq)]
@@ -94,7 +92,7 @@ impl PublicKey {
 
     /// The key id.
     pub fn id(&self) -> KeyId {
-        KeyId(Sha256::digest(self.key.as_bytes()).into())
+        KeyId(Sha256Digest::of(self.key.as_bytes()))
     }
 
     /// The 32 bytes of the key.

@@ -5,10 +5,9 @@
 //! [`verify`] can make a [`Verified`] value, and the parsers of signed documents take nothing else.
 
 mod archive;
-mod digest;
 mod key;
+mod limited;
 mod manifest;
-mod name;
 mod report;
 mod schema;
 mod signature;
@@ -18,10 +17,12 @@ mod ustar;
 mod verify;
 
 pub use archive::{ArchiveError, BundleReader, MANIFEST_FILE, SIGNATURE_FILE, write_bundle};
-pub use digest::{DigestError, RootHash, Sha256Digest};
+pub use formats::digest::{DigestError, Sha256Digest};
+pub use formats::names::{FileName, ImageName, ImageVersion, KernelVersion, NameError};
+pub use formats::verity::RootHash;
 pub use key::{KeyError, KeyId, PublicKey};
+pub use limited::{Limit, ReadError, read_limited};
 pub use manifest::{Manifest, ManifestError, Part, PartName};
-pub use name::{FileName, ImageName, ImageVersion, KernelVersion, NameError};
 pub use report::{ReportError, ScenarioResult, TestReport};
 pub use schema::{SchemaError, SchemaVersion};
 pub use signature::{Context, Entry, Envelope, EnvelopeError};

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::archive::{MANIFEST_FILE, SIGNATURE_FILE};
-use crate::digest::{RootHash, Sha256Digest};
-use crate::name::{FileName, ImageName, ImageVersion, KernelVersion};
 use crate::schema::{SchemaError, SchemaVersion, check_schema};
 use crate::signature::Context;
 use crate::verify::Verified;
+use formats::digest::Sha256Digest;
+use formats::names::{FileName, ImageName, ImageVersion, KernelVersion};
+use formats::verity::RootHash;
 
 /// Largest part in bytes: what a ustar header can say (8 GiB less one byte).
 pub(crate) const LARGEST_PART: u64 = 0o777_7777_7777;

@@ -5,11 +5,11 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::digest::Sha256Digest;
-use crate::name::{ImageName, ImageVersion};
 use crate::schema::{SchemaError, SchemaVersion, check_schema};
 use crate::signature::Context;
 use crate::verify::Verified;
+use formats::digest::Sha256Digest;
+use formats::names::{ImageName, ImageVersion};
 
 /// Why a test report was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -44,7 +44,7 @@ fn manifest() -> Manifest {
         architecture: "amd64".parse().unwrap(),
         development: true,
         source_date_epoch: 1_700_000_000,
-        root_hash: [7; 32].into(),
+        root_hash: bundle::RootHash::from_bytes([7; 32]),
         kernel: "6.12.48+deb13-cloud-amd64".parse().unwrap(),
         min_from_version: None,
         disk: None,
@@ -267,5 +267,24 @@ proptest! {
         let mut changed = good[..start.min(good.len())].to_vec();
         changed.extend(&noise);
         prop_assert!(read_bundle(&changed).is_err());
+    }
+
+    /// Also a manifest that is signed may be wrong: what is accepted names plain files only.
+    #[test]
+    fn damaged_manifests_never_panic_and_never_name_a_path(
+        at in 0_usize..1500, remove in 0_usize..30, piece in "[\\[\\]{}\",:a-z0-9./\\\\-]{0,8}",
+    ) {
+        let good = manifest().to_json().unwrap();
+        let (start, end) = (at.min(good.len()), at.saturating_add(remove).min(good.len()));
+        let text = format!("{}{piece}{}", &good[..start], &good[end..]);
+        if let Ok(manifest) = Manifest::parse_unverified(text.as_bytes()) {
+            for part in manifest.parts.values().chain(&manifest.disk) {
+                let path = std::path::Path::new(part.file.as_str());
+                prop_assert!(matches!(path.components().collect::<Vec<_>>()[..], [std::path::Component::Normal(_)]), "{path:?}");
+            }
+        }
+        let envelope = sign(text.as_bytes(), Context::TestReport, &[&key()]).to_json();
+        let verified = verify(text.as_bytes(), envelope.as_bytes(), Context::TestReport, &trusted(), ONE).unwrap();
+        let _ = TestReport::parse(&verified);
     }
 }

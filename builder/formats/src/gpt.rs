@@ -58,6 +58,9 @@ impl SectorSize {
     }
 }
 
+/// Most bytes of a disk.
+const LARGEST_DISK: u64 = i64::MAX as u64;
+
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
@@ -101,6 +104,12 @@ pub enum GptError {
         sectors: u64,
         /// Fewest sectors that do.
         least: u64,
+    },
+    /// A disk whose bytes cannot be counted: only a table that lies names one.
+    #[error("disk has {sectors} sectors, expected less than 2^63 bytes: the partition table is damaged or forged")]
+    DiskTooLarge {
+        /// Sectors of the disk.
+        sectors: u64,
     },
     /// More partitions than entries.
     #[error("{count} partitions, expected at most {ENTRY_COUNT}")]
@@ -188,6 +197,10 @@ impl Table {
         let least = 2 * sector_size.entry_sectors() + 4;
         if disk_sectors < least {
             return Err(GptError::DiskTooSmall { sectors: disk_sectors, least });
+        }
+        // Offsets of files are signed, so nothing behind this can be read; and no place below it overflows.
+        if disk_sectors > LARGEST_DISK / sector_size.bytes() {
+            return Err(GptError::DiskTooLarge { sectors: disk_sectors });
         }
         if partitions.len() > ENTRY_COUNT as usize {
             return Err(GptError::TooManyPartitions { count: partitions.len() });
@@ -297,5 +310,7 @@ impl Table {
     }
 }
 
+#[cfg(test)]
+mod lies;
 #[cfg(test)]
 mod tests;

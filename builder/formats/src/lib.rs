@@ -1,4 +1,5 @@
-//! Byte formats of the image: partition table, hash tree, archives, executables and small text files.
+//! Byte formats of the image: partition table, hash tree, archives, executables and small text files; and the names and digests that stand in them,
+//! each defined once for all crates.
 //!
 //! Every function here turns bytes into values or values into bytes. Nothing in this crate opens a path or a socket, reads the
 //! clock, or knows in which order an image is made; the caller passes time, salts and identifiers in. Parsers of foreign
@@ -7,12 +8,14 @@
 pub mod bzimage;
 pub mod cmdline;
 pub mod cpio;
+pub mod digest;
 pub mod elf;
 pub mod fixedtime;
 pub mod gpt;
 pub mod guid;
 mod little_endian;
 pub mod modules;
+pub mod names;
 pub mod os_release;
 pub mod pe;
 pub mod sbat;

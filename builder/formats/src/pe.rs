@@ -189,5 +189,7 @@ fn expect<T: PartialEq + ToString>(field: &'static str, expected: &T, got: &T) -
     Err(PeError::Field { field, expected: expected.to_string(), got: got.to_string() })
 }
 
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -12,7 +12,7 @@ mod superblock;
 use std::io::Read;
 
 use hashing::{DIGEST_SIZE, hash_blocks, hash_stream};
-pub use root_hash::{RootHash, RootHashError};
+pub use root_hash::RootHash;
 pub use superblock::{Salt, Superblock};
 
 use crate::guid::Guid;

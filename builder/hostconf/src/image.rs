@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use formats::names::{ImageName, ImageVersion};
+
 use crate::accounts::LARGEST_POOL;
 use crate::document::{Section, read};
 use crate::mistake::Mistakes;
-use crate::names::{ComponentName, Glob, ImageName, ImageVersion, MirrorUrl, OverlayName, PackageName, SuiteName};
+use crate::names::{ComponentName, Glob, MirrorUrl, OverlayName, PackageName, SuiteName};
 use crate::size::ByteSize;
 
 /// Smallest ESP: three unified kernel images of 32 MiB, boot loader, room for one more.

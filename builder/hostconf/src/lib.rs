@@ -39,6 +39,7 @@ pub use assignments::{Assignments, PoolFull};
 pub use derived::{Link, links, state_tmpfiles};
 pub use domain_name::DomainName;
 pub use email::EmailAddress;
+pub use formats::names::{ImageName, ImageVersion};
 pub use host::{
     Admin, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsMode, TlsSettings,
     WordPress,
@@ -46,9 +47,9 @@ pub use host::{
 pub use image::{ImageDef, ImageSizes};
 pub use mistake::{Mistake, Mistakes};
 pub use names::{
-    AbsolutePath, AccountName, AdminUser, ComponentName, DebconfQuestion, FileName, Glob, HostId, ImageName,
-    ImageVersion, InterfaceMatch, Line, Locale, MirrorUrl, OverlayName, PackageName, RequestPath, SuiteName, Title,
-    UnitName, ValueError, VariableName, Word,
+    AbsolutePath, AccountName, AdminUser, ComponentName, DebconfQuestion, FileName, Glob, HostId, InterfaceMatch, Line,
+    Locale, MirrorUrl, OverlayName, PackageName, RequestPath, SuiteName, Title, UnitName, ValueError, VariableName,
+    Word,
 };
 pub use overlay::{
     CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SecretKind,
@@ -63,6 +64,8 @@ pub use plan::{
 };
 pub use ports::PortTable;
 pub use probe::ProbeKind;
+#[cfg(feature = "sample")]
+pub use sample::SMALL_HOST;
 pub use sealed::SealedImage;
 pub use size::ByteSize;
 pub use ssh_key::{SshKeyError, SshPublicKey};

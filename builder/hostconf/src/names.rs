@@ -101,15 +101,6 @@ name!(
     |text| made_of(text, 32, is_lower_digit_dash) && starts_with_letter(text)
 );
 name!(
-    /// The name of an image.
-    ImageName, "an image name: 1 to 16 of `a-z`, `0-9` and `-`", |text| made_of(text, 16, is_lower_digit_dash)
-);
-name!(
-    /// The version of an image (UAPI.10 alphabet).
-    ImageVersion, "an image version: 1 to 11 letters, digits, `.`, `~`, `^` and `-`",
-    |text| made_of(text, 11, |byte| byte.is_ascii_alphanumeric() || b".~^-".contains(&byte))
-);
-name!(
     /// A Debian package name (Debian policy 5.6.1).
     PackageName, "a Debian package name: 2 or more of `a-z`, `0-9`, `+`, `-` and `.`, starting with a letter or digit",
     |text| text.len() >= 2 && made_of(text, 128, |byte| is_lower_digit_dash(byte) || b"+.".contains(&byte)) && starts_alphanumeric(text)

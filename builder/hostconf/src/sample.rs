@@ -39,6 +39,23 @@ name = "static.example.org"
 kind = "static"
 "#;
 
+/// The smallest host with a site, line by line what tests count on: they change it by `replace`.
+#[cfg(any(test, feature = "sample"))]
+pub const SMALL_HOST: &str = r#"schema = 1
+serial = 1
+host = "any"
+hostname = "web1.example.org"
+[admin]
+email = "ops@example.org"
+ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER ops"]
+networks = ["192.0.2.0/24"]
+[[domain]]
+name = "example.org"
+[[domain.site]]
+name = "www.example.org"
+kind = "static"
+"#;
+
 /// The image that the sample host runs.
 const IMAGE: &str =
     "schema = 1\nname = \"sample\"\nversion = \"1.0.0\"\noverlays = []\nsites = 10\ndevelopment = true\n";

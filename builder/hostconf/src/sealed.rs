@@ -4,12 +4,13 @@
 
 use std::fmt::Write as _;
 
+use formats::names::{ImageName, ImageVersion};
 use serde::Serialize;
 
 use crate::accounts::LARGEST_POOL;
 use crate::document::{quoted_list, read};
 use crate::mistake::Mistakes;
-use crate::names::{ImageName, ImageVersion, OverlayName};
+use crate::names::OverlayName;
 
 /// A sealed image's own description. Templates see it as `image`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

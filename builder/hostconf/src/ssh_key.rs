@@ -58,6 +58,19 @@ pub struct SshPublicKey(String);
 
 text_type!(SshPublicKey);
 
+impl SshPublicKey {
+    /// The kinds that are accepted.
+    pub const KINDS: [&str; 7] = [
+        "ssh-ed25519",
+        "sk-ssh-ed25519@openssh.com",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        "ssh-rsa",
+    ];
+}
+
 impl FromStr for SshPublicKey {
     type Err = SshKeyError;
 
@@ -89,23 +102,12 @@ fn check_blob(kind: &str, blob: &[u8]) -> Result<(), SshKeyError> {
             is_point(curve, b"nistp256", point, 65) && !application.is_empty()
         }
         ("ssh-rsa", [_, exponent, modulus]) => return check_rsa(fields.first(), exponent, modulus),
-        (known, _) if KINDS.contains(&known) => false,
+        (known, _) if SshPublicKey::KINDS.contains(&known) => false,
         _ => return Err(SshKeyError::Type { found: shown(kind) }),
     };
     let same_type = fields.first().is_some_and(|inner| *inner == kind.as_bytes());
     if good && same_type { Ok(()) } else { Err(SshKeyError::Blob { kind: kind.to_owned() }) }
 }
-
-/// The kinds that are accepted.
-const KINDS: [&str; 7] = [
-    "ssh-ed25519",
-    "sk-ssh-ed25519@openssh.com",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "ssh-rsa",
-];
 
 /// An uncompressed point (SEC 1, 2.3.3) of the named curve.
 fn is_point(curve: &[u8], wanted: &[u8], point: &[u8], length: usize) -> bool {

@@ -1,6 +1,13 @@
 //! No text makes a reader panic, and no accepted text gives a plan that leaves its directories.
 
-use hostconf::{Assignments, DomainName, HostConfig, ImageDef, Network, OverlayDef, SealedImage, SshPublicKey};
+mod overlays;
+
+use std::sync::LazyLock;
+
+use hostconf::{
+    Assignments, DomainName, HostConfig, ImageDef, Network, OverlayDef, OverlaySet, RenderPlan, SealedImage,
+    SshPublicKey, plan,
+};
 use proptest::prelude::*;
 
 const HOST: &str = include_str!("../../../images/webhost/host.example.toml");
@@ -17,12 +24,44 @@ fn read_all(text: &str) {
     drop(text.parse::<DomainName>());
 }
 
+static OVERLAYS: LazyLock<OverlaySet> =
+    LazyLock::new(|| OverlaySet::new(overlays::all()).unwrap_or_else(|conflicts| panic!("{conflicts}")));
+
+/// What a host would make of a document, if it is accepted at all.
+fn planned(text: &str) -> Option<RenderPlan> {
+    let host = HostConfig::parse("x", text).ok()?;
+    let image = "schema = 1\nname = \"x\"\nversion = \"1\"\noverlays = []\nsites = 50\ndevelopment = true\n";
+    let image = SealedImage::parse("x", image).ok()?;
+    let assignments = Assignments::default().assign(host.sites().map(|site| &site.name), image.sites).ok()?;
+    Some(plan(&host, &assignments, &OVERLAYS, &image).unwrap_or_else(|errors| panic!("{errors}\n{text}")))
+}
+
+/// Files stay in the rendered directory, all that lasts stays on state.
+fn stays_in_its_directories(plan: &RenderPlan) {
+    let files = plan.files.iter().map(|file| (&file.path, "/run/casemate/etc"));
+    let state = plan.state.iter().map(|row| (&row.path, "/var"));
+    let secrets = plan.secrets.iter().map(|row| (&row.path, "/var/lib/casemate"));
+    for (path, home) in files.chain(state).chain(secrets) {
+        assert!(path.is_below(home) && !path.as_str().contains(".."), "{path}");
+    }
+}
+
 /// Puts `piece` into `text` at a character boundary near `at`, in place of up to `remove` bytes.
 fn edited(text: &str, at: usize, remove: usize, piece: &str) -> String {
     let boundary =
         |wanted: usize| (0..=wanted.min(text.len())).rev().find(|&index| text.is_char_boundary(index)).unwrap_or(0);
     let (start, end) = (boundary(at), boundary(at.saturating_add(remove)));
     format!("{}{piece}{}", &text[..start], &text[end.max(start)..])
+}
+
+/// A text as escapes of TOML, so that any letter can be in it.
+fn toml_text(text: &str) -> String {
+    text.chars().fold(String::new(), |escaped, letter| escaped + &format!("\\U{:08x}", u32::from(letter)))
+}
+
+/// The number of lines of each rendered file.
+fn lines(plan: &RenderPlan) -> Vec<(String, usize)> {
+    plan.files.iter().map(|file| (file.path.to_string(), file.bytes.split(|byte| *byte == b'\n').count())).collect()
 }
 
 proptest! {
@@ -35,8 +74,28 @@ proptest! {
 
     #[test]
     fn damaged_documents(at in 0_usize..6000, remove in 0_usize..40, piece in "[\\[\\]{}=\"a-z0-9\\n.{}%-]{0,8}") {
-        read_all(&edited(HOST, at, remove, &piece));
-        read_all(&edited(OVERLAY, at, remove, &piece));
+        // Each document has its whole length to be hurt in.
+        let host = edited(HOST, at % HOST.len(), remove, &piece);
+        read_all(&host);
+        planned(&host).iter().for_each(stays_in_its_directories);
+        read_all(&edited(OVERLAY, at % OVERLAY.len(), remove, &piece));
+    }
+
+    /// A value may be odd; it never becomes a line of its own in a file that a service reads.
+    #[test]
+    fn no_value_breaks_a_line_of_what_is_rendered(place in 0_usize..9, value in "[ -~\\x00-\\x1f\\u{80}-\\u{9f}\\u{2028}é'\"\\\\<>{}%$;#]{0,30}") {
+        let old = ["web1.example.org", "ops@example.org", " ops\"]", "192.0.2.0/24", "www.example.org", "Example\"", "\"editor\"", "editor@example.org", "[\"example.org\"]"][place];
+        let quoted = toml_text(&value);
+        let new = match place {
+            2 => format!(" {quoted}\"]"),
+            5 => format!("{quoted}\""),
+            6 => format!("\"{quoted}\""),
+            8 => format!("[\"{quoted}\"]"),
+            _ => quoted,
+        };
+        if let (Some(found), Some(expected)) = (planned(&HOST.replacen(old, &new, 1)), planned(HOST)) {
+            prop_assert_eq!(lines(&found), lines(&expected));
+        }
     }
 
     #[test]
@@ -44,6 +103,13 @@ proptest! {
         use base64::Engine as _;
         drop(format!("{kind} {}", base64::engine::general_purpose::STANDARD.encode(blob)).parse::<SshPublicKey>());
     }
+}
+
+#[test]
+fn the_example_is_planned() {
+    let plan = planned(HOST).expect("the example is good");
+    assert!(plan.files.len() > 5 && plan.state.len() > 3 && plan.secrets.len() > 3);
+    stays_in_its_directories(&plan);
 }
 
 #[test]

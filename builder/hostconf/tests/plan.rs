@@ -9,27 +9,13 @@ use hostconf::{
     SealedImage, SiteAccount, account_tables, links, plan, state_tmpfiles, trial,
 };
 
-const HOST: &str = r#"schema = 1
-serial = 1
-host = "any"
-hostname = "web1.example.org"
-[admin]
-email = "ops@example.org"
-ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER ops"]
-networks = ["192.0.2.0/24"]
-[[domain]]
-name = "example.org"
-[[domain.site]]
-name = "www.example.org"
-kind = "wordpress"
-aliases = ["example.org"]
-title = "Example"
-admin_user = "editor"
-admin_email = "editor@example.org"
-[[domain.site]]
-name = "files.example.org"
-kind = "static"
-"#;
+/// A `WordPress` and a static site.
+fn host() -> HostConfig {
+    let wordpress = "kind = \"wordpress\"\naliases = [\"example.org\"]\ntitle = \"Example\"\nadmin_user = \"editor\"\nadmin_email = \"editor@example.org\"";
+    let text = hostconf::SMALL_HOST.replace("kind = \"static\"", wordpress)
+        + "[[domain.site]]\nname = \"files.example.org\"\nkind = \"static\"\n";
+    HostConfig::parse("host.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
 
 const WEB: &str = r#"
 summary = "web"
@@ -127,7 +113,7 @@ fn overlays(main: &str, site: &str) -> OverlaySet {
 }
 
 fn plan_with(main: &str, site: &str) -> Result<RenderPlan, PlanErrors> {
-    let host = HostConfig::parse("host.toml", HOST).unwrap();
+    let host = host();
     let image = SealedImage::parse(
         "image.toml",
         "schema = 1\nname = \"t\"\nversion = \"1\"\noverlays = [\"base\", \"web\"]\nsites = 5\n",

@@ -6,14 +6,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use bundle::{Context, Envelope, SigningKey, TrustedKeys, VerifyError, sign};
-use fs_err as fs;
+use bundle::{Context, Envelope, Limit, SigningKey, TrustedKeys, VerifyError, sign};
 use hostconf::{Assignments, HostConfig, HostId, HostTarget, RenderPlan, SealedImage, plan};
 use tools::{Failure, failure::HintExt as _};
 
 use crate::definition::Definition;
 use crate::esp::{Esp, EspFile};
 use crate::programs::ToolsTree;
+use crate::verify_output::signed_file;
 
 /// Where the document lies on the ESP (docs/formats/host-toml.md, "Where a host looks").
 const ESP_DOCUMENT: &str = "casemate/host.toml";
@@ -50,14 +50,8 @@ pub fn read_host(path: &Path) -> Result<HostConfig> {
 }
 
 fn read(path: &Path) -> Result<(HostConfig, Vec<u8>)> {
-    let bytes = fs::read(path).or_refuse("name a host.toml, e.g. a copy of images/webhost/host.example.toml")?;
-    let largest = Context::Host.largest_document();
-    if bytes.len() > largest {
-        let message = format!("`{}` has {} bytes, at most {largest} are allowed", path.display(), bytes.len());
-        return Err(Failure::refused(message)
-            .hint("split the host: a document of this size is not meant for one machine")
-            .into());
-    }
+    let bytes = signed_file::read(path, Limit::Document(Context::Host))
+        .or_refuse("name a host.toml, e.g. a copy of images/webhost/host.example.toml")?;
     let text = std::str::from_utf8(&bytes)
         .with_context(|| format!("`{}` is not UTF-8 text", path.display()))
         .or_refuse("save the file as UTF-8")?;
@@ -84,7 +78,7 @@ pub fn sign_host(path: &Path, signer: HostSigner<'_>) -> Result<SignedHost> {
             Ok(SignedHost { config, document, signature, signed_by, checked: true })
         }
         HostSigner::Existing(known) => {
-            let signature = fs::read(signature_path(path))?;
+            let signature = signed_file::read(&signature_path(path), Limit::Signature)?;
             let (signed_by, checked) = check_existing(&document, &signature, known)
                 .with_context(|| format!("`{}` does not fit", signature_path(path).display()))
                 .or_refuse("sign the document again: give the operator's key with `--key FILE`")?;
@@ -159,23 +153,11 @@ pub fn render_host(document: &Path, image_dir: &Path) -> Result<RenderPlan> {
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+    use hostconf::SMALL_HOST as GOOD;
+
     use super::*;
     use crate::test_artifacts::key;
-
-    const GOOD: &str = r#"schema = 1
-serial = 3
-host = "any"
-hostname = "web1.example.org"
-[admin]
-email = "ops@example.org"
-ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER ops"]
-networks = ["192.0.2.0/24"]
-[[domain]]
-name = "example.org"
-[[domain.site]]
-name = "www.example.org"
-kind = "static"
-"#;
 
     fn document(text: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -186,12 +168,24 @@ kind = "static"
 
     #[test]
     fn every_mistake_is_named_with_line_and_column_and_nothing_is_signed() {
-        let (_dir, path) = document(&GOOD.replace("serial = 3", "serial = 0").replace("\"static\"", "\"perl\""));
+        let (_dir, path) = document(&GOOD.replace("serial = 1", "serial = 0").replace("\"static\"", "\"perl\""));
         for error in [read_host(&path).unwrap_err(), sign_host(&path, HostSigner::Key(&key(1))).unwrap_err()] {
             let text = tools::failure::render(&error);
             assert!(text.contains("host.toml:2:10: ") && text.contains("host.toml:13:8: "), "{text}");
             assert_eq!(tools::failure::exit_kind(&error).code(), 1);
         }
+    }
+
+    #[test]
+    fn a_document_or_signature_beyond_its_limit_is_not_read() {
+        let (_dir, path) = document(GOOD);
+        fs::write(signature_path(&path), vec![b' '; (64 << 10) + 1]).unwrap();
+        let known = TrustedKeys::default();
+        let text = tools::failure::render(&sign_host(&path, HostSigner::Existing(&known)).unwrap_err());
+        assert!(text.contains("larger than 65536 bytes"), "{text}");
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len((1 << 20) + 1).unwrap();
+        let text = tools::failure::render(&read_host(&path).unwrap_err());
+        assert!(text.contains("larger than 1048576 bytes"), "{text}");
     }
 
     #[test]
@@ -202,7 +196,7 @@ kind = "static"
         bundle::verify(&signed.document, &signed.signature, Context::Host, &trusted, NonZeroUsize::MIN).unwrap();
         assert_eq!(
             (signed.signed_by, signed.config.serial.to_string()),
-            (vec![key(1).public().id().to_string()], "3".to_owned())
+            (vec![key(1).public().id().to_string()], "1".to_owned())
         );
     }
 
@@ -215,7 +209,7 @@ kind = "static"
         let taken = sign_host(&path, HostSigner::Existing(&known)).unwrap();
         assert_eq!((&taken.signature, &taken.signed_by, taken.checked), (&made.signature, &made.signed_by, true));
         assert!(!sign_host(&path, HostSigner::Existing(&TrustedKeys::default())).unwrap().checked);
-        fs::write(&path, GOOD.replace("serial = 3", "serial = 4")).unwrap();
+        fs::write(&path, GOOD.replace("serial = 1", "serial = 4")).unwrap();
         let text = tools::failure::render(&sign_host(&path, HostSigner::Existing(&known)).unwrap_err());
         assert!(text.contains("host.toml.sig` does not fit") && text.contains("--key"), "{text}");
         let other = sign(GOOD.as_bytes(), Context::Manifest, &[&key(1)]).to_json();

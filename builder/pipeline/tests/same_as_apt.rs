@@ -35,6 +35,7 @@ use debian::wish::Wish;
 use fs_err as fs;
 use libtest_mimic::{Arguments, Trial};
 use pipeline::build::{Builder, Settings};
+use pipeline::cache::Limit;
 use pipeline::stages::agent::Toolchain;
 use pipeline::trees::ToolsKind;
 use tools::{Progress, ProgressMode, ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
@@ -126,6 +127,8 @@ impl Comparison {
             // Nothing is built here.
             toolchain: Toolchain { cargo: PathBuf::new(), environment: Vec::new() },
             build_names: Vec::new(),
+            own_ids: false,
+            cache_limit: Limit(u64::MAX),
         };
         let builder = Builder::new(settings, Progress::new(ProgressMode::Quiet));
         let tree = builder.tools_tree(ToolsKind::Build)?.root().to_owned();

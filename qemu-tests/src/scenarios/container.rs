@@ -112,9 +112,21 @@ impl<'a> ContainerHost<'a> {
         container.wait_for_console("casemate: personalised as ", PATIENCE)?;
         container.wait_for_console("casemate: healthy", PATIENCE).context("the host does not become healthy")?;
         say(&format!("container: healthy after {:.0} s", container.uptime().as_secs_f64()));
-        let seen = Seen::of(&container.console().text()?);
-        Ok((container, seen))
+        let console = container.console().text()?;
+        check_healthy_screen(&console)?;
+        Ok((container, Seen::of(&console)))
     }
+}
+
+/// Healthy is only who has the address of its document: it stands on the screen of the same moment.
+fn check_healthy_screen(console: &str) -> Result<()> {
+    let (_, screen) = console.rsplit_once(" state    healthy").context("no screen says that the host is healthy")?;
+    let shown = screen.lines().find_map(|line| line.trim().strip_prefix("address  ")).unwrap_or_default();
+    let there = shown.split_whitespace().any(|address| address == ADDRESS.to_string());
+    ensure!(there, "the host calls itself healthy without {ADDRESS}; its screen says {shown:?}");
+    let asked = screen.lines().any(|line| line.trim().starts_with("good     network "));
+    ensure!(asked, "the health gate did not ask for the network: {screen}");
+    Ok(())
 }
 
 fn check_site(client: &Client, seen: &Seen) -> Result<()> {
@@ -200,6 +212,11 @@ fn check_ports(host: &ContainerHost<'_>) -> Result<()> {
 }
 
 fn check_units(client: &Client, operator: &Operator) -> Result<()> {
+    let own = "casemate-personalise.service casemate-health.service casemate-services.target emergency.service rescue.service";
+    // It prints what it does not like and then also fails; pages named in the units must be there.
+    let verify = format!("sudo -n systemd-analyze verify --man=yes {own} 2>&1");
+    let complaints = client.ssh_ok(&operator.key, &verify)?;
+    ensure!(complaints.trim().is_empty(), "systemd does not like our units: {complaints}");
     let failed = client.ssh_ok(&operator.key, "systemctl --failed --no-legend --plain")?;
     let units: Vec<_> = failed.lines().filter_map(|line| line.split_whitespace().next()).collect();
     ensure!(units.is_empty(), "units have failed: {units:?}");

@@ -1,4 +1,4 @@
-//! `casemate-agent health`: asks every service whether it works.
+//! `casemate-agent health`: asks every service whether it works, and whether the network is what the document says.
 
 use std::fs;
 use std::process::ExitCode;
@@ -11,13 +11,15 @@ use crate::console;
 use crate::facts;
 use crate::health::gate;
 use crate::host::Host;
+use crate::status::CheckResult;
 use crate::status::Phase;
+use crate::status::Status;
 use crate::work::Probe;
 
 /// How health is asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Ask again until everything works, for at most five minutes, and show the result on the consoles
+    /// Ask again until everything works, for at most five minutes, and show the result on the consoles; after half a minute, what is still missing
     #[arg(long)]
     wait: bool,
     /// Print JSON
@@ -29,8 +31,8 @@ pub(super) struct Arguments {
 pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let probes = read_probes(host)?;
     let mut status = status::read(host)?;
-    status.health = if arguments.wait { gate::wait(host, &probes, gate::PATIENCE) } else { gate::ask(host, &probes) };
-    let works = status.health.iter().all(crate::status::CheckResult::passes);
+    status.health = if arguments.wait { wait(host, &probes, &status) } else { gate::ask(host, &probes) };
+    let works = status.health.iter().all(CheckResult::passes);
     status.phase = if works { Phase::Healthy } else { Phase::Unhealthy };
     facts::look(host.paths, &mut status);
     if arguments.wait {
@@ -39,6 +41,16 @@ pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitC
         status::show(&status, arguments.json)?;
     }
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits; a host that is late says so, still as one whose services are starting.
+fn wait(host: Host<'_>, probes: &[Probe], status: &Status) -> Vec<CheckResult> {
+    gate::wait(host, probes, gate::Limits::BOOT, |missing| {
+        let mut late = Status { phase: Phase::Personalised, health: missing.to_vec(), ..status.clone() };
+        facts::look(host.paths, &mut late);
+        // The wait is what counts; a console that cannot be written is told of at its end.
+        let _ = console::publish(host.paths, host.files, &late);
+    })
 }
 
 fn read_probes(host: Host<'_>) -> anyhow::Result<Vec<Probe>> {

@@ -1,4 +1,4 @@
-//! The gate: all probes, again and again until they pass or the time is over.
+//! The gate: all probes, again and again until they pass or the time is over. After a while it tells what it still waits for.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,17 @@ use super::http::Expected;
 use super::pinned;
 use super::probe;
 use super::probe::TIMEOUT;
+use crate::addresses;
 use crate::checks::reason;
 use crate::host::Host;
 use crate::status::CheckResult;
 use crate::work::Probe;
 use crate::work::Question;
 
-/// Services may start slowly, above all under emulation.
+/// The time for everything, network included. Services may start slowly, above all under emulation.
 pub const PATIENCE: Duration = Duration::from_secs(300);
+/// Who looks at the console gets to know by now what is waited for.
+pub const SILENCE: Duration = Duration::from_secs(30);
 /// Pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Port of all sites.
@@ -34,12 +37,36 @@ pub fn ask(host: Host<'_>, probes: &[Probe]) -> Vec<CheckResult> {
         .collect()
 }
 
-/// Asks until every service works; what works is not asked again in the same wait.
-pub fn wait(host: Host<'_>, probes: &[Probe], patience: Duration) -> Vec<CheckResult> {
-    let end = Instant::now() + patience;
+/// How long the gate asks, and when it tells for the first time what is missing.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The whole time.
+    pub patience: Duration,
+    /// The time after which `late` is called.
+    pub silence: Duration,
+}
+
+impl Limits {
+    /// What a host has at its start.
+    pub const BOOT: Self = Self { patience: PATIENCE, silence: SILENCE };
+}
+
+/// Asks until every service works; what works is not asked again in the same wait. `late` hears once what is missing, while there is still time.
+pub fn wait(
+    host: Host<'_>,
+    probes: &[Probe],
+    limits: Limits,
+    mut late: impl FnMut(&[CheckResult]),
+) -> Vec<CheckResult> {
+    let begin = Instant::now();
+    let mut told = false;
     let mut results = ask(host, probes);
-    while results.iter().any(|result| !result.passes()) && Instant::now() < end {
-        std::thread::sleep(PAUSE.min(patience));
+    while results.iter().any(|result| !result.passes()) && begin.elapsed() < limits.patience {
+        if !told && limits.silence <= begin.elapsed() {
+            late(&results);
+            told = true;
+        }
+        std::thread::sleep(PAUSE.min(limits.patience));
         for (result, probe) in results.iter_mut().zip(probes).filter(|(result, _)| !result.passes()) {
             result.failure = question(host, &probe.question).err();
         }
@@ -49,6 +76,7 @@ pub fn wait(host: Host<'_>, probes: &[Probe], patience: Duration) -> Vec<CheckRe
 
 fn question(host: Host<'_>, question: &Question) -> Result<(), String> {
     match question {
+        Question::Network(wanted) => wanted.check(&addresses::usable()).map_err(|error| error.to_string()),
         Question::Ssh(port) => probe::ssh(*port, TIMEOUT).map_err(|error| error.to_string()),
         Question::Tcp(port) => probe::tcp(*port, TIMEOUT).map(drop).map_err(|error| error.to_string()),
         Question::Unix(path) => probe::unix(path).map_err(|error| error.to_string()),
@@ -78,7 +106,10 @@ fn https(page: &probe::Page<'_>, certificate: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::network::Wanted;
     use crate::testing::Tree;
+
+    const SHORT: Limits = Limits { patience: Duration::from_millis(20), silence: Duration::ZERO };
 
     fn exec_probe(name: &str) -> Probe {
         Probe { name: name.to_owned(), question: Question::Exec(vec![format!("/bin/{name}")]) }
@@ -97,11 +128,36 @@ mod tests {
     fn asks_again_only_what_failed() {
         let tree = Tree::new();
         tree.programs.fail("/bin/bad", "not yet");
-        let results = wait(tree.host(), &[exec_probe("good"), exec_probe("bad")], Duration::from_millis(20));
+        let results = wait(tree.host(), &[exec_probe("good"), exec_probe("bad")], SHORT, |_| ());
         assert!(!results[1].passes());
         let commands = tree.programs.commands();
         assert_eq!(commands.iter().filter(|command| command.contains("good")).count(), 1);
         assert!(commands.iter().filter(|command| command.contains("bad")).count() > 1);
+    }
+
+    #[test]
+    fn tells_once_and_before_the_end_what_it_waits_for() {
+        let tree = Tree::new();
+        tree.programs.fail("/bin/bad", "not yet");
+        let mut told = Vec::new();
+        let probes = [exec_probe("good"), exec_probe("bad")];
+        let results = wait(tree.host(), &probes, SHORT, |missing| {
+            told.push(missing.to_vec());
+            tree.programs.heal();
+        });
+        assert!(results.iter().all(CheckResult::passes), "{results:?}");
+        assert_eq!(told.len(), 1);
+        assert!(told[0][1].failure.as_ref().unwrap().contains("not yet"), "{told:?}");
+    }
+
+    #[test]
+    fn an_address_that_the_host_does_not_have_keeps_the_gate_closed() {
+        let tree = Tree::new();
+        // Of the block for documentation (RFC 5737): no machine has it.
+        let wanted = Wanted::Fixed(vec!["203.0.113.77".parse().unwrap()]);
+        let probe = Probe { name: "network".into(), question: Question::Network(wanted) };
+        let results = wait(tree.host(), &[probe], SHORT, |_| ());
+        assert!(results[0].failure.as_ref().unwrap().contains("203.0.113.77"), "{results:?}");
     }
 
     #[test]

@@ -11,18 +11,17 @@ pub mod state;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use bundle::Context;
+use bundle::Limit;
+use bundle::read_limited;
+
 use crate::host::Host;
 
-/// Largest `host.toml`, as `docs/formats/signature.md` says.
-const DOCUMENT_LIMIT: u64 = 1 << 20;
-/// Largest signature envelope, as the same page says.
-const SIGNATURE_LIMIT: u64 = 64 << 10;
 /// Largest host id file.
-const ID_LIMIT: u64 = 256;
+const ID_LIMIT: Limit = Limit::Bytes(256);
 
 /// A place where a document was found. The order is the order of preference between equal documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,15 +129,15 @@ fn read_folder(gathered: &mut Gathered, origin: Origin, folder: &Path) {
 }
 
 fn read_candidate(origin: Origin, names: &Names<'_>) -> io::Result<Option<Candidate>> {
-    let Some(document) = read_file(names.document, DOCUMENT_LIMIT)? else {
+    let Some(document) = read_file(names.document, Limit::Document(Context::Host))? else {
         return Ok(None);
     };
-    let signature = read_file(names.signature, SIGNATURE_LIMIT)?;
+    let signature = read_file(names.signature, Limit::Signature)?;
     Ok(Some(Candidate { origin, document, signature }))
 }
 
 /// Reads a plain file of a foreign medium: no link is followed, no pipe waited for.
-fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+fn read_file(path: &Path, limit: Limit) -> io::Result<Option<Vec<u8>>> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
     let named = |error: io::Error| io::Error::other(format!("cannot read `{}`: {error}", path.display()));
@@ -150,12 +149,7 @@ fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     if !file.metadata().map_err(named)?.is_file() {
         return Err(named(io::Error::other("it is not a plain file")));
     }
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(named)?;
-    if limit < bytes.len() as u64 {
-        return Err(named(io::Error::other(format!("it is larger than {limit} bytes"))));
-    }
-    Ok(Some(bytes))
+    read_limited(file, limit).map(Some).map_err(|error| named(io::Error::other(error)))
 }
 
 #[cfg(test)]
@@ -203,7 +197,7 @@ mod tests {
                 "link" => std::os::unix::fs::symlink("/etc/passwd", &path).unwrap(),
                 "directory" => fs::create_dir(&path).unwrap(),
                 "socket" => drop(std::os::unix::net::UnixListener::bind(&path).unwrap()),
-                _ => fs::write(&path, vec![b'#'; usize::try_from(DOCUMENT_LIMIT + 1).unwrap()]).unwrap(),
+                _ => fs::write(&path, vec![b'#'; Limit::Document(Context::Host).bytes() + 1]).unwrap(),
             }
             let gathered = read(folder.path());
             assert_eq!(gathered.candidates, [], "{kind}");

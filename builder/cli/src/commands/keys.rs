@@ -34,7 +34,8 @@ impl KeysVerb {
              \x20 release     {release}\n\
              \x20 operator    {operator}\n\
              \x20 Secure Boot {dir}/secureboot/{{PK,KEK,db}}.{{key,crt,auth}}\n\
-             keep *.key away from the build machine when you can, and make a copy: hosts trust these keys for as long as they live",
+             `build` reads release.key, release.pub, operator.pub, secureboot/db.key and db.crt, and puts secureboot/*.auth on the disk; `test` reads operator.key too\n\
+             operator.key, PK.key and KEK.key can live elsewhere; make a copy of all: hosts trust these keys for as long as they live",
             dir = dir.display(),
         );
         output::print(context.json(), &value, &text)

@@ -123,6 +123,36 @@ proptest! {
                 *byte = value;
             }
         }
-        let _ = parse(&archive);
+        // What is listed can be unpacked: no path leaves the target, whatever the bytes were.
+        for entry in parse(&archive).unwrap_or_default() {
+            let path = std::path::Path::new(entry.path.as_str());
+            prop_assert!(path.components().all(|part| matches!(part, std::path::Component::Normal(_))), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn only_plain_relative_paths_parse(text in "[a./\\\\\\x00-\\x1f\\u{2215}]{0,12}") {
+        if let Ok(path) = text.parse::<EntryPath>() {
+            let plain = std::path::Path::new(path.as_str()).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            prop_assert!(plain && !text.starts_with('/') && !text.is_empty(), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn each_number_of_a_header_may_be_extreme() {
+    let good = write(&sample()).unwrap();
+    let headers: Vec<usize> =
+        good.windows(6).enumerate().filter(|(_, bytes)| *bytes == b"070701").map(|(at, _)| at).collect();
+    assert_eq!(headers.len(), sample().len() + 1);
+    for header in headers {
+        for field in 0..13 {
+            for digits in ["00000000", "00000001", "7fffffff", "fffffff0", "ffffffff", "-0000001", "        "] {
+                let at = header + 6 + 8 * field;
+                let mut bad = good.clone();
+                bad[at..at + 8].copy_from_slice(digits.as_bytes());
+                let _ = parse(&bad);
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ fn plan(name: &str, type_guid: Guid, size_bytes: u64) -> PlannedPartition {
     }
 }
 
-fn sample(sector_size: SectorSize) -> Table {
+pub(super) fn sample(sector_size: SectorSize) -> Table {
     let parts = [
         plan("esp", Guid::ESP, 512 << 20),
         plan("webhost_1", Guid::ROOT_X86_64, (300 << 20) + 4096),
@@ -108,6 +108,7 @@ fn reads_an_image_on_a_larger_disk_and_moves_the_backup_to_its_end() {
     let again = read(&moved, &moved.primary_bytes(), &moved.backup_bytes()).unwrap();
     assert_eq!(again.copies, Copies::BothGood);
     assert!(table.with_disk_sectors(1_000_000).is_err());
+    assert!(matches!(table.with_disk_sectors(u64::MAX).unwrap_err(), GptError::DiskTooLarge { sectors: u64::MAX }));
 }
 
 #[test]

@@ -1,65 +1,12 @@
-//! A tiny executable made in memory, and damage to it.
+//! What is read of a tiny executable, and damage to it.
 
 use proptest::prelude::*;
 
+use super::sample::program;
 use super::*;
 
-const FILE_ALIGNMENT: u32 = 512;
-const SECTION_ALIGNMENT: u32 = 4096;
-
-/// Makes a 64-bit EFI program with these sections and room for `header_bytes` of headers.
-pub(crate) fn tiny(sections: &[(&str, &[u8])], header_bytes: u32, flags: u16) -> Vec<u8> {
-    let mut file = b"MZ".to_vec();
-    file.resize(0x3c, 0);
-    file.extend(0x40_u32.to_le_bytes());
-    file.extend(b"PE\0\0");
-    let count = u16::try_from(sections.len()).unwrap();
-    for half in [0x8664, count, 0, 0, 0, 0, 0, 0, 240, 0x22e] {
-        file.extend(half.to_le_bytes());
-    }
-    file.extend(optional_header(sections, header_bytes, flags));
-    let mut raw_offset = header_bytes;
-    let mut address = SECTION_ALIGNMENT;
-    for (name, content) in sections {
-        let size = u32::try_from(content.len()).unwrap();
-        let raw_size = size.next_multiple_of(FILE_ALIGNMENT);
-        let mut row = name.as_bytes().to_vec();
-        row.resize(8, 0);
-        for field in [size, address, raw_size, raw_offset, 0, 0, 0, 0x4000_0040] {
-            row.extend(field.to_le_bytes());
-        }
-        file.extend(row);
-        raw_offset += raw_size;
-        address = (address + size).next_multiple_of(SECTION_ALIGNMENT);
-    }
-    file.resize(header_bytes as usize, 0);
-    for (_, content) in sections {
-        file.extend(*content);
-        file.resize(file.len().next_multiple_of(FILE_ALIGNMENT as usize), 0);
-    }
-    file
-}
-
-fn optional_header(sections: &[(&str, &[u8])], header_bytes: u32, flags: u16) -> Vec<u8> {
-    let mut header = 0x20b_u16.to_le_bytes().to_vec();
-    header.resize(32, 0);
-    header.extend(SECTION_ALIGNMENT.to_le_bytes());
-    header.extend(FILE_ALIGNMENT.to_le_bytes());
-    header.resize(56, 0);
-    let image = SECTION_ALIGNMENT * (1 + u32::try_from(sections.len()).unwrap());
-    header.extend(image.to_le_bytes());
-    header.extend(header_bytes.to_le_bytes());
-    header.resize(68, 0);
-    header.extend(SUBSYSTEM_EFI_APPLICATION.to_le_bytes());
-    header.extend(flags.to_le_bytes());
-    header.resize(108, 0);
-    header.extend(16_u32.to_le_bytes());
-    header.resize(240, 0);
-    header
-}
-
 fn sample() -> Vec<u8> {
-    tiny(&[(".text", b"code"), (".sdmagic", b"#### LoaderInfo")], 1024, NX_COMPAT)
+    program(&[(".text", b"code"), (".sdmagic", b"#### LoaderInfo")], 1024, NX_COMPAT)
 }
 
 #[test]
@@ -85,6 +32,27 @@ fn says_what_is_wrong_with_other_files() {
     narrow[0x58] = 0x0b;
     narrow[0x59] = 0x01;
     assert!(matches!(Pe::parse(&narrow).unwrap_err(), PeError::Field { field: "optional header magic", .. }));
+}
+
+#[test]
+fn a_number_at_any_place_of_the_headers_may_be_extreme() {
+    let good = sample();
+    for at in 0..600 {
+        for value in [0, 1, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, u32::MAX] {
+            let mut file = good.clone();
+            file[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            if let Ok(pe) = Pe::parse(&file) {
+                // What a section holds is part of the file, never beside it.
+                let inside =
+                    |content: &[u8]| file.as_ptr_range().contains(&content.as_ptr()) && content.len() <= file.len();
+                let contents = pe.sections.iter().filter_map(|section| pe.content(&section.name));
+                assert!(
+                    contents.into_iter().all(|content| content.is_empty() || inside(content)),
+                    "{value:#x} at {at}"
+                );
+            }
+        }
+    }
 }
 
 proptest! {

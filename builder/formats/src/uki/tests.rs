@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::pe::tests::tiny;
+use crate::pe::sample::program;
 
 use super::*;
 
@@ -10,7 +10,7 @@ const STUB_SBAT: &[u8] = b"sbat,1,SBAT Version,sbat,1,x\nsystemd-stub,1,s,s,257,
 const OWN_SBAT: &str = "sbat,1,SBAT Version,sbat,1,x\ncasemate,1,c,c,1,z\n";
 
 fn stub(header_bytes: u32) -> Vec<u8> {
-    tiny(
+    program(
         &[(".text", b"code"), (".sbat", STUB_SBAT), (".sdmagic", b"#### LoaderInfo"), (".reloc", b"reloc")],
         header_bytes,
         NX,
@@ -21,7 +21,7 @@ const NX: u16 = crate::pe::NX_COMPAT;
 
 /// A kernel that is both an EFI program and has a boot header.
 fn kernel(flags: u16) -> Vec<u8> {
-    let mut kernel = tiny(&[(".setup", &[0; 512])], 1024, flags);
+    let mut kernel = program(&[(".setup", &[0; 512])], 1024, flags);
     kernel[0x202..0x206].copy_from_slice(b"HdrS");
     kernel[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
     kernel[0x300..0x305].copy_from_slice(b"6.12 ");
@@ -126,7 +126,7 @@ fn refuses_a_stub_without_room_in_its_headers() {
 #[test]
 fn refuses_what_is_not_an_unsigned_stub() {
     let mut sample = Sample::new();
-    sample.stub = tiny(&[(".text", b"code")], 1024, NX);
+    sample.stub = program(&[(".text", b"code")], 1024, NX);
     assert!(matches!(sample.build().unwrap_err(), UkiError::Stub { .. }));
     sample.stub = stub(1024);
     sample.stub[0x58 + 148] = 1;
@@ -151,8 +151,23 @@ fn refuses_long_sbat_empty_parts_and_foreign_kernels() {
 fn reader_names_the_missing_section() {
     let bare = stub(1024);
     assert_eq!(Uki::parse(&bare).unwrap_err(), UkiError::Missing { name: ".linux" });
-    let only_kernel = tiny(&[(".linux", b"k")], 1024, 0);
+    let only_kernel = program(&[(".linux", b"k")], 1024, 0);
     assert_eq!(Uki::parse(&only_kernel).unwrap_err(), UkiError::Missing { name: ".cmdline" });
+}
+
+#[test]
+fn a_number_at_any_place_of_stub_or_image_may_be_extreme() {
+    let whole = Sample::new().build().unwrap();
+    for at in (0..1024).step_by(2) {
+        for value in [0, 1, 0x7fff_ffff, 0xffff_fe00, u32::MAX] {
+            let mut image = whole.clone();
+            image[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            let _ = Uki::parse(&image);
+            let mut sample = Sample::new();
+            sample.stub[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            let _ = sample.build();
+        }
+    }
 }
 
 proptest! {

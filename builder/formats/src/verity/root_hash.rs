@@ -2,24 +2,12 @@
 //!
 //! Written as 64 lower-case hexadecimal digits, as in the kernel's `roothash=`. It never stands for anything but SHA-256.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
+use crate::digest::hex_text;
 use crate::guid::Guid;
 
 /// SHA-256 digest at the top of a hash tree.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RootHash([u8; 32]);
-
-/// Says why a text is not a [`RootHash`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a root hash: expected 64 lower-case hexadecimal digits, got {} characters", text.chars().count())]
-pub struct RootHashError {
-    text: String,
-}
 
 impl RootHash {
     /// Makes the value from digest bytes.
@@ -43,44 +31,7 @@ impl RootHash {
     }
 }
 
-impl FromStr for RootHash {
-    type Err = RootHashError;
-
-    fn from_str(text: &str) -> Result<Self, RootHashError> {
-        let mut bytes = [0; 32];
-        let canonical = !text.bytes().any(|byte| byte.is_ascii_uppercase());
-        if canonical && hex::decode_to_slice(text, &mut bytes).is_ok() {
-            return Ok(Self(bytes));
-        }
-        Err(RootHashError { text: text.to_owned() })
-    }
-}
-
-impl TryFrom<String> for RootHash {
-    type Error = RootHashError;
-
-    fn try_from(text: String) -> Result<Self, RootHashError> {
-        text.parse()
-    }
-}
-
-impl From<RootHash> for String {
-    fn from(hash: RootHash) -> Self {
-        hash.to_string()
-    }
-}
-
-impl fmt::Display for RootHash {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for RootHash {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
+hex_text!(RootHash);
 
 #[cfg(test)]
 mod tests {

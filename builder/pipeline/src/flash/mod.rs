@@ -4,4 +4,5 @@ mod device;
 mod write;
 
 pub use device::{DeviceFacts, Refusal, SMALLEST_DISK, inspect_device, refusals};
+pub(crate) use write::fill;
 pub use write::{BlockTarget, Written, write_and_compare};

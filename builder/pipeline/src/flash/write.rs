@@ -114,7 +114,8 @@ fn lay(block: &mut [u8], offset: u64, start: u64, bytes: &[u8]) {
     }
 }
 
-fn fill(source: &mut impl Read, block: &mut [u8]) -> Result<usize> {
+/// Reads until the block is full or the source ends; returns the number of bytes.
+pub(crate) fn fill(source: &mut impl Read, block: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     while filled < block.len() {
         match source.read(&mut block[filled..])? {

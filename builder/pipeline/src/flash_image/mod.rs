@@ -15,7 +15,7 @@ use tools::{Failure, HostRunner, Runner as _, Tool};
 pub use block_device::BlockDevice;
 
 use crate::flash::{BlockTarget, DeviceFacts, Written, inspect_device, refusals, write_and_compare};
-use crate::verify_output::{THRESHOLD, check_part, signed_manifest};
+use crate::verify_output::{check_part, signed_file, signed_manifest};
 
 /// What must vouch for the image beside its signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,8 +139,8 @@ fn check_report(output: &Path, trusted: &TrustedKeys, manifest: Sha256Digest) ->
     if !path.exists() {
         bail!("there is no test report");
     }
-    let signature = fs::read(output.join("test-report.json.sig"))?;
-    let verified = bundle::verify(&fs::read(path)?, &signature, Context::TestReport, trusted, THRESHOLD)?;
+    let signature = output.join("test-report.json.sig");
+    let verified = signed_file::verified(&path, &signature, Context::TestReport, trusted)?;
     Ok(TestReport::parse(&verified)?.check_passed(manifest)?)
 }
 

@@ -72,6 +72,17 @@ fn all_reasons_are_named_at_once() {
     assert!(error.to_string().contains("image: 0 of 1 needed"), "{error}");
 }
 
+#[test]
+fn a_report_or_its_signature_beyond_its_limit_is_no_proof() {
+    for (name, largest) in [("test-report.json", 16 << 20), ("test-report.json.sig", 64 << 10)] {
+        let artifacts = Artifacts::new();
+        artifacts.report(&[("boots", true)], &artifacts.release);
+        fs::OpenOptions::new().write(true).open(artifacts.file(name)).unwrap().set_len(largest + 1).unwrap();
+        let found = reasons(&artifacts, Proof::TestReport);
+        assert!(found.contains("proof: ") && found.contains(&format!("larger than {largest} bytes")), "{found}");
+    }
+}
+
 /// A device of a file's bytes: everything of [`BlockDevice`] but the claim.
 fn on_a_file(artifacts: &Artifacts, size: u64) -> (PathBuf, CheckedFlash) {
     let path = artifacts.file("device");

@@ -5,16 +5,13 @@
 use std::io::{Read, Seek, SeekFrom};
 
 use anyhow::{Context as _, Result, bail};
-use bundle::{MANIFEST_FILE, SIGNATURE_FILE};
+use bundle::{Context, Limit, MANIFEST_FILE, SIGNATURE_FILE, read_limited};
 use serde_json::{Value, json};
 
 use super::output_dir::{manifest_value, signers};
 
 /// Members of a bundle: manifest, signature, at most six parts. More are not listed.
 const MOST_MEMBERS: usize = 100;
-
-/// Largest manifest or signature that is read, in bytes.
-const LARGEST_DOCUMENT: u64 = 16 << 20;
 
 /// Describes a bundle.
 pub(super) fn describe(file: &mut (impl Read + Seek)) -> Result<Value> {
@@ -29,22 +26,13 @@ pub(super) fn describe(file: &mut (impl Read + Seek)) -> Result<Value> {
         let first = members.is_empty();
         members.push(json!({ "name": name, "size": size }));
         if first && name == MANIFEST_FILE {
-            manifest = Some(manifest_value(&document(&mut entry, size)?)?);
+            manifest = Some(manifest_value(&read_limited(&mut entry, Limit::Document(Context::Manifest))?)?);
         } else if name == SIGNATURE_FILE {
-            signed_by = signers(&document(&mut entry, size)?);
+            signed_by = signers(&read_limited(&mut entry, Limit::Signature)?);
         }
     }
     let Some(manifest) = manifest else {
         bail!("it is an archive, but its first member is not `{MANIFEST_FILE}`: it is no bundle of casemate");
     };
     Ok(json!({ "kind": "bundle", "manifest": manifest, "signed_by": signed_by, "members": members }))
-}
-
-fn document(entry: &mut impl Read, size: u64) -> Result<Vec<u8>> {
-    if size > LARGEST_DOCUMENT {
-        bail!("a document in it claims {size} bytes: it is no bundle of casemate");
-    }
-    let mut bytes = Vec::new();
-    entry.take(LARGEST_DOCUMENT).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use bundle::{Envelope, MANIFEST_FILE, Manifest, SIGNATURE_FILE};
+use bundle::{Context, Envelope, Limit, MANIFEST_FILE, Manifest, SIGNATURE_FILE};
 use fs_err as fs;
 use serde_json::{Map, Value, json};
 use tools::Failure;
+
+use crate::verify_output::signed_file;
 
 /// Describes an output directory.
 pub(super) fn describe(dir: &Path) -> Result<Value> {
@@ -16,8 +18,8 @@ pub(super) fn describe(dir: &Path) -> Result<Value> {
             .hint("name the directory that `casemate build` wrote, e.g. out/webhost")
             .into());
     }
-    let manifest =
-        manifest_value(&fs::read(&manifest)?).with_context(|| format!("cannot read `{}`", manifest.display()))?;
+    let manifest = manifest_value(&signed_file::read(&manifest, Limit::Document(Context::Manifest))?)
+        .with_context(|| format!("cannot read `{}`", manifest.display()))?;
     let signed_by = optional(&dir.join(SIGNATURE_FILE))?.map(|bytes| signers(&bytes)).unwrap_or_default();
     let mut value = json!({ "kind": "output", "manifest": manifest, "signed_by": signed_by });
     if let Some(bytes) = optional(&dir.join("lock.toml"))? {
@@ -63,9 +65,13 @@ fn lock_summary(bytes: &[u8]) -> Result<Value> {
     for (key, value) in &lock {
         match value {
             toml::Value::Array(rows) if rows.iter().all(toml::Value::is_table) => {
-                let size = |row: &toml::Value| row.get("size").and_then(toml::Value::as_integer).unwrap_or_default();
                 summary.insert(format!("{key}_count"), json!(rows.len()));
-                summary.insert(format!("{key}_size"), json!(rows.iter().map(size).fold(0, i64::saturating_add)));
+                let sizes: Vec<i64> =
+                    rows.iter().filter_map(|row| row.get("size").and_then(toml::Value::as_integer)).collect();
+                // Suites have no size of their own; nothing is said of what is not there.
+                if !sizes.is_empty() {
+                    summary.insert(format!("{key}_size"), json!(sizes.into_iter().fold(0, i64::saturating_add)));
+                }
             }
             toml::Value::Table(_) | toml::Value::Array(_) => {}
             scalar => {

@@ -15,6 +15,7 @@ fn an_output_directory_shows_manifest_lock_and_stages() {
     let (value, text) = described(artifacts.path());
     assert_eq!(value["kind"], "output");
     assert_eq!((&value["lock"]["package_count"], &value["lock"]["package_size"]), (&2.into(), &15.into()));
+    assert_eq!((&value["lock"]["suite_count"], value["lock"].get("suite_size")), (&1.into(), None));
     assert_eq!(value["manifest"]["parts"].as_array().unwrap().len(), 7);
     assert_eq!(value["signed_by"][0], artifacts.release.public().id().to_string());
     for wanted in [

@@ -16,7 +16,8 @@ use formats::verity::{self, RootHash, Salt};
 use fs_err as fs;
 use tempfile::TempDir;
 
-pub(crate) use executable::{KERNEL_RELEASE, kernel, set_signature_size, uki};
+pub(crate) use executable::{KERNEL_RELEASE, kernel, uki};
+pub(crate) use formats::pe::sample::set_signature_size;
 
 use crate::partition_table;
 
@@ -137,7 +138,7 @@ impl Artifacts {
             architecture: "amd64".parse().unwrap(),
             development: true,
             source_date_epoch: 1_700_000_000,
-            root_hash: root_hash.to_string().parse().unwrap(),
+            root_hash: *root_hash,
             kernel: KERNEL_RELEASE.parse().unwrap(),
             min_from_version: None,
             disk: Some(self.part("disk.raw")),
@@ -164,8 +165,7 @@ impl Artifacts {
     }
 }
 
-const LOCK: &str =
-    "schema = 1\nsuite = \"trixie\"\n\n[[package]]\nname = \"a\"\nsize = 10\n\n[[package]]\nname = \"b\"\nsize = 5\n";
+const LOCK: &str = "schema = 1\n\n[[suite]]\nname = \"trixie\"\n\n[[package]]\nname = \"a\"\nsize = 10\n\n[[package]]\nname = \"b\"\nsize = 5\n";
 
 /// A key that is always the same.
 pub(crate) fn key(seed: u8) -> SigningKey {

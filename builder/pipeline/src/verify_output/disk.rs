@@ -12,6 +12,7 @@ use fs_err as fs;
 use super::Output;
 use super::problems::Problems;
 use crate::esp::Esp;
+use crate::flash::fill;
 use crate::partition_table;
 use crate::programs::ToolsTree;
 
@@ -107,7 +108,7 @@ fn compare(disk: &Path, (offset, size): (u64, u64), part: &Path) -> Result<()> {
     let (mut left, mut right) = (vec![0; BLOCK], vec![0; BLOCK]);
     let mut at = 0;
     loop {
-        let filled = read_up_to(&mut there, &mut left)?;
+        let filled = fill(&mut there, &mut left)?;
         if filled == 0 {
             break;
         }
@@ -118,17 +119,6 @@ fn compare(disk: &Path, (offset, size): (u64, u64), part: &Path) -> Result<()> {
         at += filled as u64;
     }
     if at == size { Ok(()) } else { bail!("the disk ends inside it") }
-}
-
-fn read_up_to(source: &mut impl Read, block: &mut [u8]) -> Result<usize> {
-    let mut filled = 0;
-    while filled < block.len() {
-        match source.read(&mut block[filled..])? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    Ok(filled)
 }
 
 /// The kernel image that the machine will start is the signed part.

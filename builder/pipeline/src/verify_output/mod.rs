@@ -5,6 +5,7 @@
 mod disk;
 mod kernel;
 mod problems;
+pub(crate) mod signed_file;
 
 use std::io::{self, BufReader, Read, Write};
 use std::num::NonZeroUsize;
@@ -57,7 +58,7 @@ pub fn verify(
     let mut problems = Problems::new(dir);
     let manifest = problems.note(MANIFEST_FILE, signed_manifest(dir, trusted));
     if let Some((manifest, _)) = &manifest {
-        let output = Output { dir, manifest, root_hash: RootHash::from_bytes(*manifest.root_hash.as_bytes()) };
+        let output = Output { dir, manifest, root_hash: manifest.root_hash };
         check_parts(&output, &mut problems);
         problems.note("hash tree", check_tree(&output));
         kernel::check(&output, certificate, tools, &mut problems);
@@ -70,10 +71,9 @@ pub fn verify(
 
 /// Reads the manifest of an output directory after its signature; returns it with the digest that test reports name.
 pub(crate) fn signed_manifest(dir: &Path, trusted: &TrustedKeys) -> Result<(Manifest, Sha256Digest)> {
-    let bytes = fs::read(dir.join(MANIFEST_FILE))?;
-    let signature = fs::read(dir.join(SIGNATURE_FILE))?;
-    let verified = bundle::verify(&bytes, &signature, Context::Manifest, trusted, THRESHOLD)?;
-    Ok((Manifest::parse(&verified)?.into_inner(), Sha256Digest::of(&bytes)))
+    let (document, signature) = (dir.join(MANIFEST_FILE), dir.join(SIGNATURE_FILE));
+    let verified = signed_file::verified(&document, &signature, Context::Manifest, trusted)?;
+    Ok((Manifest::parse(&verified)?.into_inner(), Sha256Digest::of(&verified)))
 }
 
 fn check_parts(output: &Output<'_>, problems: &mut Problems) {

@@ -59,6 +59,17 @@ fn a_changed_manifest_and_a_foreign_key_are_refused() {
 }
 
 #[test]
+fn a_document_or_signature_beyond_its_limit_is_not_read() {
+    let cases = [("manifest.json", 16 << 20, "a `casemate/manifest`"), ("manifest.json.sig", 64 << 10, "a signature")];
+    for (name, largest, what) in cases {
+        let artifacts = Artifacts::new();
+        // A hole: it costs no disk, and would cost memory.
+        fs::OpenOptions::new().write(true).open(artifacts.file(name)).unwrap().set_len(largest + 1).unwrap();
+        assert_named(&artifacts, &[&format!("larger than {largest} bytes, the most that {what} may have"), name]);
+    }
+}
+
+#[test]
 fn all_problems_are_named_at_once() {
     let artifacts = Artifacts::new();
     for name in ["linux", "root.erofs", "disk.raw"] {
@@ -117,7 +128,7 @@ fn a_kernel_image_of_another_version_or_without_signature_is_found() {
 /// Lays another table over the signed disk.
 fn with_table(artifacts: &Artifacts, change: impl Fn(usize, &mut Partition)) {
     let hash = verify(artifacts.path(), &artifacts.trusted(), None, None).unwrap().root_hash;
-    let good = table(&RootHash::from_bytes(*hash.as_bytes()));
+    let good = table(&hash);
     let mut partitions = good.partitions().to_vec();
     partitions.iter_mut().enumerate().for_each(|(index, partition)| change(index, partition));
     let bad = Table::new(good.sector_size(), good.disk_sectors(), good.disk_guid(), partitions).unwrap();

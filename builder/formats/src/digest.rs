@@ -1,9 +1,6 @@
-//! SHA-256 digests and the dm-verity root hash as values: 64 lower-case hex digits in text, 32 bytes in memory.
+//! SHA-256 digests as values: 64 lower-case hex digits in text, 32 bytes in memory.
 //!
-//! Two types of the same shape, so that a root hash is never compared with the digest of a file by mistake.
-
-use std::fmt;
-use std::str::FromStr;
+//! The root hash of a verity tree has the same shape and is a type of its own, so that it is never compared with the digest of a file by mistake.
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -26,6 +23,11 @@ impl Sha256Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Ends a running hash, for callers that hash while they read.
+    pub fn from_hasher(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -33,23 +35,6 @@ impl Sha256Digest {
 }
 
 impl From<[u8; 32]> for Sha256Digest {
-    fn from(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-/// The root hash of a dm-verity tree over SHA-256, as it stands in the kernel command line.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RootHash([u8; 32]);
-
-impl RootHash {
-    /// The 32 bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl From<[u8; 32]> for RootHash {
     fn from(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -66,34 +51,35 @@ pub(crate) fn parse_hex32(text: &str) -> Result<[u8; 32], DigestError> {
     Ok(bytes)
 }
 
+/// Text in and out of a newtype over 32 bytes, for people and for serde.
 macro_rules! hex_text {
     ($type:ident) => {
-        impl FromStr for $type {
-            type Err = DigestError;
+        impl std::str::FromStr for $type {
+            type Err = $crate::digest::DigestError;
 
-            fn from_str(text: &str) -> Result<Self, DigestError> {
-                parse_hex32(text).map(Self)
+            fn from_str(text: &str) -> Result<Self, $crate::digest::DigestError> {
+                $crate::digest::parse_hex32(text).map(Self)
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 out.write_str(&hex::encode(self.0))
             }
         }
 
-        impl fmt::Debug for $type {
-            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 write!(out, concat!(stringify!($type), "({})"), self)
             }
         }
 
-        $crate::name::serde_text!($type);
+        $crate::names::serde_text!($type);
     };
 }
+pub(crate) use hex_text;
 
 hex_text!(Sha256Digest);
-hex_text!(RootHash);
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,5 @@
-//! Names that stand in a manifest: image, version, kernel version, and the plain file names of the parts.
+//! Names of an image and of what it is made of: image, version, kernel version, and the plain file names of the parts. They stand in partition
+//! labels, manifests, image definitions and file names.
 //!
 //! Each has a closed alphabet, so none can climb out of a directory, break a line or hide in a terminal.
 

@@ -1,0 +1,93 @@
+//! What each change leaves, whole or cut at any step.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use super::*;
+
+fn leave() -> Files {
+    Files::new(Ownership::Leave)
+}
+
+#[test]
+fn writes_with_the_asked_mode() {
+    let folder = crate::testing::folder();
+    let path = folder.path().join("key");
+    leave().write(&path, b"secret", Access::SECRET).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"secret");
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn a_cut_at_any_step_leaves_the_old_or_the_new_file() {
+    for steps in 0.. {
+        let folder = crate::testing::folder();
+        let path = folder.path().join("file");
+        leave().write(&path, b"old", Access::PUBLIC).unwrap();
+        let files = leave();
+        files.cut_after(steps);
+        let done = files.write(&path, b"new", Access::PUBLIC).is_ok();
+        let found = fs::read(&path).unwrap();
+        assert!(found == b"old" || found == b"new", "half a file after {steps} steps");
+        leave().write(&path, b"new", Access::PUBLIC).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "left behind after {steps} steps");
+        if done {
+            return assert!(steps > 3, "the write was cut in no place");
+        }
+    }
+}
+
+#[test]
+fn a_directory_never_has_another_mode_than_asked() {
+    let wanted = Access { mode: 0o711, ..Access::PUBLIC_DIRECTORY };
+    for steps in 0.. {
+        let folder = crate::testing::folder();
+        let path = folder.path().join("a/b");
+        let files = leave();
+        files.cut_after(steps);
+        let done = files.make_directory(&path, wanted).is_ok();
+        for (made, mode) in [(folder.path().join("a"), 0o755), (path, 0o711)] {
+            assert!(!made.exists() || fs::metadata(&made).unwrap().mode() & 0o7777 == mode, "after {steps} steps");
+        }
+        if done {
+            return assert!(steps > 5);
+        }
+    }
+}
+
+#[test]
+fn does_not_write_what_is_equal() {
+    let folder = crate::testing::folder();
+    let path = folder.path().join("file");
+    leave().write(&path, b"same", Access::PUBLIC).unwrap();
+    let files = leave();
+    files.cut_after(0);
+    files.write(&path, b"same", Access::PUBLIC).unwrap();
+}
+
+#[test]
+fn swaps_a_directory_that_is_not_empty() {
+    let folder = crate::testing::folder();
+    let (new, place) = (folder.path().join("etc.new"), folder.path().join("etc"));
+    for (directory, name) in [(&new, "fresh"), (&place, "stale")] {
+        fs::create_dir(directory).unwrap();
+        fs::write(directory.join(name), name).unwrap();
+    }
+    leave().swap_directory(&new, &place).unwrap();
+    assert!(place.join("fresh").exists() && !place.join("stale").exists() && !new.exists());
+}
+
+#[test]
+fn replaces_a_link_in_one_step() {
+    let folder = crate::testing::folder();
+    let path = folder.path().join("accepted");
+    leave().link(Path::new("history/1"), &path).unwrap();
+    leave().link(Path::new("history/2"), &path).unwrap();
+    assert_eq!(fs::read_link(&path).unwrap(), Path::new("history/2"));
+}
+
+#[test]
+fn names_the_path_in_an_error() {
+    let error = leave().write(Path::new("/nonexistent/x"), b"", Access::PUBLIC).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/.x.new"), "{error}");
+}
