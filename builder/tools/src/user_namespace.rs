@@ -59,14 +59,14 @@ fn parent_id() -> Option<String> {
 /// The inner process: takes a namespace, stops until its ids are there, goes on as root.
 fn become_root_inside() -> anyhow::Result<()> {
     let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
-    nix::sched::unshare(flags).map_err(|error| refused_by_kernel(error.into()))?;
+    nix::sched::unshare(flags).map_err(|error| refused_by_kernel(&error.into()))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     rustix::process::kill_process(rustix::process::getpid(), Signal::STOP)?;
     if !getuid().is_root() {
         return Err(Failure::environment("the ids of the namespace were not filled in").into());
     }
     // Where a security module takes the capabilities away again, this is the first thing that fails.
-    make_private().map_err(|error| refused_by_kernel(error.source))?;
+    make_private().map_err(|error| refused_by_kernel(&error.source))?;
     Ok(())
 }
 
@@ -180,12 +180,14 @@ fn fill_one(program: &str, pid: Pid, own: u32, range: Range) -> anyhow::Result<(
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(Failure::environment(format!("`{program}` refused: {said}"))
-        .hint("`newuidmap` must be set-uid root or hold cap_setuid, and the range must be in /etc/subuid and /etc/subgid")
+        .hint(
+            "`newuidmap` must be set-uid root or hold cap_setuid, and the range must be in /etc/subuid and /etc/subgid",
+        )
         .into())
 }
 
 /// Names the rule of the machine that stands in the way, and how to change it.
-fn refused_by_kernel(error: io::Error) -> anyhow::Error {
+fn refused_by_kernel(error: &io::Error) -> anyhow::Error {
     let set = |name: &str, value: &str| {
         std::fs::read_to_string(Path::new("/proc/sys").join(name)).is_ok_and(|text| text.trim() == value)
     };

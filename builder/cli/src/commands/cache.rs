@@ -32,7 +32,7 @@ impl CacheVerb {
 }
 
 fn show(context: &Context) -> Result<()> {
-    let used = CacheUse::of(context.cache())?;
+    let used = CacheUse::of(context.cache());
     let text = format!(
         "{}\n  finished stages {}\n  packages        {}\n  other           {}\n  limit           {}",
         context.cache().display(),

@@ -57,7 +57,7 @@ impl Bench {
     }
 
     /// The cache that all tests of this machine share.
-    pub(crate) fn cache(&self) -> Result<PathBuf> {
+    pub(crate) fn cache() -> Result<PathBuf> {
         let mut command = Command::new(casemate());
         command.args(["tools", "build", "--json"]);
         let value = said(command, "tools")?;

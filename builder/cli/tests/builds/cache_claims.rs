@@ -49,7 +49,7 @@ pub(crate) fn one_overlay_file(bench: &Bench) -> Result<()> {
 }
 
 pub(crate) fn changed_entry(bench: &Bench) -> Result<()> {
-    let entry = newest_entry(&bench.cache()?.join("stages"), "seal-")?;
+    let entry = newest_entry(&Bench::cache()?.join("stages"), "seal-")?;
     let hash = fs::read_to_string(entry.join("root-hash"))?;
     ensure!(bench.first["root_hash"] == hash.as_str(), "the newest seal is not the one of this image");
     flip_byte(&entry.join("root.erofs"), 1 << 20)?;
@@ -67,7 +67,8 @@ pub(crate) fn killed(bench: &Bench) -> Result<()> {
     let text = fs::read_to_string(&file)?;
     fs::write(&file, format!("{text}\n# for a build that is killed\n"))?;
     let output = bench.dir().join("killed");
-    let mut child = bench.command(&output, &["--progress", "plain"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let mut child =
+        bench.command(&output, &["--progress", "plain"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     let lines = BufReader::new(child.stderr.take().context("no standard error")?).lines();
     for line in lines {
         // The file system is being made now.

@@ -39,7 +39,13 @@ pub(crate) fn as_another_user(bench: &Bench) -> Result<()> {
     command.arg(home.dir.join("casemate")).arg("build").arg(home.dir.join("source/images/minimal"));
     command.arg("--output").arg(&output).arg("--locked").arg(home.dir.join("lock.toml"));
     command.arg("--keys").arg(home.dir.join("keys")).args(["--json", "--explain"]);
-    command.env_clear().envs(home.environment()).current_dir(&home.dir).stdin(Stdio::null()).uid(user.id).gid(user.group);
+    command
+        .env_clear()
+        .envs(home.environment())
+        .current_dir(&home.dir)
+        .stdin(Stdio::null())
+        .uid(user.id)
+        .gid(user.group);
     let built = said(command, "build as an ordinary user")?;
     let ran = crate::bench::ran(&built);
     ensure!(ran.len() == 8, "not every stage ran with an empty cache: {:?}", ran.keys());
@@ -80,7 +86,7 @@ impl User {
 /// What the user has: a home with an empty cache, the sources, the packages, the compiler, and granted ids.
 struct Home {
     dir: PathBuf,
-    _mounts: Vec<tools::mount::Mount>,
+    mounts: Vec<tools::mount::Mount>,
 }
 
 impl Home {
@@ -93,9 +99,9 @@ impl Home {
         fs::copy(bench.output().join("lock.toml"), dir.join("lock.toml"))?;
         let mut mounts = grant_ids(&dir)?;
         mounts.extend(show_compiler(&dir)?);
-        share_packages(&bench.cache()?, &dir, user)?;
+        share_packages(&Bench::cache()?, &dir, user)?;
         make_keys(&dir, user)?;
-        Ok(Self { dir, _mounts: mounts })
+        Ok(Self { dir, mounts: mounts })
     }
 
     fn environment(&self) -> Vec<(&'static str, String)> {
@@ -125,7 +131,7 @@ impl Home {
     }
 
     fn remove(self) -> Result<()> {
-        drop(self._mounts);
+        drop(self.mounts);
         Ok(fs::remove_dir_all(self.dir)?)
     }
 }

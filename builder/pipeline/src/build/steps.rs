@@ -80,14 +80,13 @@ impl Builder {
                 fs::create_dir(path)?;
             }
             let mount = tools::mount::overlay(&[base], &upper, &work, &merged).remedied()?;
-            let masked = lay_overlays(inputs, RootTree::new(merged.clone()))?;
+            let masked = lay_overlays(inputs, &RootTree::new(merged.clone()))?;
             mount.unmount().remedied()?;
             fs::remove_dir_all(&work)?;
             fs::remove_dir(&merged)?;
             Ok(fs::write(dir.join("masked-units.txt"), masked)?)
         })?;
-        let layers =
-            Layers { base: base.to_owned(), upper: dir.join("upper"), masked: dir.join("masked-units.txt") };
+        let layers = Layers { base: base.to_owned(), upper: dir.join("upper"), masked: dir.join("masked-units.txt") };
         Ok((layers, hit))
     }
 
@@ -96,8 +95,7 @@ impl Builder {
             let root = layers.mount(&self.settings.cache)?;
             let identity = format!("{} {}", inputs.image.name, inputs.image.version);
             let epoch = inputs.packages.epoch();
-            let sealed =
-                seal::seal(&inputs.tools.result, root.tree.path(), dir, &identity, epoch, inputs.compression)?;
+            let sealed = seal::seal(&inputs.tools.result, root.tree.path(), dir, &identity, epoch, inputs.compression)?;
             seal::verify(&sealed)?;
             Ok(fs::write(dir.join(ROOT_HASH), sealed.root_hash.to_string())?)
         })?;
@@ -154,9 +152,9 @@ pub(super) struct KernelParts<'a> {
 }
 
 /// Lays everything over `tree`, refuses what the lint finds, and returns the masked units, one per line.
-fn lay_overlays(inputs: &Inputs, tree: RootTree) -> Result<String> {
+fn lay_overlays(inputs: &Inputs, tree: &RootTree) -> Result<String> {
     let sealable = overlay::apply(
-        &tree,
+        tree,
         &OverlayInput {
             overlays: &inputs.definition.overlays,
             overlays_dir: &inputs.definition.overlays_dir(),

@@ -35,25 +35,25 @@ impl KeyBuilder {
         if value.len() > LITERAL || value.contains('\n') || value.starts_with("sha256:") {
             return self.bytes(name, value.as_bytes());
         }
-        self.row(name, value.to_owned())
+        self.row(name, value)
     }
 
     /// Adds bytes under a name.
     pub fn bytes(self, name: &str, value: &[u8]) -> Self {
-        self.row(name, digest(value))
+        self.row(name, &digest(value))
     }
 
     /// Adds the key of a stage that this one builds on.
     pub fn stage(self, key: &Key) -> Self {
         let name = format!("stage {}", key.stage);
-        self.row(&name, key.id.clone())
+        self.row(&name, &key.id)
     }
 
     /// Adds a file's content and mode.
     pub fn file(self, name: &str, path: &Path) -> Result<Self> {
         let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
         let content = fs::read(path)?;
-        Ok(self.row(name, format!("{mode:o} {}", digest(&content))))
+        Ok(self.row(name, &format!("{mode:o} {}", digest(&content))))
     }
 
     /// Adds everything below `dir`, each path a row of its own under `name/`.
@@ -98,15 +98,15 @@ impl KeyBuilder {
         } else {
             format!("{mode:o} {}", digest(&fs::read(path)?))
         };
-        Ok(self.row(name, value))
+        Ok(self.row(name, &value))
     }
 
-    fn row(mut self, name: &str, value: String) -> Self {
+    fn row(mut self, name: &str, value: &str) -> Self {
         let row = self.rows.entry(name.to_owned()).or_default();
         if !row.is_empty() {
             row.push_str(" | ");
         }
-        row.push_str(&value);
+        row.push_str(value);
         self
     }
 }

@@ -91,7 +91,7 @@ impl StageCache {
     /// Notes that results are still wanted, where they are.
     pub fn mark_used<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Result<()> {
         let entries = keys.into_iter().map(|key| self.dir.join(key.entry_name())).filter(|entry| entry.exists());
-        entries.map(|entry| prune::mark_used(&entry)).collect()
+        entries.into_iter().try_for_each(|entry| prune::mark_used(&entry))
     }
 
     /// The key that was last asked for under this stage's name.

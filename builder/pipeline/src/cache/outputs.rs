@@ -43,7 +43,7 @@ impl Outputs {
     pub fn remember(&self, output: &Path, keys: BTreeMap<String, Key>) -> Result<()> {
         fs::create_dir_all(&self.dir)?;
         let record = OutputRecord { keys, stamp: stamp::of_dir(output, "")? };
-        Ok(tools::write_atomic(&self.file(output)?, &serde_json::to_vec_pretty(&record)?, 0o644).remedied()?)
+        tools::write_atomic(&self.file(output)?, &serde_json::to_vec_pretty(&record)?, 0o644).remedied()
     }
 
     fn file(&self, output: &Path) -> Result<PathBuf> {

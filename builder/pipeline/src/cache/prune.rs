@@ -34,9 +34,9 @@ pub struct CacheUse {
 
 impl CacheUse {
     /// Looks at the cache in `dir`.
-    pub fn of(dir: &Path) -> Result<Self> {
-        let (stages, packages) = (size_of(&dir.join("stages"))?, size_of(&dir.join("packages"))?);
-        Ok(Self { stages, packages, other: size_of(dir)?.saturating_sub(stages + packages) })
+    pub fn of(dir: &Path) -> Self {
+        let (stages, packages) = (size_of(&dir.join("stages")), size_of(&dir.join("packages")));
+        Self { stages, packages, other: size_of(dir).saturating_sub(stages + packages) }
     }
 
     /// All of it.
@@ -76,12 +76,12 @@ pub fn prune(dir: &Path, limit: Limit) -> Result<Option<Pruned>> {
     let mut pruned = Pruned::default();
     let stages = dir.join("stages");
     remove_leftovers(&stages, &mut pruned)?;
-    let mut total = CacheUse::of(dir)?.total();
+    let mut total = CacheUse::of(dir).total();
     for entry in oldest_first(&stages)? {
         if total <= limit.0 {
             break;
         }
-        let size = size_of(&entry)?;
+        let size = size_of(&entry);
         remove_entry(&entry)?;
         total = total.saturating_sub(size);
         pruned.bytes += size;
@@ -105,16 +105,19 @@ pub(super) fn mark_used(entry: &Path) -> Result<()> {
 fn lock_file(dir: &Path) -> Result<File> {
     fs::create_dir_all(dir)?;
     let path = dir.join("lock");
-    File::options().create(true).truncate(false).write(true).open(&path).with_context(|| {
-        format!("cannot open `{}`: give `--cache` a directory that you own", path.display())
-    })
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open `{}`: give `--cache` a directory that you own", path.display()))
 }
 
 /// What cut builds left: nobody builds now, so nobody will finish it.
 fn remove_leftovers(stages: &Path, pruned: &mut Pruned) -> Result<()> {
     for (name, path) in children(stages)? {
         if name.starts_with('.') && name != USED {
-            pruned.bytes += size_of(&path)?;
+            pruned.bytes += size_of(&path);
             fs::remove_dir_all(&path)?;
         }
     }
@@ -151,7 +154,7 @@ fn remove_unneeded_packages(dir: &Path, pruned: &mut Pruned) -> Result<()> {
     for (_, shelf) in children(&dir.join("packages/sha256"))? {
         for (name, path) in children(&shelf)? {
             if !needed.contains(&name) {
-                pruned.bytes += size_of(&path)?;
+                pruned.bytes += size_of(&path);
                 pruned.packages += 1;
                 fs::remove_file(&path)?;
             }
@@ -184,7 +187,7 @@ fn children(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// Bytes on disk of everything below `path`; a file with several names counts once.
-fn size_of(path: &Path) -> Result<u64> {
+fn size_of(path: &Path) -> u64 {
     const UNIT: u64 = 512;
     let mut seen = BTreeSet::new();
     let mut bytes = 0;
@@ -197,7 +200,7 @@ fn size_of(path: &Path) -> Result<u64> {
             bytes += metadata.blocks() * UNIT;
         }
     }
-    Ok(bytes)
+    bytes
 }
 
 #[cfg(test)]
@@ -227,7 +230,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = filled(dir.path(), &["a", "b", "c"]);
         make(&cache, "a");
-        let limit = Limit(CacheUse::of(dir.path()).unwrap().total() - 1);
+        let limit = Limit(CacheUse::of(dir.path()).total() - 1);
         let pruned = prune(dir.path(), limit).unwrap().unwrap();
         assert_eq!(pruned.stages.len(), 1);
         assert!(pruned.bytes >= 1 << 20);

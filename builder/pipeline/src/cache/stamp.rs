@@ -35,7 +35,9 @@ pub(super) fn of_dir(dir: &Path, except: &str) -> Result<String> {
         }
         // A directory's own times change when it is renamed on some file systems; what is in it is listed anyway.
         if !metadata.is_dir() {
-            times.iter().for_each(|number| hash.update(number.to_be_bytes()));
+            for number in times {
+                hash.update(number.to_be_bytes());
+            }
         }
     }
     Ok(hex::encode(hash.finalize()))
