@@ -101,7 +101,7 @@ impl Home {
         mounts.extend(show_compiler(&dir)?);
         share_packages(&Bench::cache()?, &dir, user)?;
         make_keys(&dir, user)?;
-        Ok(Self { dir, mounts: mounts })
+        Ok(Self { dir, mounts })
     }
 
     fn environment(&self) -> Vec<(&'static str, String)> {
