@@ -31,6 +31,9 @@ pub fn build(cache: &StageCache, repo: &Path, scratch: &Path, toolchain: &Toolch
     cache.get_or_make(&key, |output| {
         let (source, target_dir) = (scratch.join("agent-source"), scratch.join("agent-target"));
         fs::create_dir_all(&source)?;
+        // Two builds with other sources must not compile into each other's hands.
+        let only_one = fs::File::create(scratch.join("agent.lock"))?;
+        only_one.file().lock().context("cannot wait for another build of the agent")?;
         // One place for the sources, wherever the repository is: what was compiled of other crates serves every clone.
         let mount = tools::mount::bind_read_only(repo, &source).remedied()?;
         let flags = flags(&source, toolchain);
