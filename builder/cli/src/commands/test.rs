@@ -34,7 +34,7 @@ impl TestArgs {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let output =
             fs_err::canonicalize(&self.output).or_refuse("name the output directory of a build, e.g. out/webhost")?;
-        let keys = KeyRing::open(&self.keys.unwrap_or_else(|| context.cache().join("development-keys")))?;
+        let keys = open_keys(self.keys.as_deref(), context.cache())?;
         let release = keys.release()?;
         let manifest = Manifest::parse_unverified(
             &fs_err::read(output.join(bundle::MANIFEST_FILE))
@@ -64,6 +64,21 @@ impl TestArgs {
         show(context, &output, &report, &rows, passed.is_ok())?;
         passed.map_err(|error| refused(&error.to_string(), logs.as_deref()))
     }
+}
+
+/// The keys that were named, or those of the cache; before anything is tried, for the test signs with two of them.
+fn open_keys(given: Option<&Path>, cache: &Path) -> Result<KeyRing> {
+    let keys = match given {
+        Some(dir) => KeyRing::open(dir)?,
+        None => KeyRing::open(&cache.join("development-keys")).or_refuse(
+            "name the keys that the image was built with: `--keys DIR`; a build without keys makes development keys",
+        )?,
+    };
+    keys.operator().or_refuse(format!(
+        "the test signs a document of its own: have `operator.key` in `{}` while it runs",
+        keys.dir().display()
+    ))?;
+    Ok(keys)
 }
 
 fn show(context: &Context, output: &Path, report: &bundle::TestReport, rows: &[Row], passed: bool) -> Result<()> {
@@ -147,6 +162,19 @@ mod tests {
             (value["seconds"].as_f64(), value["detail"].as_str()),
             (Some(61.5), Some("error: lost\n  caused by: x"))
         );
+    }
+
+    #[test]
+    fn missing_keys_are_refused_with_what_to_name_before_anything_is_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = tools::failure::render(&open_keys(None, dir.path()).unwrap_err());
+        assert!(text.contains("--keys DIR"), "{text}");
+        fs_err::create_dir(dir.path().join("secureboot")).unwrap();
+        for name in ["release.key", "release.pub", "operator.pub", "secureboot/db.key", "secureboot/db.crt"] {
+            fs_err::write(dir.path().join(name), "").unwrap();
+        }
+        let text = tools::failure::render(&open_keys(Some(dir.path()), dir.path()).unwrap_err());
+        assert!(text.contains("hint: the test signs a document of its own"), "{text}");
     }
 
     #[test]
