@@ -180,7 +180,9 @@ fn fill_one(program: &str, pid: Pid, own: u32, range: Range) -> anyhow::Result<(
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(Failure::environment(format!("`{program}` refused: {said}"))
-        .hint("`newuidmap` must be set-uid root or hold cap_setuid, and the range must be in /etc/subuid and /etc/subgid")
+        .hint(
+            "`newuidmap` must be set-uid root or hold cap_setuid, and the range must be in /etc/subuid and /etc/subgid",
+        )
         .into())
 }
 

@@ -36,7 +36,12 @@ pub fn build(cache: &StageCache, repo: &Path, scratch: &Path, toolchain: &Toolch
         let flags = flags(&source, toolchain);
         let cargo = |verb: &str| {
             let tool = with_environment(Tool::new(toolchain.cargo.as_os_str()), toolchain).cwd(&source);
-            let tool = tool.env("CARGO_ENCODED_RUSTFLAGS", &flags).arg(verb).args(["--release", "--target", TARGET, "--target-dir"]);
+            let tool = tool.env("CARGO_ENCODED_RUSTFLAGS", &flags).arg(verb).args([
+                "--release",
+                "--target",
+                TARGET,
+                "--target-dir",
+            ]);
             tool.arg(&target_dir)
         };
         // cargo looks at times of files, and those of another clone say nothing: our own crates are compiled anew.

@@ -11,7 +11,8 @@ use fs_err as fs;
 use crate::root_tree::RootTree;
 
 /// Where the loader and systemd look for libraries.
-pub(super) const LIBRARY_DIRS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/systemd", "/usr/lib"];
+pub(super) const LIBRARY_DIRS: [&str; 3] =
+    ["/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/systemd", "/usr/lib"];
 
 /// What one name of the initrd is.
 #[derive(Debug, Clone, PartialEq, Eq)]
