@@ -30,6 +30,7 @@ pub mod diversions;
 pub mod dpkg_db;
 pub mod extract;
 pub mod fetch;
+pub mod fetch_address;
 pub mod http;
 pub mod keyring;
 pub mod lists;

@@ -105,12 +105,19 @@ pub struct TarReader<R> {
     padding: u64,
     last: String,
     entries: u64,
+    global_comments: bool,
 }
 
 impl<R: Read> TarReader<R> {
     /// A reader that stands before the first entry.
     pub fn new(input: R) -> Self {
-        Self { input, left: 0, padding: 0, last: "(start)".into(), entries: 0 }
+        Self { input, left: 0, padding: 0, last: "(start)".into(), entries: 0, global_comments: false }
+    }
+
+    /// Passes over global PAX headers that hold nothing but a comment: `git archive` notes its commit so. No package has them.
+    pub fn with_global_comments(mut self) -> Self {
+        self.global_comments = true;
+        self
     }
 
     /// The next entry; `None` after the end mark, when only zeros follow.
@@ -128,6 +135,11 @@ impl<R: Read> TarReader<R> {
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
                 return Err(self.refused("more than 2 000 000 entries"));
+            }
+            if header.type_flag == b'g' && self.global_comments && !extended {
+                let body = self.read_extension(header.size)?;
+                self.check_comment(&body)?;
+                continue;
             }
             if !matches!(header.type_flag, b'L' | b'K' | b'x') {
                 return self.make_entry(&header, extensions).map(Some);
@@ -207,6 +219,14 @@ impl<R: Read> TarReader<R> {
             b'K' => self.set_once(&mut extensions.link, long_name(body)),
             _ => self.apply_pax(body, extensions),
         }
+    }
+
+    fn check_comment(&self, mut body: &[u8]) -> Result<(), TarError> {
+        while !body.is_empty() {
+            let record = split_pax_record(body).filter(|(key, ..)| *key == "comment");
+            (_, _, body) = record.ok_or_else(|| self.refused("a global PAX header with more than a comment"))?;
+        }
+        Ok(())
     }
 
     /// A second value for the same name is refused: readers differ in which of them counts.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use formats::names::{ImageName, ImageVersion};
 
 use crate::accounts::LARGEST_POOL;
+use crate::asset::{Asset, read_assets};
 use crate::document::{Section, read};
 use crate::mistake::Mistakes;
 use crate::names::{ComponentName, Glob, MirrorUrl, OverlayName, PackageName, SuiteName};
@@ -39,6 +40,8 @@ pub struct ImageDef {
     pub operator_keys: Vec<String>,
     /// Sizes.
     pub size: ImageSizes,
+    /// Files that belong to no package, in the order they are laid.
+    pub assets: Vec<Asset>,
 }
 
 /// Sizes on the disk.
@@ -72,6 +75,7 @@ fn read_image(root: &Section<'_, '_>) -> Option<ImageDef> {
         "mirror",
         "operator_keys",
         "size",
+        "asset",
     ]);
     root.schema(1);
     let name = root.text("name");
@@ -85,6 +89,7 @@ fn read_image(root: &Section<'_, '_>) -> Option<ImageDef> {
     let mirror = root.optional_text::<OptionalMirror>("mirror").and_then(|mirror| mirror.0);
     let operator_keys = root.plain_texts::<KeyGlob>("operator_keys").into_iter().map(|glob| glob.0).collect();
     let size = root.section("size").and_then(|section| read_sizes(&section));
+    let assets = read_assets(root);
     Some(ImageDef {
         name: name?,
         version: version?,
@@ -96,6 +101,7 @@ fn read_image(root: &Section<'_, '_>) -> Option<ImageDef> {
         mirror,
         operator_keys,
         size: size?,
+        assets,
     })
 }
 

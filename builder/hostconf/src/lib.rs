@@ -6,6 +6,7 @@
 
 mod accounts;
 mod address;
+mod asset;
 mod assignments;
 mod context;
 mod derived;
@@ -35,6 +36,7 @@ mod suggest;
 
 pub use accounts::{AccountTables, Membership, SiteAccount, account_tables};
 pub use address::{AddressError, InterfaceAddress, Network};
+pub use asset::{Asset, AssetSource, Unpack};
 pub use assignments::{Assignments, PoolFull};
 pub use derived::{Link, links, state_tmpfiles};
 pub use domain_name::DomainName;
@@ -47,9 +49,9 @@ pub use host::{
 pub use image::{ImageDef, ImageSizes};
 pub use mistake::{Mistake, Mistakes};
 pub use names::{
-    AbsolutePath, AccountName, AdminUser, ComponentName, DebconfQuestion, FileName, Glob, HostId, InterfaceMatch, Line,
-    Locale, MirrorUrl, OverlayName, PackageName, RequestPath, SuiteName, Title, UnitName, ValueError, VariableName,
-    Word,
+    AbsolutePath, AccountName, AdminUser, AssetName, AssetUrl, ComponentName, DebconfQuestion, FileName, Glob, HostId,
+    InterfaceMatch, LicenceExpression, Line, Locale, MirrorUrl, OverlayName, PackageName, RequestPath, SuiteName,
+    Title, UnitName, ValueError, VariableName, Word,
 };
 pub use overlay::{
     CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SecretKind,

@@ -120,6 +120,23 @@ name!(
     |text| (text.starts_with("https://") || text.starts_with("http://")) && made_of(text, 300, |byte| byte.is_ascii_graphic())
 );
 name!(
+    /// The name of an asset.
+    AssetName, "an asset name: 1 to 64 of `a-z`, `0-9` and `-`, starting with a letter",
+    |text| made_of(text, 64, is_lower_digit_dash) && starts_with_letter(text)
+);
+name!(
+    /// The address of one file.
+    AssetUrl, "the address of a file: it starts with `http://` or `https://` and holds no blank, account or `#`",
+    |text| text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).is_some_and(|rest| {
+        made_of(rest, 1000, |byte| byte.is_ascii_graphic() && !b"#@\"<>\\^`{|}".contains(&byte)) && !rest.starts_with('/')
+    })
+);
+name!(
+    /// A licence as an SPDX expression.
+    LicenceExpression, "an SPDX licence expression: letters, digits, `.`, `-`, `+`, blanks and brackets, e.g. `GPL-2.0-or-later`",
+    |text| text == text.trim() && made_of(text, 200, |byte| byte.is_ascii_alphanumeric() || b" .-+()".contains(&byte))
+);
+name!(
     /// A systemd unit with its suffix (systemd.unit(5)).
     UnitName, "a unit name with its suffix, e.g. `ssh.service`", is_unit
 );

@@ -46,6 +46,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words!(
     /// A transport protocol.
     Protocol, "a protocol", /// `tcp`

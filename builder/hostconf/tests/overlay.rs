@@ -1,6 +1,6 @@
 //! `overlay.toml` and `image.toml`: what each mistake says.
 
-use hostconf::{ImageDef, OverlayDef};
+use hostconf::{AssetSource, ImageDef, OverlayDef, Unpack};
 
 fn mistakes(text: &str) -> String {
     OverlayDef::parse("overlay.toml", &format!("summary = \"test\"\n{text}"))
@@ -132,4 +132,57 @@ fn each_broken_rule_of_an_image_has_its_own_message() {
         let found = ImageDef::parse("image.toml", &IMAGE.replacen(from, to, 1)).expect_err(to).to_string();
         assert_eq!(found, format!("image.toml:{expected}"));
     }
+}
+
+const ASSET: &str = r#"[[asset]]
+name = "rules"
+url = "https://example.org/rules.tar.gz"
+sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+size = "2M"
+unpack = "tar"
+into = "/usr/share/rules"
+strip = 1
+licence = "Apache-2.0"
+"#;
+
+#[test]
+fn an_asset_is_read_with_its_digest_and_its_rule() {
+    let image = ImageDef::parse("image.toml", &format!("{IMAGE}{ASSET}")).unwrap();
+    let asset = &image.assets[0];
+    assert_eq!((asset.name.as_str(), asset.size.bytes(), asset.strip), ("rules", 2 << 20, 1));
+    assert_eq!((asset.unpack, asset.source.to_string().as_str()), (Unpack::Tar, "https://example.org/rules.tar.gz"));
+    let local = ASSET.replace("url = \"https://example.org/", "file = \"assets/").replace("strip = 1\n", "");
+    let image = ImageDef::parse("image.toml", &format!("{IMAGE}{local}")).unwrap();
+    assert_eq!(image.assets[0].source, AssetSource::File("assets/rules.tar.gz".into()));
+}
+
+#[test]
+fn each_broken_rule_of_an_asset_has_its_own_message() {
+    let cases = [
+        ("name = \"rules\"", "name = \"../x\"", "is not an asset name"),
+        ("url = \"https://example.org/rules.tar.gz\"", "", "an asset has either `file` or `url`"),
+        ("url =", "file = \"a\"\nurl =", "an asset has either `file` or `url`"),
+        ("url = \"https://example.org", "file = \"../..", "is not a path inside the image's folder"),
+        ("url = \"https://example.org", "file = \"/etc", "is not a path inside the image's folder"),
+        ("https:", "ftp:", "is not the address of a file"),
+        ("example.org", "me:secret@example.org", "is not the address of a file"),
+        ("e3b0c4", "E3B0C4", "is not a SHA-256 digest"),
+        ("855\"", "85\"", "is not a SHA-256 digest"),
+        ("\"2M\"", "\"2G\"", "`size` is 2G: an asset has at most 1024M"),
+        ("\"tar\"", "\"rar\"", "is not an unpack rule: `zip`, `tar`, `none`"),
+        ("\"tar\"", "\"none\"", "`strip` is for archives"),
+        ("/usr/share/rules", "/var/lib/rules", "assets go below `/usr/share`"),
+        ("/usr/share/rules", "/usr/lib/casemate/keys", "not where the build itself writes"),
+        ("/usr/share/rules", "/usr/share/../bin", "is not an absolute path"),
+        ("Apache-2.0", "see {LICENSE}", "is not an SPDX licence expression"),
+        ("strip = 1", "strip = 9", "a whole number from 0 to 8"),
+        ("strip", "stripe", "did you mean `strip`?"),
+    ];
+    for (from, to, expected) in cases {
+        let text = format!("{IMAGE}{}", ASSET.replacen(from, to, 1));
+        let found = ImageDef::parse("image.toml", &text).expect_err(to).to_string();
+        assert!(found.contains(expected), "{to}: {found}");
+    }
+    let twice = format!("{IMAGE}{ASSET}{ASSET}");
+    assert!(ImageDef::parse("x", &twice).unwrap_err().to_string().contains("asset `rules` stands twice"));
 }

@@ -2,6 +2,7 @@
 //!
 //! [`build::Builder`] is the door. No stage reads the clock, the environment or a file that its arguments do not name.
 
+pub mod assets;
 pub mod build;
 pub mod cache;
 pub mod definition;
@@ -16,6 +17,7 @@ pub mod packages;
 pub mod partition_table;
 pub mod programs;
 pub mod root_tree;
+pub mod sbom;
 pub mod stages;
 pub mod summary;
 #[cfg(test)]

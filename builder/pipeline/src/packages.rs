@@ -27,6 +27,7 @@ use fs_err as fs;
 use tools::failure::HintExt as _;
 use tools::{Failure, ResultExt as _, Runner as _, Sandbox, SandboxRunner, Stage, Tool};
 
+use crate::assets::{self, StoredAsset};
 use crate::build::Builder;
 use crate::cache::{Hit, KeyBuilder};
 use crate::definition::Definition;
@@ -112,6 +113,13 @@ impl Builder {
     /// Brings every package into the store.
     pub(crate) fn fetch(&self, packages: &LockedPackages, stage: &Stage) -> Result<Fetched> {
         Ok(Fetched { root: self.fetch_lock(&packages.root, stage)? })
+    }
+
+    /// Brings every asset into the store.
+    pub(crate) fn fetch_assets(&self, definition: &Definition) -> Result<Vec<StoredAsset>> {
+        let (http, store) = (Http::default(), Store::open(&self.settings.cache.join("packages"))?);
+        let http = (!self.settings.offline).then_some(&http);
+        assets::fetch(&definition.image.assets, &definition.image_dir, &store, http)
     }
 
     /// The tools tree of this kind, and whether it was there. The archive is asked when it was last asked long ago.

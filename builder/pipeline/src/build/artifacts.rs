@@ -9,6 +9,7 @@ use tools::{Failure, ResultExt as _};
 
 use super::inputs::Inputs;
 use super::steps::Layers;
+use crate::sbom;
 use crate::stages::bundle::{self as bundle_stage, ManifestFacts};
 use crate::stages::disk::{self, DiskParts, DiskSizes};
 use crate::stages::seal::{self, SealedRoot};
@@ -47,6 +48,9 @@ pub(super) fn copy_parts(finished: &Finished<'_>, work: &Path) -> Result<()> {
         (finished.layers.masked.clone(), "masked-units.txt"),
     ];
     for (source, name) in parts {
+        fs::copy(source, work.join(name))?;
+    }
+    for (source, name) in finished.layers.bills.iter().zip(sbom::FILES) {
         fs::copy(source, work.join(name))?;
     }
     Ok(fs::write(work.join("linux"), &finished.kernel.image)?)

@@ -66,11 +66,19 @@ impl Inputs {
 
     /// The overlays, our units, the agent and the operator's keys over that root.
     pub(super) fn overlay_key(&self) -> Result<Key> {
-        let mut key = KeyBuilder::new("overlay", 1)
+        let mut key = KeyBuilder::new("overlay", 2)
             .stage(&self.rootfs_key())
             .stage(&self.agent.key)
             .text("image", &self.image.to_toml())
+            .text("suite", self.definition.image.suite.as_str())
             .text("names of the build machine", &self.build_names.join(" "));
+        for asset in &self.definition.image.assets {
+            let name = format!("asset {}", asset.name);
+            // Source and licence stand in the bill of materials.
+            let licence = asset.licence.as_ref().map_or("", |licence| licence.as_str());
+            let rule = format!("{} {} {} {} {licence}", asset.unpack, asset.into, asset.strip, asset.source);
+            key = key.text(&name, &asset.sha256).text(&name, &rule);
+        }
         for overlay in &self.definition.overlays {
             let dir = self.definition.overlays_dir().join(overlay.name.as_str());
             key = key.tree(&format!("overlays/{}", overlay.name), &dir)?;

@@ -156,8 +156,9 @@ impl Builder {
         last: Option<&OutputRecord>,
     ) -> Result<Built> {
         let store = clock.work("fetch", |stage| self.fetch(&inputs.packages, stage))?;
+        let assets = self.fetch_assets(&inputs.definition)?;
         let base = clock.run("rootfs", |stage| self.rootfs(inputs, &store, stage))?;
-        let layers = clock.run("overlay", |_| self.overlay(inputs, &base))?;
+        let layers = clock.run("overlay", |_| self.overlay(inputs, &base, &assets))?;
         let kernel = uki::find_kernel(&RootTree::new(base))?;
         let (sealed, initrd) = clock.both(
             ("seal", |_: &_| self.seal(inputs, &layers)),

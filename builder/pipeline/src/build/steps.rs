@@ -10,10 +10,12 @@ use tools::{Failure, ResultExt as _, Stage};
 
 use super::Builder;
 use super::inputs::Inputs;
-use crate::cache::Hit;
+use crate::assets::StoredAsset;
+use crate::cache::{ASSETS, Hit};
 use crate::keys;
 use crate::packages::Fetched;
 use crate::root_tree::RootTree;
+use crate::sbom::{self, Materials};
 use crate::stages::initrd::{self, InitrdInput};
 use crate::stages::lint::Finding;
 use crate::stages::overlay::{self, OverlayInput};
@@ -34,6 +36,8 @@ pub(super) struct Layers {
     pub(super) upper: PathBuf,
     /// The units that can never start, one per line.
     pub(super) masked: PathBuf,
+    /// The bills of materials, in the order of [`sbom::FILES`].
+    pub(super) bills: [PathBuf; 2],
 }
 
 /// The finished root, mounted read-only as long as this lives. The mount goes before the directory that holds it.
@@ -73,20 +77,28 @@ impl Builder {
         Ok((dir.join("root"), hit))
     }
 
-    pub(super) fn overlay(&self, inputs: &Inputs, base: &Path) -> Result<(Layers, Hit)> {
+    pub(super) fn overlay(&self, inputs: &Inputs, base: &Path, assets: &[StoredAsset]) -> Result<(Layers, Hit)> {
         let (dir, hit) = self.stages.get_or_make(&inputs.overlay_key()?, |dir| {
             let [upper, work, merged] = ["upper", "work", "root"].map(|name| dir.join(name));
             for path in [&upper, &work, &merged] {
                 fs::create_dir(path)?;
             }
             let mount = tools::mount::overlay(&[base], &upper, &work, &merged).remedied()?;
-            let masked = lay_overlays(inputs, &RootTree::new(merged.clone()))?;
+            let tree = RootTree::new(merged.clone());
+            let crates = fs::read_to_string(inputs.definition.repo.join("Cargo.lock"))?;
+            let bill = Materials::gather(&tree, &inputs.image, &inputs.packages.root, assets, &crates)?.to_bill()?;
+            tree.write(sbom::IN_IMAGE, bill.spdx.as_bytes(), 0o644)?;
+            sbom::write_beside(&bill, dir)?;
+            let masked = lay_overlays(inputs, assets, &tree)?;
             mount.unmount().remedied()?;
             fs::remove_dir_all(&work)?;
             fs::remove_dir(&merged)?;
+            // What pruning must keep while this is kept.
+            fs::write(dir.join(ASSETS), assets.iter().map(|asset| format!("{}\n", asset.sha256)).collect::<String>())?;
             Ok(fs::write(dir.join("masked-units.txt"), masked)?)
         })?;
-        let layers = Layers { base: base.to_owned(), upper: dir.join("upper"), masked: dir.join("masked-units.txt") };
+        let [upper, masked] = ["upper", "masked-units.txt"].map(|name| dir.join(name));
+        let layers = Layers { base: base.to_owned(), upper, masked, bills: sbom::FILES.map(|name| dir.join(name)) };
         Ok((layers, hit))
     }
 
@@ -152,7 +164,7 @@ pub(super) struct KernelParts<'a> {
 }
 
 /// Lays everything over `tree`, refuses what the lint finds, and returns the masked units, one per line.
-fn lay_overlays(inputs: &Inputs, tree: &RootTree) -> Result<String> {
+fn lay_overlays(inputs: &Inputs, assets: &[StoredAsset], tree: &RootTree) -> Result<String> {
     let sealable = overlay::apply(
         tree,
         &OverlayInput {
@@ -163,6 +175,7 @@ fn lay_overlays(inputs: &Inputs, tree: &RootTree) -> Result<String> {
             agent: &inputs.agent.result,
             operator_keys: &inputs.operator_keys,
             build_names: &inputs.build_names,
+            assets,
         },
     )?;
     refuse_findings(&sealable.findings)?;

@@ -19,6 +19,7 @@ use tools::ResultExt as _;
 
 pub use key::{Key, KeyBuilder};
 pub use outputs::{OutputRecord, Outputs};
+pub(crate) use prune::ASSETS;
 pub use prune::{CacheUse, InUse, Limit, Pruned, lock_shared, prune};
 
 /// What each entry says of itself.

@@ -163,10 +163,15 @@ fn remove_unneeded_packages(dir: &Path, pruned: &mut Pruned) -> Result<()> {
     Ok(())
 }
 
-/// Digests of the packages that finished stages were made of; each such stage keeps its lock.
+/// In a kept stage: the digests of the assets that it was made of, one a line.
+pub(crate) const ASSETS: &str = "assets.txt";
+
+/// Digests of the packages and assets that finished stages were made of; each such stage keeps its lock or their list.
 fn packages_of_entries(stages: &Path) -> Result<BTreeSet<String>> {
     let mut digests = BTreeSet::new();
     for (_, entry) in children(stages)? {
+        let assets = fs::read_to_string(entry.join(ASSETS)).unwrap_or_default();
+        digests.extend(assets.lines().map(str::to_owned));
         if let Ok(text) = fs::read_to_string(entry.join("lock.toml")) {
             let lock = Lock::parse(&text).with_context(|| format!("in `{}`", entry.display()))?;
             digests.extend(lock.packages.iter().map(|package| package.sha256.to_string()));

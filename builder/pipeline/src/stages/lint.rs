@@ -18,8 +18,10 @@ use crate::root_tree::{Entry, RootTree};
 pub struct Expectations {
     /// Set-id files that overlays declare, with their reasons.
     pub set_id: BTreeMap<String, String>,
-    /// Every path that belongs to a package, an overlay or a documented step.
+    /// Every path that belongs to a package or an overlay.
     pub owned: BTreeSet<String>,
+    /// Every path that came with an asset, and the asset as `asset:NAME`.
+    pub assets: BTreeMap<String, String>,
     /// Paths that a documented step makes, as prefixes that end in `/` or whole names.
     pub generated: Vec<String>,
     /// Names of the build machine that must not appear: its host name.
@@ -52,7 +54,7 @@ pub enum Fault {
     SetId,
     /// A declared set-id file that is not there (or not set-id).
     MissingSetId,
-    /// A path that no package, overlay or documented step accounts for.
+    /// A path that no package, overlay, asset or documented step accounts for.
     Unowned,
     /// Anything in `/var`, which is state.
     InVar,
@@ -72,7 +74,7 @@ impl fmt::Display for Finding {
             Fault::BuildName => "holds the build machine's name",
             Fault::SetId => "is set-id but no overlay has a `[[setuid]]` entry with a reason for it",
             Fault::MissingSetId => "is declared in `[[setuid]]` but is not a set-id file: remove the entry",
-            Fault::Unowned => "belongs to no package, overlay or documented step",
+            Fault::Unowned => "belongs to no package, overlay, asset or documented step",
             Fault::InVar => "is in /var: declare it as `[[state]]` or `[[dropped]]`",
             Fault::WorldWritable => "can be written by everybody",
             Fault::Special => "is a device, socket or pipe",
@@ -149,6 +151,7 @@ fn is_set_id(entry: &Entry) -> bool {
 fn is_owned(entry: &Entry, expected: &Expectations) -> bool {
     let name = entry.name.as_str();
     expected.owned.contains(name)
+        || expected.assets.contains_key(name)
         || is_alternative(entry)
         || expected.generated.iter().any(|pattern| match pattern.strip_suffix('/') {
             Some(dir) => name == dir || name.starts_with(pattern.as_str()),

@@ -17,6 +17,7 @@ use super::lint::{self, Expectations, Finding};
 use super::package_database;
 use super::rootfs::package_paths;
 use super::units::{self, UnitSelection};
+use crate::assets::{self, Owners, StoredAsset};
 use crate::root_tree::RootTree;
 
 const OWN: &str = "/usr/lib/casemate";
@@ -38,6 +39,8 @@ pub struct OverlayInput<'a> {
     pub operator_keys: &'a [PathBuf],
     /// Names of the build machine that must not get in.
     pub build_names: &'a [String],
+    /// Files that belong to no package, in order.
+    pub assets: &'a [StoredAsset],
 }
 
 /// What the finished tree is.
@@ -113,6 +116,7 @@ pub fn apply(tree: &RootTree, input: &OverlayInput<'_>) -> Result<Sealable> {
     let mut owned: BTreeSet<String> = package_paths(tree)?.into_iter().collect();
     settle_var(tree, input.overlays)?;
     owned.extend(lay_files(tree, input)?);
+    let assets = assets::lay(input.assets, tree)?;
     install_own_files(tree, input)?;
     write_identity(tree, input.image)?;
     let masked = units::apply(tree, &unit_selection(input)?)?;
@@ -126,7 +130,7 @@ pub fn apply(tree: &RootTree, input: &OverlayInput<'_>) -> Result<Sealable> {
     make_mount_points(tree)?;
     strip_set_id(tree, input.overlays)?;
     package_database::forget_missing(tree)?;
-    let expected = expectations(input, owned);
+    let expected = expectations(input, owned, assets);
     Ok(Sealable { masked, findings: lint::lint(tree, &expected)? })
 }
 
@@ -302,7 +306,7 @@ fn make_mount_points(tree: &RootTree) -> Result<()> {
     tree.make_dir("/tmp", 0o1777)
 }
 
-fn expectations(input: &OverlayInput<'_>, mut owned: BTreeSet<String>) -> Expectations {
+fn expectations(input: &OverlayInput<'_>, mut owned: BTreeSet<String>, assets: Owners) -> Expectations {
     owned.extend(["/efi", "/mnt", "/srv", "/etc", "/usr"].map(str::to_owned));
     // Merged /usr: dpkg's lists name both forms of a path.
     let canonical: Vec<String> = owned
@@ -316,6 +320,7 @@ fn expectations(input: &OverlayInput<'_>, mut owned: BTreeSet<String>) -> Expect
     Expectations {
         set_id: set_id.collect(),
         owned,
+        assets,
         generated: GENERATED.map(str::to_owned).into(),
         build_names: input.build_names.to_vec(),
     }
