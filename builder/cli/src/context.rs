@@ -38,7 +38,12 @@ impl Context {
             own_ids: tools::user_namespace::is_own(),
             cache_limit,
         };
-        Ok(Self { builder: Builder::new(settings, Progress::new(shared.progress)), cache, cache_limit, json: shared.json })
+        Ok(Self {
+            builder: Builder::new(settings, Progress::new(shared.progress)),
+            cache,
+            cache_limit,
+            json: shared.json,
+        })
     }
 
     pub(crate) fn builder(&self) -> &Builder {

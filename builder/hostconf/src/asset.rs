@@ -112,17 +112,16 @@ fn read_source(section: &Section<'_, '_>) -> Option<AssetSource> {
         section.note(section.spot(), "an asset has either `file` or `url`".into());
         return None;
     }
-    match section.has("file") {
-        true => section.optional_text::<InsideFile>("file").map(|file| AssetSource::File(file.0)),
-        false => section.optional_text("url").map(AssetSource::Url),
+    if section.has("file") {
+        return section.optional_text::<InsideFile>("file").map(|file| AssetSource::File(file.0));
     }
+    section.optional_text("url").map(AssetSource::Url)
 }
 
 fn read_into(section: &Section<'_, '_>) -> Option<AbsolutePath> {
     let into: AbsolutePath = section.text("into")?;
-    let below = |dir: &&str| into.is_below(dir);
     let own = TAKEN.iter().any(|dir| into.as_str() == *dir || into.is_below(dir));
-    if own || !PLACES.iter().any(|dir| below(&dir)) {
+    if own || !PLACES.iter().any(|dir| into.is_below(dir)) {
         let places = PLACES.map(|dir| format!("`{dir}`")).join(", ");
         let message = format!("`into` is `{into}`: assets go below {places}, and not where the build itself writes");
         section.note(section.spot_of("into"), message);

@@ -67,7 +67,8 @@ pub(crate) fn killed(bench: &Bench) -> Result<()> {
     let text = fs::read_to_string(&file)?;
     fs::write(&file, format!("{text}\n# for a build that is killed\n"))?;
     let output = bench.dir().join("killed");
-    let mut child = bench.command(&output, &["--progress", "plain"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let mut child =
+        bench.command(&output, &["--progress", "plain"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     let lines = BufReader::new(child.stderr.take().context("no standard error")?).lines();
     for line in lines {
         // The file system is being made now.

@@ -39,7 +39,13 @@ pub(crate) fn as_another_user(bench: &Bench) -> Result<()> {
     command.arg(home.dir.join("casemate")).arg("build").arg(home.dir.join("source/images/minimal"));
     command.arg("--output").arg(&output).arg("--locked").arg(home.dir.join("lock.toml"));
     command.arg("--keys").arg(home.dir.join("keys")).args(["--json", "--explain"]);
-    command.env_clear().envs(home.environment()).current_dir(&home.dir).stdin(Stdio::null()).uid(user.id).gid(user.group);
+    command
+        .env_clear()
+        .envs(home.environment())
+        .current_dir(&home.dir)
+        .stdin(Stdio::null())
+        .uid(user.id)
+        .gid(user.group);
     let built = said(command, "build as an ordinary user")?;
     let ran = crate::bench::ran(&built);
     ensure!(ran.len() == 8, "not every stage ran with an empty cache: {:?}", ran.keys());

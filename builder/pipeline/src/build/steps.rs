@@ -89,12 +89,13 @@ impl Builder {
             let bill = Materials::gather(&tree, &inputs.image, &inputs.packages.root, assets, &crates)?.to_bill()?;
             tree.write(sbom::IN_IMAGE, bill.spdx.as_bytes(), 0o644)?;
             sbom::write_beside(&bill, dir)?;
-            let masked = lay_overlays(inputs, assets, tree)?;
+            let masked = lay_overlays(inputs, assets, &tree)?;
             mount.unmount().remedied()?;
             fs::remove_dir_all(&work)?;
             fs::remove_dir(&merged)?;
             // What pruning must keep while this is kept.
-            fs::write(dir.join(ASSETS), assets.iter().map(|asset| format!("{}\n", asset.sha256)).collect::<String>())?;
+            let digests: Vec<String> = assets.iter().map(|asset| asset.sha256.to_string()).collect();
+            fs::write(dir.join(ASSETS), digests.join("\n"))?;
             Ok(fs::write(dir.join("masked-units.txt"), masked)?)
         })?;
         let [upper, masked] = ["upper", "masked-units.txt"].map(|name| dir.join(name));
@@ -164,9 +165,9 @@ pub(super) struct KernelParts<'a> {
 }
 
 /// Lays everything over `tree`, refuses what the lint finds, and returns the masked units, one per line.
-fn lay_overlays(inputs: &Inputs, assets: &[StoredAsset], tree: RootTree) -> Result<String> {
+fn lay_overlays(inputs: &Inputs, assets: &[StoredAsset], tree: &RootTree) -> Result<String> {
     let sealable = overlay::apply(
-        &tree,
+        tree,
         &OverlayInput {
             overlays: &inputs.definition.overlays,
             overlays_dir: &inputs.definition.overlays_dir(),
