@@ -138,6 +138,14 @@ impl Http {
         }
     }
 
+    /// Gets a whole file of at most `limit` bytes into memory, trying again as usual.
+    pub fn get_whole(&self, address: &str, limit: u64) -> Result<Vec<u8>, HttpError> {
+        match self.get_small(address, limit, None)? {
+            Small::File(bytes, _) => Ok(bytes),
+            Small::Unchanged | Small::Missing => Err(HttpError::Status(404)),
+        }
+    }
+
     fn get_once(&self, address: &str, limit: u64, held: Option<&Validators>) -> Result<Small, HttpError> {
         let mut request = self.agent.get(address);
         let Validators { etag, last_modified } = held.cloned().unwrap_or_default();

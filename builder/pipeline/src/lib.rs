@@ -3,6 +3,7 @@
 //! [`build::Builder`] is the door. No stage reads the clock, the environment or a file that its arguments do not name.
 
 pub mod assets;
+pub mod audit;
 pub mod build;
 pub mod cache;
 pub mod definition;

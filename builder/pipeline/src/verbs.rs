@@ -4,10 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bundle::{Manifest, TrustedKeys};
+use debian::http::Http;
+use fs_err as fs;
 use hostconf::{HostConfig, RenderPlan};
 use tools::Failure;
+use tools::failure::HintExt as _;
 
 use crate::build::Builder;
 use crate::flash::Written;
@@ -39,6 +42,21 @@ impl Builder {
         let manifest = verify_output::verify(output, &trusted, certificate.as_deref(), Some(&tools))?;
         stage.done();
         Ok(VerifiedOutput { manifest, key, secure_boot: certificate.is_some() })
+    }
+
+    /// Reads the data of Debian's security tracker from a file or an address.
+    pub fn read_tracker(&self, place: &str) -> Result<Vec<u8>> {
+        /// Most bytes of it; the whole of Debian's has about 70 MiB.
+        const LIMIT: u64 = 512 << 20;
+        if !(place.starts_with("http://") || place.starts_with("https://")) {
+            return fs::read(place).or_refuse("name a file with the tracker's data, or its address");
+        }
+        if self.settings.offline {
+            let refused = Failure::refused(format!("`{place}` is an address, and the network may not be used"));
+            return Err(refused.hint("name a file, or leave `--offline` out").into());
+        }
+        let fetched = Http::default().get_whole(place, LIMIT).context(format!("cannot fetch `{place}`"));
+        fetched.or_refuse("look at the address and the network, or name a file")
     }
 
     /// Checks image, proof and device before a flash.

@@ -1,5 +1,6 @@
 //! One file per verb: its arguments, and what it does with them.
 
+mod audit;
 mod build;
 mod cache;
 mod flash;
@@ -33,6 +34,8 @@ pub(crate) enum Verb {
     Inspect(inspect::InspectArgs),
     /// Check every signature and digest of a built image
     Verify(verify::VerifyArgs),
+    /// Say which packages of an image have vulnerabilities that Debian has fixed
+    Audit(audit::AuditArgs),
     /// Check or render a host.toml as the host would
     #[command(subcommand)]
     Host(host::HostVerb),
@@ -60,6 +63,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         Verb::Build(args) => args.run(&context),
         Verb::Inspect(args) => args.run(&context),
         Verb::Verify(args) => args.run(&context),
+        Verb::Audit(args) => args.run(&context),
         Verb::Host(verb) => verb.run(&context),
         Verb::Personalise(args) => args.run(&context),
         Verb::Run(args) => args.run(&context),

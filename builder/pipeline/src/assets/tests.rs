@@ -100,7 +100,9 @@ fn tar_entry(name: &str, kind: tar::EntryType, mode: u32, link: &str, content: &
     fields.linkname[..link.len()].copy_from_slice(link.as_bytes());
     header.set_entry_type(kind);
     header.set_mode(mode);
-    (header.set_uid(1000), header.set_gid(1000), header.set_mtime(7));
+    header.set_uid(1000);
+    header.set_gid(1000);
+    header.set_mtime(7);
     header.set_size(content.len() as u64);
     header.set_device_major(0).unwrap();
     header.set_device_minor(0).unwrap();

@@ -155,8 +155,9 @@ impl Builder {
         mut clock: Clock<'_>,
         last: Option<&OutputRecord>,
     ) -> Result<Built> {
-        let store = clock.work("fetch", |stage| self.fetch(&inputs.packages, stage))?;
-        let assets = self.fetch_assets(&inputs.definition)?;
+        let (store, assets) = clock.work("fetch", |stage| {
+            Ok((self.fetch(&inputs.packages, stage)?, self.fetch_assets(&inputs.definition)?))
+        })?;
         let base = clock.run("rootfs", |stage| self.rootfs(inputs, &store, stage))?;
         let layers = clock.run("overlay", |_| self.overlay(inputs, &base, &assets))?;
         let kernel = uki::find_kernel(&RootTree::new(base))?;

@@ -94,7 +94,8 @@ impl Builder {
             fs::remove_dir_all(&work)?;
             fs::remove_dir(&merged)?;
             // What pruning must keep while this is kept.
-            fs::write(dir.join(ASSETS), assets.iter().map(|asset| format!("{}\n", asset.sha256)).collect::<String>())?;
+            let digests: Vec<String> = assets.iter().map(|asset| asset.sha256.to_string()).collect();
+            fs::write(dir.join(ASSETS), digests.join("\n"))?;
             Ok(fs::write(dir.join("masked-units.txt"), masked)?)
         })?;
         let [upper, masked] = ["upper", "masked-units.txt"].map(|name| dir.join(name));

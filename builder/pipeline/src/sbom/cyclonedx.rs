@@ -1,4 +1,4 @@
-//! CycloneDX 1.6 in JSON: the image as the component that the document is about, each thing in it as a component.
+//! `CycloneDX` 1.6 in JSON: the image as the component that the document is about, each thing in it as a component.
 
 use anyhow::Result;
 use serde_json::{Value, json};

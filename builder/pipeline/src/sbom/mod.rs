@@ -1,4 +1,4 @@
-//! The bill of materials: every Debian package, asset and crate in an image, as SPDX 2.3 and CycloneDX 1.6.
+//! The bill of materials: every Debian package, asset and crate in an image, as SPDX 2.3 and `CycloneDX` 1.6.
 //!
 //! Both documents are pure functions of [`Materials`]: no clock and no random number, the ids follow from what they name. See
 //! `docs/formats/sbom.md`.
@@ -77,7 +77,7 @@ pub struct Materials {
 pub struct Bill {
     /// SPDX 2.3, JSON.
     pub spdx: String,
-    /// CycloneDX 1.6, JSON.
+    /// `CycloneDX` 1.6, JSON.
     pub cyclonedx: String,
 }
 
