@@ -17,6 +17,9 @@ const REPLACED: [&str; 2] = [
     "/usr/lib/os-release",
 ];
 
+/// The package that stands for what the builder provides (docs/formats/overlay-toml.md, `[[provided]]`).
+const PLACEHOLDER: &str = "casemate-placeholder";
+
 pub(super) fn are_those_of_the_lock(client: &Client, operator: &Operator, output: &Path) -> Result<()> {
     let wanted = locked(&fs::read_to_string(output.join("lock.toml"))?);
     ensure!(wanted.contains("systemd") && wanted.contains("apache2"), "the lock names no packages: {wanted:?}");
@@ -36,11 +39,13 @@ pub(super) fn are_those_of_the_lock(client: &Client, operator: &Operator, output
 }
 
 /// Names of the packages of the root. Each has a table of its own: `[[package]]` and its fields, the name first.
+/// What the image provides itself (`[[provided]]`) stands in the database as one package more.
 fn locked(lock: &str) -> BTreeSet<String> {
     let tables = lock.split("\n[[package]]\n").skip(1);
-    tables
-        .filter_map(|table| Some(table.lines().next()?.strip_prefix("name = \"")?.strip_suffix('"')?.into()))
-        .collect()
+    let names =
+        tables.filter_map(|table| Some(table.lines().next()?.strip_prefix("name = \"")?.strip_suffix('"')?.into()));
+    let provided = lock.contains("\n[[provided]]\n").then(|| PLACEHOLDER.to_owned());
+    names.chain(provided).collect()
 }
 
 /// Names of the packages that are installed and configured (`ii`), without the architecture that some carry.
