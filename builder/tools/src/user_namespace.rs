@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use nix::sched::CloneFlags;
+use rustix::fs::Mode;
 use rustix::process::{Pid, Signal, WaitOptions, geteuid, getuid};
 
 use crate::failure::Failure;
@@ -29,10 +30,14 @@ pub enum Entered {
     Ended(ExitCode),
 }
 
-/// Makes sure that files of any owner can be made and nothing mounted is seen by others.
+/// Makes sure that files of any owner can be made, with the modes that are asked for, and nothing mounted is seen by others.
+///
+/// The caller's umask is put aside: a directory of an image must not be shut because the builder's user shuts his own.
+/// What is secret names its mode.
 ///
 /// Must run before any thread is started: the kernel lets only a process with one thread change its user namespace.
 pub fn enter() -> anyhow::Result<Entered> {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     if std::env::var(INNER).ok() == parent_id() && parent_id().is_some() {
         become_root_inside()?;
         return Ok(Entered::Inside);
