@@ -39,7 +39,7 @@ impl Context {
             cache_limit,
         };
         Ok(Self {
-            builder: Builder::new(settings, Progress::new(shared.progress)),
+            builder: Builder::new(settings, Progress::new(shared.progress))?,
             cache,
             cache_limit,
             json: shared.json,

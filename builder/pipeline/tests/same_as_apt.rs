@@ -130,7 +130,7 @@ impl Comparison {
             own_ids: false,
             cache_limit: Limit(u64::MAX),
         };
-        let builder = Builder::new(settings, Progress::new(ProgressMode::Quiet));
+        let builder = Builder::new(settings, Progress::new(ProgressMode::Quiet))?;
         let tree = builder.tools_tree(ToolsKind::Build)?.root().to_owned();
         let essential = archive.index.candidates().filter(Package::is_essential);
         let base = essential.map(|package| package.package_name()).collect::<Result<Vec<_>, _>>()?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Subcommand;
 use hostconf::ByteSize;
-use pipeline::cache::{self, CacheUse, Limit};
+use pipeline::cache::{CacheUse, Limit};
 use tools::Failure;
 
 use crate::context::Context;
@@ -45,7 +45,7 @@ fn show(context: &Context) -> Result<()> {
 }
 
 fn prune(context: &Context, limit: Limit) -> Result<()> {
-    let Some(pruned) = cache::prune(context.cache(), limit)? else {
+    let Some(pruned) = context.builder().prune(limit)? else {
         return Err(Failure::refused("the cache is in use by another casemate").hint("wait until it is done").into());
     };
     let text = format!(

@@ -103,7 +103,7 @@ fn data_that_say_nothing_of_the_image_are_refused_and_not_taken_for_good_news() 
 
 fn builder(offline: bool) -> Builder {
     let settings = Settings {
-        cache: "/nowhere".into(),
+        cache: std::env::temp_dir().join("casemate-without-cache"),
         mirror: None,
         offline,
         now: 0,
@@ -112,7 +112,7 @@ fn builder(offline: bool) -> Builder {
         own_ids: false,
         cache_limit: Limit(0),
     };
-    Builder::new(settings, tools::Progress::new(tools::ProgressMode::Quiet))
+    Builder::new(settings, tools::Progress::new(tools::ProgressMode::Quiet)).unwrap()
 }
 
 #[test]

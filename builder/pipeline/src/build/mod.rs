@@ -11,7 +11,7 @@ use tools::Progress;
 use self::artifacts::Finished;
 use self::inputs::{Brought, Inputs};
 use self::steps::KernelParts;
-use crate::cache::{self, Hit, Key, Limit, OutputRecord, Outputs, StageCache};
+use crate::cache::{Hit, InUse, Key, Limit, OutputRecord, Outputs, Pruned, StageCache};
 use crate::definition::Definition;
 use crate::explain::explain;
 use crate::keys::KeyRing;
@@ -68,6 +68,7 @@ pub struct BuildRequest {
 pub struct Builder {
     pub(crate) settings: Settings,
     pub(crate) progress: Progress,
+    in_use: InUse,
     stages: StageCache,
     outputs: Outputs,
     /// The mirror that the image names, once an image is loaded.
@@ -76,10 +77,11 @@ pub struct Builder {
 
 impl Builder {
     /// A builder with these settings.
-    pub fn new(settings: Settings, progress: Progress) -> Self {
+    pub fn new(settings: Settings, progress: Progress) -> Result<Self> {
+        let in_use = InUse::new(&settings.cache)?;
         let stages = StageCache::new(settings.cache.join("stages"));
         let outputs = Outputs::new(settings.cache.join("outputs"));
-        Self { settings, progress, stages, outputs, image_mirror: OnceLock::new() }
+        Ok(Self { settings, progress, in_use, stages, outputs, image_mirror: OnceLock::new() })
     }
 
     /// Reads a definition, and from it the mirror to use where nobody names another.
@@ -101,7 +103,6 @@ impl Builder {
 
     /// Builds an image: every stage in order, artifacts renamed into place at the end.
     pub fn build(&self, request: &BuildRequest) -> Result<Built> {
-        let in_use = cache::lock_shared(&self.settings.cache)?;
         let mut clock = Clock::new(&self.progress);
         let inputs = self.inputs(request, &mut clock)?;
         let output = request.output.clone().unwrap_or_else(|| Path::new("out").join(inputs.image.name.as_str()));
@@ -112,8 +113,7 @@ impl Builder {
             None => self.make(&inputs, &output, &image_key, clock, last.as_ref())?,
         };
         self.warn_of_development(&inputs.keys);
-        drop(in_use);
-        self.prune_after_build()?;
+        self.prune_after_build();
         Ok(built)
     }
 
@@ -206,12 +206,22 @@ impl Builder {
         self.stages.key_of(stage).with_context(|| format!("the stage `{stage}` was not asked for"))
     }
 
-    fn prune_after_build(&self) -> Result<()> {
-        let pruned = cache::prune(&self.settings.cache, self.settings.cache_limit)?.unwrap_or_default();
-        if !pruned.stages.is_empty() {
-            self.progress.note(&format!("the cache was above its limit: {} old stages removed", pruned.stages.len()));
+    /// Makes the cache smaller; `None` while another program uses it.
+    pub fn prune(&self, limit: Limit) -> Result<Option<Pruned>> {
+        self.in_use.prune(limit)
+    }
+
+    /// The image is there whatever becomes of the cache, so a failure is told and no more.
+    fn prune_after_build(&self) {
+        let note = match self.prune(self.settings.cache_limit) {
+            Ok(pruned) => pruned
+                .filter(|pruned| !pruned.stages.is_empty())
+                .map(|pruned| format!("the cache was above its limit: {} old stages removed", pruned.stages.len())),
+            Err(error) => Some(format!("WARNING: the cache cannot be made smaller: {error:#}")),
+        };
+        if let Some(note) = note {
+            self.progress.note(&note);
         }
-        Ok(())
     }
 
     fn keys(&self, dir: Option<&Path>, tools: &ToolsTree) -> Result<KeyRing> {

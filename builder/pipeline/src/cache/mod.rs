@@ -20,7 +20,7 @@ use tools::ResultExt as _;
 pub use key::{Key, KeyBuilder};
 pub use outputs::{OutputRecord, Outputs};
 pub(crate) use prune::ASSETS;
-pub use prune::{CacheUse, InUse, Limit, Pruned, lock_shared, prune};
+pub use prune::{CacheUse, InUse, Limit, Pruned};
 
 /// What each entry says of itself.
 const ENTRY_FILE: &str = "entry.json";

@@ -56,23 +56,32 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// Held while a build uses the cache.
+/// Held while a program uses the cache: nothing in it goes away meanwhile.
 #[derive(Debug)]
-pub struct InUse(#[expect(dead_code, reason = "the lock is the open file")] File);
-
-/// Says that the cache in `dir` is being used; waits while it is pruned.
-pub fn lock_shared(dir: &Path) -> Result<InUse> {
-    let file = lock_file(dir)?;
-    file.lock_shared().context("cannot lock the cache")?;
-    Ok(InUse(file))
+pub struct InUse {
+    dir: PathBuf,
+    lock: File,
 }
 
-/// Removes what is needed to bring the cache in `dir` below `limit`; `None` while something uses it.
-pub fn prune(dir: &Path, limit: Limit) -> Result<Option<Pruned>> {
-    let lock = lock_file(dir)?;
-    if lock.try_lock().is_err() {
-        return Ok(None);
+impl InUse {
+    /// Says that the cache in `dir` is being used; waits while somebody else prunes it.
+    pub fn new(dir: &Path) -> Result<Self> {
+        let lock = lock_file(dir)?;
+        lock.lock_shared().context("cannot lock the cache")?;
+        Ok(Self { dir: dir.to_owned(), lock })
     }
+
+    /// Removes what is needed to bring the cache below `limit`; `None` while somebody else uses it.
+    pub fn prune(&self, limit: Limit) -> Result<Option<Pruned>> {
+        let alone = self.lock.try_lock().is_ok();
+        let pruned = alone.then(|| prune(&self.dir, limit)).transpose();
+        // flock(2): a failed change of the lock may have lost it.
+        self.lock.lock_shared().context("cannot lock the cache")?;
+        pruned
+    }
+}
+
+fn prune(dir: &Path, limit: Limit) -> Result<Pruned> {
     let mut pruned = Pruned::default();
     let stages = dir.join("stages");
     remove_leftovers(&stages, &mut pruned)?;
@@ -90,7 +99,7 @@ pub fn prune(dir: &Path, limit: Limit) -> Result<Option<Pruned>> {
     if total > limit.0 {
         remove_unneeded_packages(dir, &mut pruned)?;
     }
-    Ok(Some(pruned))
+    Ok(pruned)
 }
 
 /// Notes that an entry was used now.
@@ -236,7 +245,7 @@ mod tests {
         let cache = filled(dir.path(), &["a", "b", "c"]);
         make(&cache, "a");
         let limit = Limit(CacheUse::of(dir.path()).total() - 1);
-        let pruned = prune(dir.path(), limit).unwrap().unwrap();
+        let pruned = prune(dir.path(), limit).unwrap();
         assert_eq!(pruned.stages.len(), 1);
         assert!(pruned.bytes >= 1 << 20);
         assert_eq!(["a", "c", "b"].map(|name| make(&cache, name)), [Hit::Cached, Hit::Cached, Hit::Made]);
@@ -247,7 +256,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = filled(dir.path(), &["a"]);
         fs::create_dir(dir.path().join("stages/.s-cut")).unwrap();
-        let pruned = prune(dir.path(), Limit(1 << 30)).unwrap().unwrap();
+        let pruned = prune(dir.path(), Limit(1 << 30)).unwrap();
         assert_eq!((pruned.stages.len(), dir.path().join("stages/.s-cut").exists()), (0, false));
         assert_eq!(make(&cache, "a"), Hit::Cached);
     }
@@ -256,10 +265,13 @@ mod tests {
     fn nothing_goes_away_while_a_build_runs() {
         let dir = tempfile::tempdir().unwrap();
         filled(dir.path(), &["a"]);
-        let in_use = lock_shared(dir.path()).unwrap();
-        assert_eq!(prune(dir.path(), Limit(0)).unwrap(), None);
-        drop(in_use);
-        assert_eq!(prune(dir.path(), Limit(0)).unwrap().unwrap().stages.len(), 1);
+        let (builder, pruner) = (InUse::new(dir.path()).unwrap(), InUse::new(dir.path()).unwrap());
+        assert_eq!(pruner.prune(Limit(0)).unwrap(), None);
+        drop(builder);
+        assert_eq!(pruner.prune(Limit(0)).unwrap().unwrap().stages.len(), 1);
+        // Whoever pruned uses the cache again.
+        let other = InUse::new(dir.path()).unwrap();
+        assert_eq!(other.prune(Limit(0)).unwrap(), None);
     }
 
     #[test]
@@ -268,7 +280,7 @@ mod tests {
         let shelf = dir.path().join("packages/sha256/ab");
         fs::create_dir_all(&shelf).unwrap();
         fs::write(shelf.join("ab".repeat(32)), "deb").unwrap();
-        let pruned = prune(dir.path(), Limit(0)).unwrap().unwrap();
+        let pruned = prune(dir.path(), Limit(0)).unwrap();
         assert_eq!((pruned.packages, shelf.join("ab".repeat(32)).exists()), (1, false));
     }
 }
