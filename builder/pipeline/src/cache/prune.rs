@@ -85,6 +85,7 @@ fn prune(dir: &Path, limit: Limit) -> Result<Pruned> {
     let mut pruned = Pruned::default();
     let stages = dir.join("stages");
     remove_leftovers(&stages, &mut pruned)?;
+    remove_leftovers(dir, &mut pruned)?;
     let mut total = CacheUse::of(dir).total();
     for entry in oldest_first(&stages)? {
         if total <= limit.0 {
@@ -125,7 +126,7 @@ fn lock_file(dir: &Path) -> Result<File> {
 /// What cut builds left: nobody builds now, so nobody will finish it.
 fn remove_leftovers(stages: &Path, pruned: &mut Pruned) -> Result<()> {
     for (name, path) in children(stages)? {
-        if name.starts_with('.') && name != USED {
+        if name.starts_with('.') && name != USED && path.is_dir() {
             pruned.bytes += size_of(&path);
             fs::remove_dir_all(&path)?;
         }
@@ -255,9 +256,12 @@ mod tests {
     fn a_cache_below_its_limit_only_loses_what_cut_builds_left() {
         let dir = tempfile::tempdir().unwrap();
         let cache = filled(dir.path(), &["a"]);
-        fs::create_dir(dir.path().join("stages/.s-cut")).unwrap();
+        let cut = ["stages/.s-cut", ".root-cut"].map(|name| dir.path().join(name));
+        for path in &cut {
+            fs::create_dir(path).unwrap();
+        }
         let pruned = prune(dir.path(), Limit(1 << 30)).unwrap();
-        assert_eq!((pruned.stages.len(), dir.path().join("stages/.s-cut").exists()), (0, false));
+        assert_eq!((pruned.stages.len(), cut.each_ref().map(|path| path.exists())), (0, [false, false]));
         assert_eq!(make(&cache, "a"), Hit::Cached);
     }
 
