@@ -82,12 +82,11 @@ fn run_inside(ranges: &Ranges) -> anyhow::Result<ExitCode> {
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let stopped = rustix::process::waitpid(Some(pid), WaitOptions::UNTRACED)?;
-    let Some((_, status)) = stopped.filter(|(_, status)| status.stopped()) else {
+    if !stopped.is_some_and(|(_, status)| status.stopped()) {
         // It ended before it could stop, and has said why.
         let code = stopped.and_then(|(_, status)| status.exit_status()).unwrap_or(2);
         return Ok(exit_code(code));
-    };
-    debug_assert!(status.stopped(), "the child waits");
+    }
     if let Err(error) = ranges.fill(pid) {
         child.kill()?;
         child.wait()?;

@@ -115,15 +115,8 @@ impl Inputs {
 
     /// The signed kernel image and the content of the EFI system partition.
     pub(super) fn uki_key(&self, seal: &Key, initrd: &Key) -> Result<Key> {
-        let mut key = KeyBuilder::new("uki", 1)
-            .stage(seal)
-            .stage(initrd)
-            .stage(&self.tools.key)
-            .file("Secure Boot certificate", &self.keys.secure_boot().1)?;
-        for (variable, list) in self.keys.enrolment() {
-            key = key.file(&format!("enrolment {variable}"), &list)?;
-        }
-        Ok(key.finish())
+        let key = KeyBuilder::new("uki", 1).stage(seal).stage(initrd).stage(&self.tools.key);
+        Ok(self.with_secure_boot(key)?.finish())
     }
 
     /// The whole output directory, known before anything runs.
@@ -135,15 +128,19 @@ impl Inputs {
             .file("units/initrd.toml", &units.join("initrd.toml"))?
             .tree("units/initrd", &units.join("initrd"))?
             .text("partitions", &format!("{} {}", size.esp.bytes(), size.slot.bytes()))
-            .file("release key", &self.keys.release_public_path())?
-            .file("Secure Boot certificate", &self.keys.secure_boot().1)?;
-        for (variable, list) in self.keys.enrolment() {
-            key = key.file(&format!("enrolment {variable}"), &list)?;
-        }
+            .file("release key", &self.keys.release_public_path())?;
+        key = self.with_secure_boot(key)?;
         let example = self.definition.image_dir.join("host.example.toml");
         if example.is_file() {
             key = key.file("host.example.toml", &example)?;
         }
         Ok(key.finish())
+    }
+
+    /// What signs EFI programs, and what firmware is offered to enrol.
+    fn with_secure_boot(&self, key: KeyBuilder) -> Result<KeyBuilder> {
+        let key = key.file("Secure Boot certificate", &self.keys.secure_boot().1)?;
+        let lists = self.keys.enrolment();
+        lists.iter().try_fold(key, |key, (variable, list)| key.file(&format!("enrolment {variable}"), list))
     }
 }
