@@ -38,6 +38,8 @@ pub struct Artifacts {
     run_tree: PathBuf,
     build_tree: PathBuf,
     keys: PathBuf,
+    /// What became of building each image, once somebody asked for it.
+    built: [OnceLock<Result<(), String>>; 2],
     /// Every identity that a host has shown, with the name of the host: no two hosts may share one.
     identities: Mutex<BTreeMap<String, String>>,
 }
@@ -46,6 +48,20 @@ impl Artifacts {
     /// The output directory of an image.
     pub fn image(&self, image: Image) -> PathBuf {
         self.output.join(image.name())
+    }
+
+    /// Builds an image, once.
+    pub(crate) fn build(&self, image: Image) -> Result<(), String> {
+        let build = || self.build_now(image).map_err(|error| format!("cannot build the image: {error:?}"));
+        self.built[image as usize].get_or_init(build).clone()
+    }
+
+    fn build_now(&self, image: Image) -> Result<()> {
+        say(&format!("building images/{}", image.name()));
+        let (folder, target) = (self.definition(image), self.image(image));
+        let built = self.casemate(&["build", &folder.to_string_lossy(), "--output", &target.to_string_lossy()], 0)?;
+        built.lines().for_each(say);
+        Ok(())
     }
 
     /// The folder that an image is made from.
@@ -153,15 +169,11 @@ fn prepare() -> Result<Artifacts> {
         run_tree: PathBuf::new(),
         build_tree: PathBuf::new(),
         keys: PathBuf::new(),
+        built: Default::default(),
         identities: Mutex::default(),
     };
-    for image in [Image::Minimal, Image::Webhost] {
-        say(&format!("building images/{}", image.name()));
-        let (folder, target) = (artifacts.definition(image), artifacts.image(image));
-        let built =
-            artifacts.casemate(&["build", &folder.to_string_lossy(), "--output", &target.to_string_lossy()], 0)?;
-        built.lines().for_each(say);
-    }
+    // Every scenario uses the tools trees and the keys; the small image brings in both.
+    artifacts.build(Image::Minimal).map_err(anyhow::Error::msg)?;
     (artifacts.build_tree, _) = tree(&artifacts, "build")?;
     let cache;
     (artifacts.run_tree, cache) = tree(&artifacts, "run")?;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
-use vm::guest::{Console, Guest, Ports, Seen, Start, make_disk, until_settled};
+use vm::guest::{Console, Guest, Ports, Seen, Start, make_disk, tail, until_settled};
 use vm::{Credential, Machine, MachineSpec, Outbound};
 
 use crate::artifacts::{Artifacts, Image, say};
@@ -109,10 +109,48 @@ impl TestHost {
     }
 }
 
+/// What a host prints when it has become what its document says.
+pub(crate) const PERSONALISED: &str = "casemate: personalised as ";
+/// What a host prints when it has no document that it may use; the reason follows.
+pub(crate) const WAITING: &str = "casemate: waiting: ";
+/// What OVMF and systemd-boot print when a signature is missing or wrong.
+pub(crate) const REFUSED_BY_FIRMWARE: [&str; 4] =
+    ["Access Denied", "Security Violation", "access denied", "Security Policy Violation"];
+
+/// Waits for `wanted` on the console. What shows that it will never come ends the wait: one of `never`, a panic, a restart.
+pub(crate) fn wait_for(machine: &mut Machine, wanted: &str, never: &[&str]) -> Result<()> {
+    let started = std::time::Instant::now();
+    // Firmware may restart before it has started anything.
+    let restarts = machine.reset_count();
+    loop {
+        let text = machine.serial().text()?;
+        if text.contains(wanted) {
+            return Ok(());
+        }
+        let shown =
+            never.iter().find(|words| text.contains(**words)).map(|words| format!("the console shows `{words}`"));
+        let lost = shown
+            .or_else(|| machine.has_panicked().then(|| "the guest's kernel gave up".to_owned()))
+            .or_else(|| (machine.reset_count() > restarts).then(|| "the host restarted".to_owned()))
+            .or_else(|| (started.elapsed() > PATIENCE).then(|| format!("{} s are over", PATIENCE.as_secs())));
+        if let Some(reason) = lost {
+            bail!("`{wanted}` does not come: {reason}; the console ends with{}", tail(&text));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// Waits for the line that only a personalised host prints, and reads what came before it.
 pub(crate) fn wait_personalised(machine: &mut Machine) -> Result<Seen> {
-    machine.wait_for_serial("casemate: personalised as ", PATIENCE).context("the host is not personalised")?;
+    wait_for(machine, PERSONALISED, &REFUSED_BY_FIRMWARE).context("the host is not personalised")?;
     Ok(Seen::of(&machine.serial().text()?))
+}
+
+/// Waits until the host says that it waits for a document; returns the line.
+pub(crate) fn wait_waiting(machine: &mut Machine) -> Result<String> {
+    wait_for(machine, WAITING, &[PERSONALISED]).context("the host does not say that it waits")?;
+    let text = machine.serial().text()?;
+    Ok(text.lines().find(|line| line.contains(WAITING)).unwrap_or_default().to_owned())
 }
 
 /// A credential that QEMU hands to the guest through SMBIOS.

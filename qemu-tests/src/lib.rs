@@ -21,6 +21,8 @@ pub use artifacts::{Artifacts, Image};
 /// A claim and the code that tries it.
 pub(crate) struct Scenario {
     pub(crate) claim: &'static str,
+    /// What it boots; built before it runs.
+    pub(crate) images: &'static [Image],
     pub(crate) run: fn(&Artifacts) -> Result<()>,
 }
 
@@ -39,6 +41,9 @@ pub fn trials(listing: bool) -> Vec<Trial> {
 fn run(scenario: &Scenario, artifacts: Option<&std::sync::Arc<artifacts::Lazy>>) -> Result<(), Failed> {
     let artifacts =
         artifacts.ok_or("scenarios were only listed")?.get().map_err(|error| Failed::from(error.clone()))?;
+    for &image in scenario.images {
+        artifacts.build(image).map_err(Failed::from)?;
+    }
     let started = Instant::now();
     let result = (scenario.run)(artifacts);
     let outcome = if result.is_ok() { "holds" } else { "FAILS" };

@@ -46,6 +46,8 @@ impl ToolsKind {
                 "openssl",
                 "efitools",
                 "sbsigntool",
+                // a clock that stands still, for programs that write the time into what they make
+                "libfaketime",
                 // systemd-boot and the stub that becomes the UKI
                 "systemd-boot-efi",
                 // mkfs.btrfs is in the image; veritysetup only checks our hash tree
@@ -76,6 +78,8 @@ impl ToolsKind {
                 "util-linux",
                 // account names for ssh
                 "base-passwd",
+                // an ordinary user's ids, for the test that builds as one
+                "uidmap",
             ],
         }
     }

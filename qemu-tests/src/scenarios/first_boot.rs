@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use vm::guest::Start;
 
 use crate::artifacts::{Artifacts, Image};
-use crate::host::{PATIENCE, TestHost};
+use crate::host::{TestHost, wait_waiting};
 use crate::scan::Scanner;
 
 pub(crate) fn waits_and_listens_on_nothing(artifacts: &Artifacts) -> Result<()> {
@@ -16,8 +16,7 @@ pub(crate) fn waits_and_listens_on_nothing(artifacts: &Artifacts) -> Result<()> 
     let mut spec = host.spec(Start::Direct)?;
     spec.network = scanner.network();
     let mut machine = host.boot(&spec)?;
-    let line =
-        machine.wait_for_serial("casemate: waiting: ", PATIENCE).context("the host does not say that it waits")?;
+    let line = wait_waiting(&mut machine)?;
     ensure!(line.contains("host.toml"), "it does not say what it waits for: {line}");
     let open = scanner.open_ports(Duration::from_secs(120))?;
     ensure!(open.is_empty(), "ports are open: {open:?}");

@@ -9,33 +9,43 @@ mod refused;
 mod secure_boot;
 mod web;
 
-use crate::Scenario;
+use crate::{Image, Scenario};
 
 /// All scenarios; the longest come first, so that two at a time end together.
 pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         claim: "a_flashed_host_serves_wordpress_over_https_and_ssh_to_its_administrator_only_and_keeps_its_identity",
+        images: &[Image::Webhost],
         run: web::serves_and_keeps_identity,
     },
     Scenario {
         claim: "an_image_is_proven_by_three_boots_the_last_with_a_changed_bit_in_sshd_and_only_then_gets_a_report_and_onto_a_disk",
+        images: &[Image::Minimal],
         run: accepted::only_a_proven_image_gets_a_report_and_onto_a_disk,
     },
-    Scenario { claim: "a_power_cut_anywhere_in_the_first_boot_is_resumed_by_the_next", run: power_cut::is_resumed },
+    Scenario {
+        claim: "a_power_cut_anywhere_in_the_first_boot_is_resumed_by_the_next",
+        images: &[Image::Minimal],
+        run: power_cut::is_resumed,
+    },
     Scenario {
         claim: "with_secure_boot_our_keys_boot_and_a_changed_byte_or_foreign_keys_do_not",
+        images: &[Image::Minimal],
         run: secure_boot::only_ours,
     },
     Scenario {
         claim: "documents_that_are_unsigned_wrongly_signed_or_mistaken_are_refused_with_every_reason_and_nothing_listens",
+        images: &[Image::Minimal],
         run: refused::with_every_reason,
     },
     Scenario {
         claim: "a_host_without_a_document_listens_on_nothing_and_says_what_it_waits_for",
+        images: &[Image::Minimal],
         run: first_boot::waits_and_listens_on_nothing,
     },
     Scenario {
         claim: "the_same_root_boots_as_a_container_and_serves_the_site_in_a_network_of_its_own",
+        images: &[Image::Webhost],
         run: container::serves_in_its_own_network,
     },
 ];

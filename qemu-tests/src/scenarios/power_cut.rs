@@ -5,13 +5,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use fs_err as fs;
 use vm::guest::{Client, Start};
 use vm::{Disk, Firmware, MachineSpec, Persistence};
 
 use crate::artifacts::{Artifacts, Image, say};
-use crate::host::{PATIENCE, TestHost};
+use crate::host::{PERSONALISED, TestHost, wait_for};
 use crate::operator::{Facts, Operator};
 use crate::seed;
 
@@ -51,9 +51,9 @@ pub(crate) fn is_resumed(artifacts: &Artifacts) -> Result<()> {
     let volume = seed::volume(artifacts, &dir, &[("host.toml", &document), ("host.toml.sig", &signature)])?;
     for (line, delay) in CUTS {
         let mut machine = host.boot(&talkative(with_seed(&host, &volume)?))?;
-        machine.wait_for_serial(line, PATIENCE).with_context(|| format!("the boot never comes to `{line}`"))?;
+        wait_for(&mut machine, line, &[])?;
         std::thread::sleep(delay);
-        let done = machine.serial().text()?.contains("casemate: personalised as");
+        let done = machine.serial().text()?.contains(PERSONALISED);
         machine.cut_power();
         ensure!(!done, "the cut after `{line}` came too late: the host was personalised already");
         say(&format!("power-cut: cut {delay:?} after `{line}`"));

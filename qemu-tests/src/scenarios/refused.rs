@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use fs_err as fs;
 use vm::guest::Start;
 
 use crate::artifacts::{Artifacts, Image};
-use crate::host::{PATIENCE, TestHost, credential};
+use crate::host::{TestHost, credential, wait_waiting};
 use crate::operator::{Facts, Operator};
 use crate::scan::Scanner;
 
@@ -55,7 +55,7 @@ pub(crate) fn with_every_reason(artifacts: &Artifacts) -> Result<()> {
         credential("casemate.host.sig", artifacts.sign_as_operator(FIVE_MISTAKES.as_bytes())?)?,
     ];
     let mut machine = host.boot(&spec)?;
-    machine.wait_for_serial("casemate: waiting: ", PATIENCE).context("the host does not say that it waits")?;
+    wait_waiting(&mut machine)?;
     let reasons = ["emali", "ops at example.org", "ssh_keys", "192.0.2.0/33", "joomla"];
     for reason in reasons {
         wait_on_console(&mut machine, reason)?;

@@ -14,7 +14,7 @@ use vm::guest::{Start, flip_in_uki};
 use vm::{Credential, Firmware};
 
 use crate::artifacts::{Artifacts, Image};
-use crate::host::{TestHost, credential, wait_personalised};
+use crate::host::{REFUSED_BY_FIRMWARE, TestHost, credential, wait_personalised};
 use crate::operator::{Facts, Operator};
 
 /// Long enough for firmware, boot loader and a refusal; a boot that is not refused shows the kernel well before.
@@ -73,10 +73,8 @@ fn with_keys(host: &TestHost, vars: &Path) -> Result<vm::MachineSpec> {
     Ok(spec)
 }
 
-/// What OVMF and systemd-boot say when a signature is missing or wrong.
 fn refused(text: &str) -> bool {
-    let said = ["Access Denied", "Security Violation", "access denied", "Security Policy Violation"];
-    said.iter().any(|words| text.contains(words)) && !booted(text)
+    REFUSED_BY_FIRMWARE.iter().any(|words| text.contains(words)) && !booted(text)
 }
 
 fn booted(text: &str) -> bool {

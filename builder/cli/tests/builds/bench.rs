@@ -58,10 +58,19 @@ impl Bench {
 
     /// The cache that all tests of this machine share.
     pub(crate) fn cache() -> Result<PathBuf> {
+        Self::place("build", "cache")
+    }
+
+    /// A tools tree of that cache.
+    pub(crate) fn tree(kind: &str) -> Result<PathBuf> {
+        Self::place(kind, "path")
+    }
+
+    fn place(kind: &str, what: &str) -> Result<PathBuf> {
         let mut command = Command::new(casemate());
-        command.args(["tools", "build", "--json"]);
+        command.args(["tools", kind, "--json"]);
         let value = said(command, "tools")?;
-        Ok(value["cache"].as_str().context("`casemate tools` names no cache")?.into())
+        Ok(value[what].as_str().with_context(|| format!("`casemate tools` names no {what}"))?.into())
     }
 }
 

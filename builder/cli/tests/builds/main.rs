@@ -1,11 +1,13 @@
 //! Claims about building, tried with the real command on the real archive and the small image.
 //!
 //! What is built is compared byte by byte: as root and as an ordinary user, in other directories, with another time zone, locale,
-//! umask and number of cores, from a warm cache and from a cold one. These tests need root (they take on another user's id) and,
-//! as an ordinary user's build does, `newuidmap` on the machine.
+//! umask and number of cores, from a warm cache and from a cold one. These tests need root: they take on another user's id, and bring
+//! him the `newuidmap` that his build needs.
 
 mod bench;
 mod cache_claims;
+mod id_mapper;
+mod other_user;
 mod same_bytes;
 
 use std::process::ExitCode;
@@ -27,6 +29,9 @@ const CLAIMS: [Claim; 5] = [
 ];
 
 fn main() -> ExitCode {
+    if let Some(error) = id_mapper::become_debians() {
+        return tools::report(&error);
+    }
     // What is laid over /etc/subuid is seen by these tests and their children only.
     if let Err(error) = tools::namespace::enter_private_mounts() {
         return tools::report(&anyhow::Error::from(error));

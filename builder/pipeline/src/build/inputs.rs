@@ -93,7 +93,7 @@ impl Inputs {
 
     /// The sealed root and its hash tree.
     pub(super) fn seal_key(&self) -> Result<Key> {
-        let key = KeyBuilder::new("seal", 1)
+        let key = KeyBuilder::new("seal", 2)
             .stage(&self.overlay_key()?)
             .stage(&self.tools.key)
             .text("compression", &format!("{:?}", self.compression))
@@ -104,8 +104,9 @@ impl Inputs {
     /// The initrd: of the overlays' result only what `units/initrd.toml` can lead to.
     pub(super) fn initrd_key(&self, upper: &Path) -> Result<Key> {
         let units = self.definition.units_dir();
-        let key = KeyBuilder::new("initrd", 1)
+        let key = KeyBuilder::new("initrd", 2)
             .stage(&self.rootfs_key())
+            .text("compression", &format!("{:?}", self.compression))
             .file("units/initrd.toml", &units.join("initrd.toml"))?
             .tree("units/initrd", &units.join("initrd"))?
             .tree_where("overlaid", upper, |path| self.initrd.may_read(path))?
@@ -115,7 +116,11 @@ impl Inputs {
 
     /// The signed kernel image and the content of the EFI system partition.
     pub(super) fn uki_key(&self, seal: &Key, initrd: &Key) -> Result<Key> {
-        let key = KeyBuilder::new("uki", 1).stage(seal).stage(initrd).stage(&self.tools.key);
+        let key = KeyBuilder::new("uki", 2)
+            .stage(seal)
+            .stage(initrd)
+            .stage(&self.tools.key)
+            .text("time of the lock", &self.epoch());
         Ok(self.with_secure_boot(key)?.finish())
     }
 

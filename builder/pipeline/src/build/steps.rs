@@ -21,7 +21,7 @@ use crate::stages::lint::Finding;
 use crate::stages::overlay::{self, OverlayInput};
 use crate::stages::rootfs::{self, RootfsInput};
 use crate::stages::seal::{self, SealedRoot};
-use crate::stages::uki::{self, Kernel, UkiInput};
+use crate::stages::uki::{self, EspContent, Kernel, UkiInput};
 
 /// Files of the finished steps, under these names in the cache as in the output.
 const ROOT_HASH: &str = "root-hash";
@@ -108,8 +108,8 @@ impl Builder {
             let root = layers.mount(&self.settings.cache)?;
             let identity = format!("{} {}", inputs.image.name, inputs.image.version);
             let epoch = inputs.packages.epoch();
+            // What is published is read back against the root hash: once, at the end of the build.
             let sealed = seal::seal(&inputs.tools.result, root.tree.path(), dir, &identity, epoch, inputs.compression)?;
-            seal::verify(&sealed)?;
             Ok(fs::write(dir.join(ROOT_HASH), sealed.root_hash.to_string())?)
         })?;
         let root_hash: RootHash = fs::read_to_string(dir.join(ROOT_HASH))?.parse()?;
@@ -125,6 +125,7 @@ impl Builder {
                 spec: &inputs.initrd,
                 own: &inputs.definition.units_dir().join("initrd"),
                 release: &kernel.release,
+                compression: inputs.compression,
                 epoch: SourceDateEpoch::from_seconds(u32::try_from(inputs.packages.epoch())?),
                 helper: None,
             })?;
@@ -139,6 +140,7 @@ impl Builder {
         self.stages.get_or_make(&inputs.uki_key(&inputs.seal_key()?, &initrd)?, |dir| {
             let command_line = uki::command_line(&parts.sealed.root_hash)?;
             let os_release = RootTree::new(parts.layers.upper.clone()).read_text("/usr/lib/os-release")?.parse()?;
+            let epoch = inputs.packages.epoch();
             let (files, uki_path) = (inputs.keys.secure_boot(), dir.join("uki.efi"));
             let (pair, tools) = (keys::pair(&files), &inputs.tools.result);
             let input = UkiInput {
@@ -146,12 +148,15 @@ impl Builder {
                 initrd: &fs::read(parts.initrd)?,
                 command_line: &command_line,
                 os_release: &os_release,
+                epoch,
             };
             uki::make(tools, &input, pair, &uki_path)?;
             fs::write(dir.join("cmdline"), command_line.to_string())?;
             let esp = dir.join("esp");
             fs::create_dir(&esp)?;
-            uki::lay_out_esp(tools, pair, &inputs.label(), &uki_path, &inputs.keys.enrolment(), &esp)
+            let (label, enrolment) = (inputs.label(), inputs.keys.enrolment());
+            let content = EspContent { label: &label, uki: &uki_path, enrolment: &enrolment, epoch };
+            uki::lay_out_esp(tools, pair, &content, &esp)
         })
     }
 }

@@ -20,7 +20,7 @@ pub enum Compression {
 impl Compression {
     fn arguments(self) -> [&'static str; 2] {
         match self {
-            Self::Quick => ["-zlz4hc,9", "-C65536"],
+            Self::Quick => ["-zlz4", "-C65536"],
             Self::Small => ["-zzstd,level=12", "-C131072"],
         }
     }

@@ -10,6 +10,19 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use tools::{Output, ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
 
+/// libfaketime of the tools tree.
+const FIXED_CLOCK: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+/// Lets a program that asks for the time be told `epoch` (seconds since 1970), always: for those that write it into what they make and
+/// know no `SOURCE_DATE_EPOCH`. For dynamic programs only.
+pub(crate) fn under_fixed_clock(tool: Tool, epoch: u64) -> Tool {
+    tool.env("LD_PRELOAD", FIXED_CLOCK)
+        .env("FAKETIME_FMT", "%s")
+        .env("FAKETIME", epoch.to_string())
+        // Nothing is shared between processes, and there is no /dev/shm to share it in.
+        .env("FAKETIME_DISABLE_SHM", "1")
+}
+
 /// A tools tree that programs are run in, each in a sandbox of its own without network.
 #[derive(Debug, Clone)]
 pub struct ToolsTree {

@@ -32,11 +32,10 @@ pub fn make_file_system(tools: &ToolsTree, place: Extent<'_>, epoch: u64) -> Res
     Ok(())
 }
 
-/// Copies the tree at `source` into the file system, making directories, replacing files, in sorted order.
+/// Copies the tree at `source` into the file system, making directories, replacing files, in sorted order; every time in it is `epoch`.
 pub fn copy_in(tools: &ToolsTree, place: Extent<'_>, source: &Path, epoch: u64) -> Result<()> {
     for child in sorted_children(source)? {
-        let tool =
-            on(place, "mcopy", epoch).args(["-s", "-m", "-o", "-Q"]).arg(format!("/run/source/{child}")).arg("::/");
+        let tool = on(place, "mcopy", epoch).args(["-s", "-o", "-Q"]).arg(format!("/run/source/{child}")).arg("::/");
         tools.run(&tool, &[Workplace::Output(place.disk, DISK), Workplace::Input(source, "/run/source")])?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use tools::Tool;
 
-use super::{ToolsTree, Workplace};
+use super::{ToolsTree, Workplace, under_fixed_clock};
 
 /// A Secure Boot key and its certificate, both PEM.
 #[derive(Debug, Clone, Copy)]
@@ -16,10 +16,10 @@ pub struct KeyPair<'a> {
     pub certificate: &'a Path,
 }
 
-/// Signs the EFI program `input` as `output`.
-pub fn sign(tools: &ToolsTree, pair: KeyPair<'_>, input: &Path, output: &Path) -> Result<()> {
+/// Signs the EFI program `input` as `output`, at the time `epoch` (seconds since 1970): `sbsign` writes it into the signature.
+pub fn sign(tools: &ToolsTree, pair: KeyPair<'_>, input: &Path, output: &Path, epoch: u64) -> Result<()> {
     fs_err::write(output, b"")?;
-    let tool = Tool::new("sbsign").args([
+    let tool = under_fixed_clock(Tool::new("sbsign"), epoch).args([
         "--key",
         "/run/key",
         "--cert",

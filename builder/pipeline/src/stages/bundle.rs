@@ -1,7 +1,7 @@
 //! What is signed and handed out: the manifest over all parts, and the bundle that carries them.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -76,17 +76,88 @@ fn describe_all(dir: &Path) -> Result<(Part, BTreeMap<PartName, Part>)> {
 }
 
 fn describe(dir: &Path, file: &str) -> Result<Part> {
-    let mut source = fs::File::open(dir.join(file))?;
+    let source = fs::File::open(dir.join(file))?;
+    let size = source.metadata()?.len();
+    let digest = digest_sparse(&source, size)?;
+    Ok(Part { file: file.parse()?, size, sha256: hex::encode(digest).parse()? })
+}
+
+/// SHA-256 of a file of which large parts were never written: those are hashed without being read.
+fn digest_sparse(source: &fs::File, size: u64) -> Result<[u8; 32]> {
     let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut size = 0;
-    loop {
-        let count = source.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        digest.update(&buffer[..count]);
-        size += count as u64;
+    let mut done = 0;
+    while done < size {
+        let data = data_from(source, done)?.unwrap_or(size);
+        feed(&mut digest, &mut std::io::repeat(0), data - done)?;
+        // Where holes are not known, all that follows is data.
+        let end = if data < size { hole_from(source, data)?.min(size) } else { size };
+        let mut reader = source;
+        reader.seek(SeekFrom::Start(data))?;
+        feed(&mut digest, &mut reader, end - data)?;
+        done = end;
     }
-    Ok(Part { file: file.parse()?, size, sha256: hex::encode(digest.finalize()).parse()? })
+    Ok(digest.finalize().into())
+}
+
+fn feed(digest: &mut Sha256, source: &mut impl std::io::Read, count: u64) -> Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut left = count;
+    while left > 0 {
+        let wanted = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        source.read_exact(&mut buffer[..wanted])?;
+        digest.update(&buffer[..wanted]);
+        left -= wanted as u64;
+    }
+    Ok(())
+}
+
+/// The next byte that was written, from `offset` on (lseek(2), `SEEK_DATA`).
+fn data_from(file: &fs::File, offset: u64) -> Result<Option<u64>> {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+        Ok(data) => Ok(Some(data)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn hole_from(file: &fs::File, offset: u64) -> Result<u64> {
+    Ok(rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(offset))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes and where they were written.
+    type Pieces<'a> = &'a [(u64, &'a [u8])];
+
+    fn digest_of(pieces: Pieces<'_>, size: u64) -> ([u8; 32], [u8; 32]) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        let mut file = fs::File::create(&path).unwrap();
+        file.set_len(size).unwrap();
+        for (offset, bytes) in pieces {
+            file.seek(SeekFrom::Start(*offset)).unwrap();
+            file.write_all(bytes).unwrap();
+        }
+        drop(file);
+        let whole = Sha256::digest(fs::read(&path).unwrap()).into();
+        (digest_sparse(&fs::File::open(&path).unwrap(), size).unwrap(), whole)
+    }
+
+    #[test]
+    fn holes_count_as_the_zeros_that_they_are() {
+        let block = [7; 5000];
+        let files: [(Pieces<'_>, u64); 5] = [
+            (&[], 0),
+            (&[], 9 << 20),
+            (&[(0, &block)], 5000),
+            (&[(3 << 20, &block), (7 << 20, &block)], (9 << 20) + 13),
+            (&[(0, &block), ((9 << 20) - 5000, &block)], 9 << 20),
+        ];
+        for (pieces, size) in files {
+            let (found, expected) = digest_of(pieces, size);
+            assert_eq!(found, expected, "{} pieces in {size} bytes", pieces.len());
+        }
+    }
 }

@@ -16,6 +16,7 @@ use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
 use walkdir::WalkDir;
 
 use super::initrd_closure::{Closure, Item, LIBRARY_DIRS};
+use crate::programs::mkfs_erofs::Compression;
 use crate::root_tree::RootTree;
 
 const UNITS: &str = "/usr/lib/systemd/system";
@@ -93,6 +94,8 @@ pub struct InitrdInput<'a> {
     pub own: &'a Path,
     /// The kernel's release.
     pub release: &'a str,
+    /// How hard to compress.
+    pub compression: Compression,
     /// Time of every entry.
     pub epoch: SourceDateEpoch,
     /// The binary that makes sandboxes where it is not the running one.
@@ -118,7 +121,7 @@ pub fn make(input: &InitrdInput<'_>) -> Result<Initrd> {
     for (link, target) in &spec.links {
         closure.add_link(link, target);
     }
-    pack(&closure.into_items(), input.epoch)
+    pack(&closure.into_items(), input)
 }
 
 /// Adds the units, their drop-ins, and the `.wants` and `.requires` links between units of the list.
@@ -221,8 +224,8 @@ fn lay_own_files(closure: &mut Closure<'_>, own: &Path) -> Result<()> {
     Ok(())
 }
 
-fn pack(items: &BTreeMap<String, Item>, epoch: SourceDateEpoch) -> Result<Initrd> {
-    let mut writer = Writer::new(Vec::new(), epoch);
+fn pack(items: &BTreeMap<String, Item>, input: &InitrdInput<'_>) -> Result<Initrd> {
+    let mut writer = Writer::new(Vec::new(), input.epoch);
     // A map sorts `/a-b` before `/a/c`, the archive wants byte order of the whole name, which is the same order here.
     for (name, item) in items {
         let path = name.trim_start_matches('/').parse()?;
@@ -234,15 +237,27 @@ fn pack(items: &BTreeMap<String, Item>, epoch: SourceDateEpoch) -> Result<Initrd
         writer.add(&entry)?;
     }
     let archive = writer.finish()?;
-    Ok(Initrd { entries: items.len(), unpacked: archive.len() as u64, bytes: compress(&archive)? })
+    Ok(Initrd { entries: items.len(), unpacked: archive.len() as u64, bytes: compress(&archive, input.compression)? })
 }
 
-/// The level is a matter of boot time as well: the firmware reads every byte of it.
-fn compress(archive: &[u8]) -> Result<Vec<u8>> {
+/// The level is a matter of boot time as well: the firmware reads every byte of it (docs/decisions/0009-compression.md has figures).
+fn compress(archive: &[u8], compression: Compression) -> Result<Vec<u8>> {
     use std::io::Write as _;
-    let mut encoder = zstd::Encoder::new(Vec::new(), 19)?;
-    // Bytes depend on there being workers, not on their number.
-    encoder.multithread(2)?;
+    use zstd::zstd_safe::CParameter;
+    /// Small enough that several cores have work; the bytes follow from it, and not from the number of cores.
+    const JOB: u32 = 8 << 20;
+    /// Programs and modules resemble each other over the whole archive. The kernel takes windows up to 2^27.
+    const WINDOW_LOG: u32 = 25;
+    let level = match compression {
+        Compression::Quick => 16,
+        Compression::Small => 19,
+    };
+    let mut encoder = zstd::Encoder::new(Vec::new(), level)?;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    encoder.multithread(u32::try_from(workers)?)?;
+    encoder.set_parameter(CParameter::JobSize(JOB))?;
+    encoder.long_distance_matching(true)?;
+    encoder.window_log(WINDOW_LOG)?;
     encoder.include_checksum(true)?;
     encoder.write_all(archive)?;
     encoder.finish().context("cannot compress the initrd")

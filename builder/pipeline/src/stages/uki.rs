@@ -88,6 +88,8 @@ pub struct UkiInput<'a> {
     pub command_line: &'a CommandLine,
     /// The image's os-release: the boot loader sorts and names by it.
     pub os_release: &'a OsRelease,
+    /// The time of signing, seconds since 1970.
+    pub epoch: u64,
 }
 
 /// Builds and signs the UKI as `output`.
@@ -109,31 +111,38 @@ pub fn make(tools: &ToolsTree, input: &UkiInput<'_>, pair: KeyPair<'_>, output: 
     })?;
     let scratch = tempfile::NamedTempFile::new()?;
     fs::write(scratch.path(), &unsigned)?;
-    sbsign::sign(tools, pair, scratch.path(), output).context("cannot sign the kernel image")
+    sbsign::sign(tools, pair, scratch.path(), output, input.epoch).context("cannot sign the kernel image")
+}
+
+/// What goes on the EFI system partition beside systemd-boot.
+#[derive(Debug)]
+pub struct EspContent<'a> {
+    /// `<image>_<version>`, the stem of the kernel image's name.
+    pub label: &'a str,
+    /// The signed kernel image.
+    pub uki: &'a Path,
+    /// Firmware variables with the signed lists to enrol.
+    pub enrolment: &'a [(&'a str, PathBuf)],
+    /// The time of signing, seconds since 1970.
+    pub epoch: u64,
 }
 
 /// Signs systemd-boot and lays out the content of the EFI system partition in `dir`.
-pub fn lay_out_esp(
-    tools: &ToolsTree,
-    pair: KeyPair<'_>,
-    label: &str,
-    uki: &Path,
-    enrolment: &[(&str, PathBuf)],
-    dir: &Path,
-) -> Result<()> {
+pub fn lay_out_esp(tools: &ToolsTree, pair: KeyPair<'_>, content: &EspContent<'_>, dir: &Path) -> Result<()> {
     let put = |name: &str, bytes: &[u8]| -> Result<()> {
         let path = dir.join(name);
         fs::create_dir_all(path.parent().unwrap_or(dir))?;
         Ok(fs::write(path, bytes)?)
     };
     let scratch = tempfile::NamedTempFile::new()?;
-    sbsign::sign(tools, pair, &tools.file(&format!("{EFI_DIR}/systemd-bootx64.efi")), scratch.path())?;
+    let boot = tools.file(&format!("{EFI_DIR}/systemd-bootx64.efi"));
+    sbsign::sign(tools, pair, &boot, scratch.path(), content.epoch)?;
     let loader = fs::read(scratch.path())?;
     put("EFI/BOOT/BOOTX64.EFI", &loader)?;
     put("EFI/systemd/systemd-bootx64.efi", &loader)?;
-    put(&format!("EFI/Linux/{label}.efi"), &fs::read(uki)?)?;
+    put(&format!("EFI/Linux/{}.efi", content.label), &fs::read(content.uki)?)?;
     put("loader/loader.conf", LOADER_CONF.as_bytes())?;
-    for (variable, list) in enrolment {
+    for (variable, list) in content.enrolment {
         put(&format!("loader/keys/auto/{variable}.auth"), &fs::read(list)?)?;
     }
     Ok(())

@@ -1,11 +1,17 @@
 //! The ports of this machine that lead into the guest, all on the loopback address.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
 use anyhow::Result;
-use tools::failure::HintExt as _;
+use tools::Failure;
 
 use crate::spec::Forward;
+
+/// Where free ports are looked for: below the ports that Linux gives to outgoing connections (32768 and up by default), so that no
+/// client of ours or of others can take one between the choice and its use.
+const CHOICE: std::ops::Range<u16> = 20_000..32_000;
 
 /// One port for each service of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,17 +28,29 @@ impl Ports {
     /// The services' own ports, on an address of the host itself.
     pub const OWN: Self = Self { https: 443, http: 80, ssh: 22 };
 
-    /// Three ports that nobody uses at this moment.
+    /// Three ports that nobody uses, and that no other call gives to anybody for as long as this process lives.
     pub fn free() -> Result<Self> {
-        // All three are held at once, or the kernel may give the same one again.
-        let held = [listen(0), listen(0), listen(0)];
-        let mut ports = [0; 3];
-        for (port, listener) in ports.iter_mut().zip(held) {
-            let address = listener.and_then(|listener| listener.local_addr());
-            *port = address.or_blame_environment("see whether this machine has free ports on 127.0.0.1")?.port();
-        }
-        let [https, http, ssh] = ports;
-        Ok(Self { https, http, ssh })
+        let found = CHOICE.step_by(3).map(Self::starting_at).find(|ports| ports.claim().is_some());
+        found.ok_or_else(|| {
+            Failure::environment(format!("no three ports of 127.0.0.1 in a row are free between {CHOICE:?}"))
+                .hint("end the programs that use them (`ss -tln` lists them)")
+                .into()
+        })
+    }
+
+    fn starting_at(first: u16) -> Self {
+        Self { https: first, http: first + 1, ssh: first + 2 }
+    }
+
+    /// Makes these ports ours; `None` where somebody has one of them.
+    fn claim(self) -> Option<()> {
+        // A name that the kernel keeps for one process at a time and forgets with it; ports cannot be held until QEMU takes them.
+        let name = SocketAddr::from_abstract_name(format!("casemate-ports-{}", self.https)).ok()?;
+        let held = UnixListener::bind_addr(&name).ok()?;
+        [self.https, self.http, self.ssh].into_iter().try_for_each(|port| listen(port).map(drop)).ok()?;
+        // Held on purpose until the process ends.
+        std::mem::forget(held);
+        Some(())
     }
 
     /// What QEMU is told.
@@ -55,6 +73,24 @@ mod tests {
     fn free_ports_differ_and_can_be_used() {
         let ports = Ports::free().unwrap();
         let _held = [ports.https, ports.http, ports.ssh].map(|port| listen(port).unwrap());
+        assert!(CHOICE.contains(&ports.https) && CHOICE.contains(&ports.ssh));
+    }
+
+    #[test]
+    fn no_port_is_given_twice_though_nobody_uses_it_yet() {
+        let given: Vec<Ports> = (0..4).map(|_| Ports::free().unwrap()).collect();
+        let all: std::collections::BTreeSet<u16> =
+            given.iter().flat_map(|ports| [ports.https, ports.http, ports.ssh]).collect();
+        assert_eq!(all.len(), 12, "{given:?}");
+    }
+
+    #[test]
+    fn ports_that_somebody_uses_are_passed_over() {
+        let ports = Ports::starting_at(CHOICE.end - 3);
+        let taken = listen(ports.ssh).unwrap();
+        assert_eq!(ports.claim(), None);
+        drop(taken);
+        assert_eq!(ports.claim(), Some(()));
     }
 
     #[test]
