@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use debian::deb;
-use debian::digest::Sha256Digest;
+use formats::digest::Sha256Digest;
 use debian::fetch_address::{AddressError, Wanted, fetch_address, keep_file};
 use debian::http::Http;
 use debian::store::Store;
