@@ -44,7 +44,9 @@ struct Terms<'a> {
 impl Terms<'_> {
     /// The expressions that hold together for one synopsis, such as `GPL-2+ or Artistic, and Expat`.
     fn expressions(&mut self, synopsis: &str, text: &str) -> Vec<String> {
-        match parse(synopsis) {
+        // Some write the words as SPDX does.
+        let written = synopsis.replace(" OR ", " or ").replace(" AND ", " and ");
+        match parse(&written) {
             Some(Parsed::All(clauses)) => clauses.iter().map(|clause| self.clause(clause, text)).collect(),
             Some(Parsed::Any(clauses)) => {
                 let clauses: Vec<String> = clauses.iter().map(|clause| self.clause(clause, text)).collect();
@@ -180,6 +182,7 @@ mod tests {
             ("Expat", "MIT"),
             ("GPL-2+ or Artistic-2.0", "GPL-2.0-or-later OR Artistic-2.0"),
             ("GPL-2+ and Expat", "GPL-2.0-or-later AND MIT"),
+            ("ISC OR Expat", "ISC OR MIT"),
             ("GPL-2+ or Expat and ISC", "GPL-2.0-or-later OR MIT AND ISC"),
             ("GPL-2+ or Artistic-2.0, and ISC", "(GPL-2.0-or-later OR Artistic-2.0) AND ISC"),
             ("GPL-2 and ISC, or Expat", "GPL-2.0-only AND ISC OR MIT"),
