@@ -90,8 +90,9 @@ mod tests {
             Limit::Document(Context::Host),
             Limit::Document(Context::Manifest),
             Limit::Document(Context::TestReport),
+            Limit::Document(Context::Provenance),
             Limit::Signature,
         ];
-        assert_eq!(sizes.map(Limit::bytes), [1 << 20, 16 << 20, 16 << 20, 64 << 10]);
+        assert_eq!(sizes.map(Limit::bytes), [1 << 20, 16 << 20, 16 << 20, 16 << 20, 64 << 10]);
     }
 }

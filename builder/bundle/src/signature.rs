@@ -30,6 +30,8 @@ pub enum Context {
     Manifest,
     /// `test-report.json`, signed by a release key.
     TestReport,
+    /// `provenance.json`, signed by a release key.
+    Provenance,
 }
 
 impl Context {
@@ -39,6 +41,7 @@ impl Context {
             Self::Host => "casemate/host",
             Self::Manifest => "casemate/manifest",
             Self::TestReport => "casemate/test-report",
+            Self::Provenance => "casemate/provenance",
         }
     }
 
@@ -46,7 +49,7 @@ impl Context {
     pub fn largest_document(self) -> usize {
         match self {
             Self::Host => 1024 * 1024,
-            Self::Manifest | Self::TestReport => 16 * 1024 * 1024,
+            Self::Manifest | Self::TestReport | Self::Provenance => 16 * 1024 * 1024,
         }
     }
 }
@@ -61,7 +64,7 @@ impl FromStr for Context {
     type Err = EnvelopeError;
 
     fn from_str(text: &str) -> Result<Self, EnvelopeError> {
-        [Self::Host, Self::Manifest, Self::TestReport]
+        [Self::Host, Self::Manifest, Self::TestReport, Self::Provenance]
             .into_iter()
             .find(|context| context.as_str() == text)
             .ok_or_else(|| EnvelopeError::Context { found: text.chars().take(80).collect() })
@@ -95,7 +98,7 @@ pub enum EnvelopeError {
     },
     /// A context that this program does not know.
     #[error(
-        "unknown signature context `{found}`: known are `casemate/host`, `casemate/manifest` and `casemate/test-report`"
+        "unknown signature context `{found}`: known are `casemate/host`, `casemate/manifest`, `casemate/test-report` and `casemate/provenance`"
     )]
     Context {
         /// The context found, shortened.

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use debian::accounts::FixedUser;
 use debian::deb::Deb;
-use debian::digest::Sha256Digest;
 use debian::extract::SpecialFiles;
 use debian::package_facts::PackageFacts;
 use debian::placeholder::Provided;
@@ -21,6 +20,7 @@ use debian::plan::{PlanOptions, ScriptStep, Step};
 use debian::root_dir::Ownership;
 use debian::rootfs::{UnpackInput, UnpackOptions, unpack_all, unpack_only};
 use debian::trim::TrimRules;
+use formats::digest::Sha256Digest;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut only, mut run, mut trim) = (false, false, TrimRules::default());

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{digest::Sha256Digest, package::PackageName, suite::Origin};
+use formats::digest::Sha256Digest;
+
+use crate::{package::PackageName, suite::Origin};
 
 /// The files of a private apt root by their paths below its directory.
 ///

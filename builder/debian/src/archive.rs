@@ -177,11 +177,11 @@ pub fn fetch_packages(
     decompress(&path, file.sha256)
 }
 
-fn decompress(path: &Path, expected: crate::digest::Sha256Digest) -> Result<String, ArchiveError> {
+fn decompress(path: &Path, expected: formats::digest::Sha256Digest) -> Result<String, ArchiveError> {
     let fail = |reason: String| ArchiveError::Decompress { path: path.to_owned(), reason };
     let packed = fs::read(path).map_err(|error| fail(error.to_string()))?;
     // A file can rot in the cache after its digest was checked on the way in.
-    if crate::digest::Sha256Digest::of(&packed) != expected {
+    if formats::digest::Sha256Digest::of(&packed) != expected {
         return Err(fail("its digest is wrong".into()));
     }
     let mut bytes = Vec::new();

@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::ar::{ArError, ArReader, Content, Member};
 use crate::decode::{self, DecodeError};
-use crate::digest::Sha256Digest;
 use crate::tar::{Kind, TarError, TarReader};
+use formats::digest::Sha256Digest;
 
 /// Most bytes of all control members together; the largest of Debian are below 8 MiB.
 const MAX_CONTROL_BYTES: u64 = 64 << 20;

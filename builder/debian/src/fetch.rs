@@ -13,10 +13,10 @@ use std::{
     thread,
 };
 
+use formats::digest::Sha256Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    digest::Sha256Digest,
     http::{Http, HttpError},
     mirror::Mirrors,
     pool_path::PoolPath,

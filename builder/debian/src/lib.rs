@@ -25,7 +25,6 @@ pub mod date;
 pub mod deb;
 pub mod decode;
 pub mod dependency;
-pub mod digest;
 pub mod diversions;
 pub mod dpkg_db;
 pub mod extract;

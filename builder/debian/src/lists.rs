@@ -10,12 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use formats::digest::Sha256Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     archive::Access,
     date::UnixTime,
-    digest::Sha256Digest,
     fetch::Network,
     http::{Http, HttpError, Small, Validators},
     keyring::{SignatureError, Verified},

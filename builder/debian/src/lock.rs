@@ -4,11 +4,11 @@
 //! A lock names each package by digest, so a build from it needs neither Release nor Packages. It holds no address: the mirror is
 //! chosen by whoever builds. The same index and the same wishes give the same bytes. Pure; the caller reads and writes the file.
 
+use formats::digest::Sha256Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     date::UnixTime,
-    digest::Sha256Digest,
     fetch::Download,
     keyring::Verified,
     lock_error::LockError,

@@ -2,7 +2,6 @@
 
 use crate::{
     dependency::{Dependencies, DependencyError},
-    digest::Sha256Digest,
     package::{Architecture, NameError, PackageName},
     packages::PackageIndex,
     packages_error::{FieldProblem, PackagesError},
@@ -14,6 +13,7 @@ use crate::{
     suite::Origin,
     version::{DebVersion, VersionError},
 };
+use formats::digest::Sha256Digest;
 
 /// One package of an index; cheap to copy.
 #[derive(Debug, Clone, Copy)]

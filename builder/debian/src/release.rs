@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use formats::digest::{DigestError, Sha256Digest};
+
 use crate::{
     control::{Field, Paragraphs},
     date::{DAY, UnixTime},
-    digest::{DigestError, Sha256Digest},
     keyring::Verified,
     release_error::{ReleaseError, StaleError},
     suite::SuiteName,

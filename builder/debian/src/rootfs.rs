@@ -14,7 +14,6 @@ use crate::claims::{Claims, Contest};
 use crate::conffiles::parse_conffiles;
 use crate::configure_order::configure_order;
 use crate::deb::{ControlMembers, Deb, verify};
-use crate::digest::Sha256Digest;
 use crate::diversions::Diversions;
 use crate::dpkg_db::{UnpackedPackage, write_database};
 use crate::extract::{Extracted, Extraction, Selection, SpecialFiles, set_directory_metadata};
@@ -27,6 +26,7 @@ use crate::settle;
 use crate::tree_path::{MERGED_DIRECTORIES, TreePath};
 use crate::trim::TrimRules;
 use crate::unpack_error::{PackageError, UnpackError};
+use formats::digest::Sha256Digest;
 
 /// While this script answers 101, `invoke-rc.d` and `deb-systemd-invoke` start no service.
 const POLICY_FILE: &str = "usr/sbin/policy-rc.d";

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::digest::Sha256Digest;
+use formats::digest::Sha256Digest;
 
 /// A directory of files named by digest.
 #[derive(Debug, Clone)]

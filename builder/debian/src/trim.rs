@@ -1,8 +1,8 @@
 //! Leaves documentation, manuals and translations out of a tree.
 //!
 //! A trimmed path is not unpacked and stands neither in `.list` nor in `.md5sums`, so `dpkg -V` of the result is silent
-//! (dpkg's own path-exclude keeps the names and reports them as missing). Copyright files always stay when the default rules are
-//! used: the licences ask for it.
+//! (dpkg's own path-exclude keeps the names and reports them as missing). Copyright files stay where the rules end with
+//! [`COPYRIGHT_STAYS`], as the default ones do in effect.
 
 use std::str::FromStr;
 
@@ -19,6 +19,9 @@ pub const DEFAULT_RULES: [&str; 8] = [
     "/usr/share/bug/**",
     "/usr/share/locale/*/LC_MESSAGES/**",
 ];
+
+/// What stays whatever is left out: the licences ask for their texts, and bills of materials read them. Put behind all other rules.
+pub const COPYRIGHT_STAYS: [&str; 2] = ["!/usr/share/doc/*", "!/usr/share/doc/*/copyright"];
 
 /// A rule is not a valid pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

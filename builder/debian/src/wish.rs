@@ -1,10 +1,10 @@
 //! What is asked of the archive: packages by name, the base below them, and what needs no package. Pure.
 
-use crate::digest::Sha256Digest;
 use crate::package::{Architecture, PackageName};
 use crate::placeholder::{Provided, sort_provided};
 use crate::resolve::Base;
 use crate::suite::Suite;
+use formats::digest::Sha256Digest;
 
 /// The question that a lock answers.
 #[derive(Debug, Clone, PartialEq, Eq)]

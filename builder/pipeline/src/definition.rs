@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use debian::placeholder::Provided;
+use debian::trim::COPYRIGHT_STAYS;
 use fs_err as fs;
 use hostconf::{ImageDef, LoadedOverlay, OverlayDef, OverlayName, OverlaySet};
 use tools::Failure;
@@ -76,9 +77,10 @@ impl Definition {
         lines
     }
 
-    /// Globs of paths that are never unpacked, of all overlays.
+    /// Globs of paths that are never unpacked, of all overlays, and behind them those of what always stays.
     pub fn trim(&self) -> Vec<String> {
-        self.overlays.iter().flat_map(|overlay| &overlay.def.trim).map(ToString::to_string).collect()
+        let of_overlays = self.overlays.iter().flat_map(|overlay| &overlay.def.trim).map(ToString::to_string);
+        of_overlays.chain(COPYRIGHT_STAYS.map(str::to_owned)).collect()
     }
 
     /// The operator keys that `image.toml` names; each glob is a file or `DIR/*.pub`.
@@ -153,6 +155,15 @@ mod tests {
             assert_eq!(definition.image.name.as_str(), name);
             assert!(definition.packages().contains(&"systemd".to_owned()));
         }
+    }
+
+    #[test]
+    fn no_overlay_can_leave_out_the_texts_of_licences() {
+        let trim = Definition::load(&images().join("webhost")).unwrap().trim();
+        let rules = debian::trim::TrimRules::parse(trim.iter().map(String::as_str)).unwrap();
+        let excludes = |path: &str| rules.excludes(&path.parse().unwrap());
+        assert!(excludes("usr/share/doc/bash/README") && excludes("usr/share/doc/bash/examples/copyright"));
+        assert!(!excludes("usr/share/doc/bash/copyright") && !excludes("usr/share/doc/libc6"));
     }
 
     #[test]

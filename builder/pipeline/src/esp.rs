@@ -60,6 +60,11 @@ impl Esp {
         mtools::read_file(tools, self.extent(), name)
     }
 
+    /// Copies all files to the directory `target`.
+    pub fn copy_out(&self, tools: &ToolsTree, target: &Path) -> Result<()> {
+        mtools::copy_out(tools, self.extent(), target)
+    }
+
     fn extent(&self) -> Extent<'_> {
         Extent { disk: &self.disk, offset: self.offset, size: self.size }
     }

@@ -13,6 +13,7 @@ use tools::Failure;
 use tools::failure::HintExt as _;
 
 use crate::build::Builder;
+use crate::diff::{self, Difference};
 use crate::flash::Written;
 use crate::flash_image::{self, CheckedFlash, FlashRequest};
 use crate::host_document::{self, HostSigner, SignedHost};
@@ -42,6 +43,16 @@ impl Builder {
         let manifest = verify_output::verify(output, &trusted, certificate.as_deref(), Some(&tools))?;
         stage.done();
         Ok(VerifiedOutput { manifest, key, secure_boot: certificate.is_some() })
+    }
+
+    /// What differs between two output directories.
+    pub fn diff(&self, before: &Path, after: &Path) -> Result<Difference> {
+        let tools = self.tools_tree(ToolsKind::Build)?;
+        let stage = self.progress().stage("diff");
+        let scratch = tempfile::Builder::new().prefix(".diff-").tempdir_in(self.cache_dir())?;
+        let difference = diff::diff(before, after, &tools, scratch.path())?;
+        stage.done();
+        Ok(difference)
     }
 
     /// Reads the data of Debian's security tracker from a file or an address.

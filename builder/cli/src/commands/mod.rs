@@ -3,6 +3,7 @@
 mod audit;
 mod build;
 mod cache;
+mod diff;
 mod flash;
 mod host;
 mod inspect;
@@ -32,6 +33,8 @@ pub(crate) enum Verb {
     Build(build::BuildArgs),
     /// Show what an image, bundle, kernel or partition table holds
     Inspect(inspect::InspectArgs),
+    /// Say what differs between two built images
+    Diff(diff::DiffArgs),
     /// Check every signature and digest of a built image
     Verify(verify::VerifyArgs),
     /// Say which packages of an image have vulnerabilities that Debian has fixed
@@ -62,6 +65,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         Verb::Lock(args) => args.run(&context),
         Verb::Build(args) => args.run(&context),
         Verb::Inspect(args) => args.run(&context),
+        Verb::Diff(args) => args.run(&context),
         Verb::Verify(args) => args.run(&context),
         Verb::Audit(args) => args.run(&context),
         Verb::Host(verb) => verb.run(&context),

@@ -30,7 +30,7 @@ impl VerifyArgs {
         let mark = if manifest.development { " (DEVELOPMENT image: never use it for a real host)" } else { "" };
         let secure_boot = if verified.secure_boot { "Secure Boot signature, " } else { "" };
         let mut text = format!(
-            "{} {}{mark}: signature, digests, hash tree, kernel image, {secure_boot}disk and bundle are good\nsigned by {}",
+            "{} {}{mark}: signature, digests, hash tree, kernel image, {secure_boot}disk, provenance and bundle are good\nsigned by {}",
             manifest.image,
             manifest.version,
             verified.key.display()

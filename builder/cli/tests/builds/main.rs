@@ -5,7 +5,9 @@
 //! him the `newuidmap` that his build needs.
 
 mod bench;
+mod bills;
 mod cache_claims;
+mod contents;
 mod id_mapper;
 mod other_user;
 mod same_bytes;
@@ -20,11 +22,15 @@ use bench::Bench;
 type Claim = (&'static str, fn(&Bench) -> anyhow::Result<()>);
 
 /// In this order, one after the other: the later ones use what the first one built.
-const CLAIMS: [Claim; 5] = [
+const CLAIMS: [Claim; 9] = [
     ("nothing_changed_is_nothing_done", cache_claims::nothing_changed),
     ("one_changed_overlay_file_redoes_overlay_seal_and_kernel_image_only", cache_claims::one_overlay_file),
     ("a_cache_entry_that_was_changed_on_disk_is_made_again_with_the_same_bytes", cache_claims::changed_entry),
     ("a_killed_build_leaves_no_output_and_the_next_one_goes_on_from_the_cache", cache_claims::killed),
+    ("bills_of_materials_name_every_package_with_its_licence_and_the_image_holds_the_same", bills::name_everything),
+    ("equal_builds_do_not_differ", contents::equal_builds_do_not_differ),
+    ("assets_are_in_the_root_in_both_bills_and_in_the_provenance", contents::assets_are_in_and_on_paper),
+    ("an_asset_with_another_digest_is_refused", contents::wrong_digest_is_refused),
     ("an_ordinary_user_elsewhere_builds_the_same_bytes_as_root", same_bytes::as_another_user),
 ];
 

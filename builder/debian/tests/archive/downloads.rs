@@ -3,12 +3,12 @@
 use std::{fs, time::Duration};
 
 use debian::{
-    digest::Sha256Digest,
     fetch::{Download, FetchError, Network, Progress, Silent, fetch_all},
     http::Http,
     store::Store,
     suite::Site,
 };
+use formats::digest::Sha256Digest;
 use tempfile::TempDir;
 
 use crate::mirror_server::{MirrorServer, Serve};

@@ -61,7 +61,7 @@ fn refuses_a_malformed_lock_with_its_line() {
     let good = lock().render().unwrap();
     let cases = [
         ("name = \"aa\"", "name = \"../aa\"", "is not a package name"),
-        ("sha256 = \"", "sha256 = \"zz", "is not a SHA-256 digest"),
+        ("sha256 = \"", "sha256 = \"zz", "is not a SHA-256 value"),
         ("file = \"pool/", "file = \"../pool/", "is not a path in the archive"),
         ("version = \"1.0-1\"", "version = \"1 0\"", "is not a Debian version"),
         ("size = 8", "size = -8", "line 19"),

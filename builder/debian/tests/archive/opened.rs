@@ -6,7 +6,6 @@ use debian::{
     archive::{Access, Archive, ArchiveError},
     choice::Choices,
     date::UnixTime,
-    digest::Sha256Digest,
     fetch::Network,
     http::Http,
     keyring::Keyring,
@@ -19,6 +18,7 @@ use debian::{
     suite::{Component, Suite},
     wish::Wish,
 };
+use formats::digest::Sha256Digest;
 use tempfile::TempDir;
 
 use crate::{

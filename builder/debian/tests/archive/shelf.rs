@@ -1,10 +1,10 @@
 //! Small package indexes, written in one line per package.
 
 use debian::{
-    digest::Sha256Digest,
     package::PackageName,
     packages::{PackageIndex, Source},
 };
+use formats::digest::Sha256Digest;
 
 /// The text of a Packages file: each item is `NAME VERSION; Field: value; Field: value`.
 pub(crate) fn packages(items: &[&str]) -> String {

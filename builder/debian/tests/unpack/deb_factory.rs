@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use debian::digest::Sha256Digest;
 use debian::rootfs::UnpackInput;
+use formats::digest::Sha256Digest;
 
 /// A tar archive under construction.
 #[derive(Debug, Clone, Default)]

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use debian::deb;
-use debian::digest::Sha256Digest;
 use debian::fetch_address::{AddressError, Wanted, fetch_address, keep_file};
 use debian::http::Http;
 use debian::store::Store;
+use formats::digest::Sha256Digest;
 use fs_err as fs;
 use hostconf::{Asset, AssetSource, Unpack};
 use tools::failure::HintExt as _;

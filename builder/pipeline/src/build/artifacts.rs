@@ -9,6 +9,8 @@ use tools::{Failure, ResultExt as _};
 
 use super::inputs::Inputs;
 use super::steps::Layers;
+use crate::assets::StoredAsset;
+use crate::provenance::{self, Facts, Materials};
 use crate::sbom;
 use crate::stages::bundle::{self as bundle_stage, ManifestFacts};
 use crate::stages::disk::{self, DiskParts, DiskSizes};
@@ -94,6 +96,20 @@ pub(super) fn make_bundle(inputs: &Inputs, finished: &Finished<'_>, work: &Path)
     bundle_stage::make(work, &facts, &inputs.keys.release()?)
 }
 
+/// Says of what all this was made, over the files as they are now.
+pub(super) fn make_provenance(
+    inputs: &Inputs,
+    manifest: &Manifest,
+    assets: &[StoredAsset],
+    compiler: &str,
+    work: &Path,
+) -> Result<()> {
+    let materials =
+        Materials { definition: &inputs.definition, packages: &inputs.packages, assets, keys: inputs.public_keys() };
+    let facts = Facts { manifest, compression: inputs.compression.name(), compiler };
+    provenance::make(work, &facts, materials.resources()?, &inputs.keys.release()?)
+}
+
 /// The builder's own last look: what is about to be published is read back.
 pub(super) fn verify_own(inputs: &Inputs, finished: &Finished<'_>, work: &Path) -> Result<()> {
     seal::verify(&SealedRoot {
@@ -104,6 +120,8 @@ pub(super) fn verify_own(inputs: &Inputs, finished: &Finished<'_>, work: &Path) 
     let (json, signature) = (fs::read(work.join("manifest.json"))?, fs::read(work.join("manifest.json.sig"))?);
     let trusted = inputs.keys.release_public()?;
     bundle::verify(&json, &signature, bundle::Context::Manifest, &trusted, std::num::NonZeroUsize::MIN)?;
+    let (json, signature) = (fs::read(work.join(provenance::FILE))?, fs::read(work.join(provenance::SIGNATURE))?);
+    bundle::verify(&json, &signature, bundle::Context::Provenance, &trusted, std::num::NonZeroUsize::MIN)?;
     Ok(())
 }
 

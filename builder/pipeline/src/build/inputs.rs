@@ -43,6 +43,21 @@ impl Inputs {
         format!("{}_{}", self.image.name, self.image.version)
     }
 
+    /// The public keys and certificates that the image holds or was signed for, with names that say nothing of this machine.
+    pub(super) fn public_keys(&self) -> Vec<(String, PathBuf)> {
+        let operators = self.operator_keys.iter().map(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            (format!("operator/{name}"), path.clone())
+        });
+        let lists = self.keys.enrolment();
+        let lists = lists.into_iter().map(|(variable, path)| (format!("secureboot/{variable}.auth"), path));
+        let own = [
+            ("release.pub".to_owned(), self.keys.release_public_path()),
+            ("secureboot/db.crt".to_owned(), self.keys.secure_boot().1),
+        ];
+        operators.chain(lists).chain(own).collect()
+    }
+
     fn epoch(&self) -> String {
         self.packages.epoch().to_string()
     }
@@ -66,7 +81,7 @@ impl Inputs {
 
     /// The overlays, our units, the agent and the operator's keys over that root.
     pub(super) fn overlay_key(&self) -> Result<Key> {
-        let mut key = KeyBuilder::new("overlay", 2)
+        let mut key = KeyBuilder::new("overlay", 3)
             .stage(&self.rootfs_key())
             .stage(&self.agent.key)
             .text("image", &self.image.to_toml())
@@ -128,7 +143,7 @@ impl Inputs {
     pub(super) fn image_key(&self) -> Result<Key> {
         let units = self.definition.units_dir();
         let size = &self.definition.image.size;
-        let mut key = KeyBuilder::new("image", 1)
+        let mut key = KeyBuilder::new("image", 2)
             .stage(&self.seal_key()?)
             .file("units/initrd.toml", &units.join("initrd.toml"))?
             .tree("units/initrd", &units.join("initrd"))?

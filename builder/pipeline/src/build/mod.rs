@@ -174,7 +174,12 @@ impl Builder {
             artifacts::copy_parts(&finished, work.path())?;
             artifacts::make_disk(inputs, &finished, work.path())
         })?;
-        let manifest = clock.work("bundle", |_| artifacts::make_bundle(inputs, &finished, work.path()))?;
+        let manifest = clock.work("bundle", |_| {
+            let manifest = artifacts::make_bundle(inputs, &finished, work.path())?;
+            let compiler = agent::compiler(&inputs.definition.repo, &self.settings.toolchain)?;
+            artifacts::make_provenance(inputs, &manifest, &assets, &compiler, work.path())?;
+            Ok(manifest)
+        })?;
         clock.work("verify", |_| artifacts::verify_own(inputs, &finished, work.path()))?;
         self.stages.record(image_key, Hit::Made);
 

@@ -1,5 +1,6 @@
-//! An output directory: manifest, lock, stages of the build and the test report, as far as they are there.
+//! An output directory: manifest, lock, stages of the build, provenance and the test report, as far as they are there.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -8,6 +9,7 @@ use fs_err as fs;
 use serde_json::{Map, Value, json};
 use tools::Failure;
 
+use crate::provenance::{self, Resource};
 use crate::verify_output::signed_file;
 
 /// Describes an output directory.
@@ -28,6 +30,11 @@ pub(super) fn describe(dir: &Path) -> Result<Value> {
     if let Some(bytes) = optional(&dir.join("build.json"))? {
         let build: Value = serde_json::from_slice(&bytes).context("cannot read `build.json`")?;
         value["stages"] = build.get("stages").cloned().unwrap_or(build);
+    }
+    if let Some(bytes) = optional(&dir.join(provenance::FILE))? {
+        let signature = optional(&dir.join(provenance::SIGNATURE))?;
+        value["provenance"] =
+            provenance_summary(&bytes, signature.as_deref()).context("cannot read `provenance.json`")?;
     }
     if let Some(bytes) = optional(&dir.join("test-report.json"))? {
         value["test_report"] = serde_json::from_slice(&bytes).context("cannot read `test-report.json`")?;
@@ -80,6 +87,22 @@ fn lock_summary(bytes: &[u8]) -> Result<Value> {
         }
     }
     Ok(Value::Object(summary))
+}
+
+/// What it is about, and how many files of each kind it was made of.
+fn provenance_summary(bytes: &[u8], signature: Option<&[u8]>) -> Result<Value> {
+    let statement = provenance::parse_unverified(bytes)?;
+    let definition = &statement.predicate.build_definition;
+    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+    for purpose in definition.resolved_dependencies.iter().filter_map(Resource::purpose) {
+        *uses.entry(purpose.as_str()).or_default() += 1;
+    }
+    let subjects: Vec<&str> = statement.subject.iter().map(|subject| subject.name.as_str()).collect();
+    Ok(json!({
+        "about": subjects, "build_type": definition.build_type, "made_of": uses,
+        "compression": definition.external_parameters.compression, "compiler": definition.internal_parameters.compiler,
+        "signed_by": signature.map(signers).unwrap_or_default(),
+    }))
 }
 
 fn optional(path: &Path) -> Result<Option<Vec<u8>>> {

@@ -17,6 +17,9 @@ fn an_output_directory_shows_manifest_lock_and_stages() {
     assert_eq!((&value["lock"]["package_count"], &value["lock"]["package_size"]), (&2.into(), &15.into()));
     assert_eq!((&value["lock"]["suite_count"], value["lock"].get("suite_size")), (&1.into(), None));
     assert_eq!(value["manifest"]["parts"].as_array().unwrap().len(), 7);
+    let provenance = &value["provenance"];
+    assert_eq!(provenance["made_of"], serde_json::json!({ "definition": 1, "root": 1 }));
+    assert_eq!((&provenance["about"][0], &provenance["signed_by"]), (&"cmdline".into(), &value["signed_by"]));
     assert_eq!(value["signed_by"][0], artifacts.release.public().id().to_string());
     for wanted in [
         "kind       output\n",

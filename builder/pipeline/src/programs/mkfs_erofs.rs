@@ -18,6 +18,14 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// The word for it in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Small => "small",
+        }
+    }
+
     fn arguments(self) -> [&'static str; 2] {
         match self {
             Self::Quick => ["-zlz4", "-C65536"],

@@ -1,6 +1,7 @@
 //! The programs of the tools tree, one file each: what they are told and what they answer.
 
 pub mod efi_keys;
+pub mod fsck_erofs;
 pub mod mkfs_erofs;
 pub mod mtools;
 pub mod sbsign;

@@ -48,6 +48,13 @@ pub fn read_file(tools: &ToolsTree, place: Extent<'_>, name: &str) -> Result<Opt
     Ok((output.status == 0).then_some(output.stdout))
 }
 
+/// Copies everything in the file system to the directory `target`.
+pub fn copy_out(tools: &ToolsTree, place: Extent<'_>, target: &Path) -> Result<()> {
+    let tool = on(place, "mcopy", 0).args(["-s", "-n", "-Q", "::*", "/run/target/"]);
+    tools.run(&tool, &[Workplace::Input(place.disk, DISK), Workplace::Output(target, "/run/target")])?;
+    Ok(())
+}
+
 fn on(place: Extent<'_>, program: &str, epoch: u64) -> Tool {
     // The check compares the file system with the geometry of a floppy.
     Tool::new(program)

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::{Component, Kind};
+use super::{Component, Kind, Licence};
 
 #[derive(Deserialize)]
 struct CargoLock {
@@ -55,6 +55,6 @@ fn component(package: &Locked) -> Component {
         source: None,
         sha256: package.checksum.clone(),
         address: None,
-        licence: None,
+        licence: Licence::Unknown("`Cargo.lock` does not state licences"),
     }
 }

@@ -38,7 +38,7 @@ fn component(row: &Component, suite: &str) -> Value {
     if let Some(sha256) = &row.sha256 {
         value["hashes"] = json!([{ "alg": "SHA-256", "content": sha256 }]);
     }
-    if let Some(licence) = &row.licence {
+    if let Some(licence) = row.licence.expression() {
         value["licenses"] = json!([{ "expression": licence }]);
     }
     if let Some(purl) = row.purl(suite) {
@@ -47,7 +47,11 @@ fn component(row: &Component, suite: &str) -> Value {
     if let Some(address) = &row.address {
         value["externalReferences"] = json!([{ "type": "distribution", "url": address }]);
     }
-    let properties = [("casemate:source", row.source_text()), ("casemate:architecture", row.architecture.clone())];
+    let properties = [
+        ("casemate:source", row.source_text()),
+        ("casemate:architecture", row.architecture.clone()),
+        ("casemate:licence-unknown", row.licence.reason().map(str::to_owned)),
+    ];
     let properties = properties.into_iter().filter_map(|(name, value)| Some(json!({ "name": name, "value": value? })));
     let properties: Vec<Value> = properties.collect();
     if !properties.is_empty() {

@@ -1,79 +1,80 @@
-//! The licence of a package as its machine-readable `debian/copyright` has it (DEP 5).
-//!
-//! Names that SPDX has under another spelling are translated; with any other name, or without the machine-readable form, nothing is
-//! asserted. Images that trim `/usr/share/doc` have no such file to read.
+//! The licence of a thing in the image: an SPDX expression with the texts that it refers to, or why there is none.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use sha2::{Digest as _, Sha256};
+
+use super::copyright;
 use crate::root_tree::RootTree;
 
-/// Debian's short names and those of SPDX.
-const NAMES: [(&str, &str); 30] = [
-    ("apache-2.0", "Apache-2.0"),
-    ("artistic-2.0", "Artistic-2.0"),
-    ("bsd-2-clause", "BSD-2-Clause"),
-    ("bsd-3-clause", "BSD-3-Clause"),
-    ("bsd-4-clause", "BSD-4-Clause"),
-    ("bsl-1.0", "BSL-1.0"),
-    ("cc0-1.0", "CC0-1.0"),
-    ("cc-by-4.0", "CC-BY-4.0"),
-    ("cc-by-sa-4.0", "CC-BY-SA-4.0"),
-    ("expat", "MIT"),
-    ("mit", "MIT"),
-    ("isc", "ISC"),
-    ("zlib", "Zlib"),
-    ("curl", "curl"),
-    ("gpl-1+", "GPL-1.0-or-later"),
-    ("gpl-2", "GPL-2.0-only"),
-    ("gpl-2+", "GPL-2.0-or-later"),
-    ("gpl-3", "GPL-3.0-only"),
-    ("gpl-3+", "GPL-3.0-or-later"),
-    ("lgpl-2", "LGPL-2.0-only"),
-    ("lgpl-2+", "LGPL-2.0-or-later"),
-    ("lgpl-2.1", "LGPL-2.1-only"),
-    ("lgpl-2.1+", "LGPL-2.1-or-later"),
-    ("lgpl-3", "LGPL-3.0-only"),
-    ("lgpl-3+", "LGPL-3.0-or-later"),
-    ("agpl-3", "AGPL-3.0-only"),
-    ("agpl-3+", "AGPL-3.0-or-later"),
-    ("mpl-2.0", "MPL-2.0"),
-    ("openssl", "OpenSSL"),
-    ("python-2.0", "Python-2.0"),
-];
-
-/// The licence of a package in the tree, if the tree says it.
-pub(super) fn of_package(tree: &RootTree, package: &str) -> Option<String> {
-    // The directory may be a link to that of a sister package, which is resolved inside the tree.
-    let (name, _) = tree.resolve(&format!("/usr/share/doc/{package}/copyright")).ok()?;
-    of_copyright(&tree.read_text(&name).ok()?)
+/// What is known of a licence.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Licence {
+    /// An expression, and the licences in it that SPDX has no name for, by their `LicenseRef-`.
+    Known(String, BTreeMap<String, OwnText>),
+    /// Nothing is asserted, for this reason.
+    Unknown(&'static str),
 }
 
-/// All licences of the `Files` paragraphs, joined by AND.
-pub(super) fn of_copyright(text: &str) -> Option<String> {
-    if !text.lines().next()?.contains("copyright-format/1") {
-        return None;
-    }
-    let mut all = BTreeSet::new();
-    for paragraph in text.split("\n\n").filter(|paragraph| paragraph.lines().any(|line| line.starts_with("Files:"))) {
-        let name = paragraph.lines().find_map(|line| line.strip_prefix("License:"))?.trim();
-        all.insert(expression(name)?);
-    }
-    let parts: Vec<String> = all.into_iter().collect();
-    (!parts.is_empty()).then(|| parts.join(" AND "))
+/// A licence that SPDX has no name for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnText {
+    /// What Debian calls it.
+    pub name: String,
+    /// Its words.
+    pub text: String,
 }
 
-/// `A or B` and `A and B` of single names; nothing that mixes them, for DEP 5 binds them in its own way.
-fn expression(text: &str) -> Option<String> {
-    let text = text.to_ascii_lowercase();
-    for (word, operator) in [(" or ", " OR "), (" and ", " AND ")] {
-        if text.contains(word) {
-            let names = text.split(word).map(single).collect::<Option<Vec<_>>>()?;
-            return Some(format!("({})", names.join(operator)));
+impl Licence {
+    /// An expression in SPDX's own words, as a person wrote it, or the reason why there is none.
+    pub(super) fn declared(expression: Option<&str>, otherwise: &'static str) -> Self {
+        expression.map_or(Self::Unknown(otherwise), |text| Self::Known(text.to_owned(), BTreeMap::new()))
+    }
+
+    /// The licence of a package, as its copyright file in the tree has it.
+    pub(super) fn of_package(tree: &RootTree, package: &str) -> Self {
+        // The directory may be a link to that of a sister package, which is resolved inside the tree.
+        let file = tree.resolve(&format!("/usr/share/doc/{package}/copyright"));
+        match file.ok().and_then(|(name, _)| fs_err::read(tree.at(&name)).ok()) {
+            // A few old files are in Latin-1; what they name is plain all the same.
+            Some(bytes) => copyright::licence(&String::from_utf8_lossy(&bytes)),
+            None => Self::Unknown("the image has no copyright file of it"),
         }
     }
-    single(&text).map(str::to_owned)
+
+    /// The expression, if there is one.
+    pub(super) fn expression(&self) -> Option<&str> {
+        match self {
+            Self::Known(expression, _) => Some(expression),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// Why there is none.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Known(..) => None,
+            Self::Unknown(reason) => Some(reason),
+        }
+    }
+
+    /// The licences that SPDX has no name for.
+    pub(super) fn own_texts(&self) -> impl Iterator<Item = (&String, &OwnText)> {
+        let texts = match self {
+            Self::Known(_, texts) => Some(texts),
+            Self::Unknown(_) => None,
+        };
+        texts.into_iter().flatten()
+    }
 }
 
-fn single(name: &str) -> Option<&'static str> {
-    NAMES.iter().find(|(debian, _)| *debian == name.trim()).map(|(_, spdx)| *spdx)
+impl OwnText {
+    /// The `LicenseRef-` of it: two packages may call different texts by one name, so a piece of a digest belongs to it.
+    pub(super) fn reference(&self) -> String {
+        const LONGEST: usize = 60;
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+        let name: String = self.name.chars().map(plain).take(LONGEST).collect();
+        let mark = hex::encode(Sha256::digest(format!("{}\n{}", self.name, self.text)));
+        format!("LicenseRef-{}-{}", name.trim_matches('-'), &mark[..8])
+    }
 }

@@ -3,9 +3,11 @@
 //! Both documents are pure functions of [`Materials`]: no clock and no random number, the ids follow from what they name. See
 //! `docs/formats/sbom.md`.
 
+mod copyright;
 mod crates;
 mod cyclonedx;
 mod licence;
+mod licence_names;
 mod spdx;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use fs_err as fs;
 use hostconf::SealedImage;
 use sha2::{Digest as _, Sha256};
 
+pub use self::licence::{Licence, OwnText};
 use crate::assets::StoredAsset;
 use crate::root_tree::RootTree;
 
@@ -53,8 +56,8 @@ pub struct Component {
     pub sha256: Option<String>,
     /// Where an asset was fetched from.
     pub address: Option<String>,
-    /// Licence as an SPDX expression, where it is known.
-    pub licence: Option<String>,
+    /// Its licence, or why none is stated.
+    pub licence: Licence,
 }
 
 /// Everything that a bill is made from.
@@ -100,7 +103,7 @@ impl Materials {
                 let source = sources.iter().find(|(known, _)| *known == name).map(|(_, source)| source.clone());
                 Component {
                     kind: Kind::Package,
-                    licence: licence::of_package(tree, &name),
+                    licence: Licence::of_package(tree, &name),
                     source: Some(source.unwrap_or_else(|| (name.clone(), version.clone()))),
                     architecture: Some(package.architecture.to_string()),
                     sha256: Some(package.sha256.to_string()),
@@ -154,14 +157,13 @@ impl Component {
 
     /// Package URL (ECMA-427); assets have none but their address.
     fn purl(&self, suite: &str) -> Option<String> {
-        let (name, version) = (escape(&self.name), escape(&self.version));
         match self.kind {
             Kind::Package => {
                 let architecture = self.architecture.as_deref().unwrap_or("all");
-                Some(format!("pkg:deb/debian/{name}@{version}?arch={architecture}&distro={}", escape(suite)))
+                Some(deb_purl(&self.name, &self.version, architecture, suite))
             }
             Kind::Asset => None,
-            Kind::Crate => Some(format!("pkg:cargo/{name}@{version}")),
+            Kind::Crate => Some(crate_purl(&self.name, &self.version)),
         }
     }
 
@@ -203,9 +205,29 @@ fn of_asset(stored: &StoredAsset) -> Component {
         architecture: None,
         source: None,
         address: matches!(stored.asset.source, hostconf::AssetSource::Url(_)).then(|| stored.asset.source.to_string()),
-        licence: stored.asset.licence.as_ref().map(ToString::to_string),
+        licence: Licence::declared(
+            stored.asset.licence.as_ref().map(|licence| licence.as_str()),
+            "`licence` is not set in image.toml",
+        ),
         sha256: Some(digest),
     }
+}
+
+/// Name, version and SHA-256 of each crate that the agent takes from a registry.
+pub(crate) fn registry_crates(cargo_lock: &str) -> Result<Vec<(String, String, String)>> {
+    let all = crates::of(cargo_lock, "agent")?.into_iter();
+    Ok(all.filter_map(|row| Some((row.name, row.version, row.sha256?))).collect())
+}
+
+/// Package URL of a Debian package (ECMA-427).
+pub(crate) fn deb_purl(name: &str, version: &str, architecture: &str, suite: &str) -> String {
+    let (name, version, suite) = (escape(name), escape(version), escape(suite));
+    format!("pkg:deb/debian/{name}@{version}?arch={architecture}&distro={suite}")
+}
+
+/// Package URL of a crate.
+pub(crate) fn crate_purl(name: &str, version: &str) -> String {
+    format!("pkg:cargo/{}@{}", escape(name), escape(version))
 }
 
 /// Writes the files that stand beside the image.

@@ -1,5 +1,7 @@
 //! SPDX 2.3 in JSON: one package for the image, one for each thing in it.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -30,9 +32,16 @@ pub(super) fn write(materials: &Materials) -> Result<String> {
             "creators": [concat!("Tool: casemate-", env!("CARGO_PKG_VERSION"))],
         },
         "packages": packages,
+        "hasExtractedLicensingInfos": own_licences(materials),
         "relationships": relationships,
     });
     Ok(serde_json::to_string(&document)? + "\n")
+}
+
+/// The licences that SPDX has no name for, each once, with the words that the copyright files have.
+fn own_licences(materials: &Materials) -> Vec<Value> {
+    let all: BTreeMap<_, _> = materials.components.iter().flat_map(|row| row.licence.own_texts()).collect();
+    all.into_iter().map(|(id, own)| json!({ "licenseId": id, "name": own.name, "extractedText": own.text })).collect()
 }
 
 fn id(component: &Component) -> String {
@@ -51,11 +60,14 @@ fn package(component: &Component, suite: &str) -> Value {
         "downloadLocation": component.address.as_deref().unwrap_or(NONE),
         "filesAnalyzed": false,
         "licenseConcluded": NONE,
-        "licenseDeclared": component.licence.as_deref().unwrap_or(NONE),
+        "licenseDeclared": component.licence.expression().unwrap_or(NONE),
         "copyrightText": NONE,
     });
     if component.kind == Kind::Package {
         package["supplier"] = json!("Organization: Debian");
+    }
+    if let Some(reason) = component.licence.reason() {
+        package["licenseComments"] = json!(format!("not stated: {reason}"));
     }
     if let Some(source) = component.source_text() {
         package["sourceInfo"] = json!(format!("built from source package {source}"));

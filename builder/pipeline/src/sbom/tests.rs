@@ -41,6 +41,10 @@ fn materials() -> Materials {
         Files: debian/*\nLicense: GPL-2+\n text\n\nLicense: LGPL-2.1+\n text\n";
     tree.write("/usr/share/doc/libc-common/copyright", copyright.as_bytes(), 0o644).unwrap();
     tree.link("/usr/share/doc/libc6", "libc-common").unwrap();
+    let copyright = copyright
+        .replace("LGPL-2.1+\n\n", "custom\n Do as you like.\n\n")
+        .replace("GPL-2+\n text", "custom\n Do as you like.");
+    tree.write("/usr/share/doc/g--/copyright", copyright.as_bytes(), 0o644).unwrap();
     let image = "schema = 1\nname = \"x\"\nversion = \"1\"\nsuite = \"trixie\"\noverlays = [\"base\"]\nkernel = \"linux\"\n\
         [size]\nesp = \"512M\"\nslot = \"2G\"\nsites = 1\n";
     let asset = format!(
@@ -164,15 +168,20 @@ fn the_same_materials_give_the_same_bytes_and_others_another_id() {
 }
 
 #[test]
-fn a_licence_is_asserted_only_where_the_file_says_it_in_known_words() {
-    let of = |licence: &str| {
-        licence::of_copyright(&format!("Format: https://x/copyright-format/1.0/\n\nFiles: *\nLicense: {licence}\n"))
-    };
-    assert_eq!(of("Expat").as_deref(), Some("MIT"));
-    assert_eq!(of("GPL-2+ or Artistic-2.0").as_deref(), Some("(GPL-2.0-or-later OR Artistic-2.0)"));
-    assert_eq!(of("custom"), None);
-    assert_eq!(of("GPL-2+ or Expat and ISC"), None);
-    assert_eq!(licence::of_copyright("This is free software.\n\nFiles: *\nLicense: Expat\n"), None);
+fn what_is_not_known_of_a_licence_has_its_reason_and_what_spdx_does_not_know_has_its_words() {
+    let (spdx, cdx) = documents();
+    let reason = "the image has no copyright file of it";
+    assert_eq!(row(&spdx["packages"], "g++")["licenseComments"], format!("not stated: {reason}"));
+    let properties = row(&cdx["components"], "g++")["properties"].as_array().unwrap().clone();
+    assert!(properties.contains(&serde_json::json!({ "name": "casemate:licence-unknown", "value": reason })));
+    assert_eq!(row(&spdx["packages"], "libc6").get("licenseComments"), None);
+
+    let own = &spdx["hasExtractedLicensingInfos"];
+    assert_eq!(own.as_array().unwrap().len(), 1);
+    assert_eq!((&own[0]["name"], &own[0]["extractedText"]), (&"custom".into(), &"Do as you like.".into()));
+    let declared = row(&spdx["packages"], "g--")["licenseDeclared"].clone();
+    assert_eq!((&declared, &own[0]["licenseId"]), (&own[0]["licenseId"], &declared));
+    assert_eq!(row(&cdx["components"], "g--")["licenses"][0]["expression"], declared);
 }
 
 #[test]

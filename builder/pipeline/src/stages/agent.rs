@@ -14,7 +14,9 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// What the crate makes: the agent, and the small part of it that the initrd has room for.
 pub const BINARIES: [&str; 2] = ["casemate-agent", "casemate-initrd"];
 /// The crates that the agent is made of (docs/architecture.md, arrows).
-const CRATES: [&str; 5] = ["agent", "bundle", "hostconf", "formats", "tools"];
+pub(crate) const CRATES: [&str; 5] = ["agent", "bundle", "hostconf", "formats", "tools"];
+/// The files of the workspace that its build reads beside them.
+pub(crate) const FILES: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 
 /// What of the build machine's environment the compiler needs: where it is, and its registry.
 #[derive(Debug, Clone, Default)]
@@ -77,12 +79,19 @@ fn with_environment(tool: Tool, toolchain: &Toolchain) -> Tool {
     toolchain.environment.iter().fold(tool, |tool, (name, value)| tool.env(name, value))
 }
 
+/// The compiler's name and version as it says it, without a word about the machine.
+pub(crate) fn compiler(repo: &Path, toolchain: &Toolchain) -> Result<String> {
+    Ok(version(repo, toolchain)?.stdout_text().lines().next().unwrap_or_default().to_owned())
+}
+
+fn version(repo: &Path, toolchain: &Toolchain) -> Result<tools::Output> {
+    let tool = with_environment(Tool::new(toolchain.cargo.as_os_str()), toolchain).cwd(repo);
+    HostRunner::new().run(&tool.args(["version", "--verbose"])).remedied().context("cannot ask cargo for its version")
+}
+
 fn key(repo: &Path, toolchain: &Toolchain) -> Result<Key> {
-    let version =
-        with_environment(Tool::new(toolchain.cargo.as_os_str()), toolchain).cwd(repo).args(["version", "--verbose"]);
-    let version = HostRunner::new().run(&version).remedied().context("cannot ask cargo for its version")?;
-    let mut key = KeyBuilder::new("agent", 3).bytes("toolchain", &version.stdout);
-    for file in ["Cargo.toml", "Cargo.lock"] {
+    let mut key = KeyBuilder::new("agent", 3).bytes("toolchain", &version(repo, toolchain)?.stdout);
+    for file in FILES {
         key = key.bytes(file, &fs::read(repo.join(file))?);
     }
     for name in CRATES {

@@ -11,6 +11,7 @@ use std::path::Path;
 use anyhow::Result;
 use fs_err as fs;
 
+use super::generated;
 use crate::root_tree::{Entry, RootTree};
 
 /// What the lint compares the tree with.
@@ -22,7 +23,7 @@ pub struct Expectations {
     pub owned: BTreeSet<String>,
     /// Every path that came with an asset, and the asset as `asset:NAME`.
     pub assets: BTreeMap<String, String>,
-    /// Paths that a documented step makes, as prefixes that end in `/` or whole names.
+    /// Patterns of paths that a documented step makes ([`generated`]).
     pub generated: Vec<String>,
     /// Names of the build machine that must not appear: its host name.
     pub build_names: Vec<String>,
@@ -153,10 +154,7 @@ fn is_owned(entry: &Entry, expected: &Expectations) -> bool {
     expected.owned.contains(name)
         || expected.assets.contains_key(name)
         || is_alternative(entry)
-        || expected.generated.iter().any(|pattern| match pattern.strip_suffix('/') {
-            Some(dir) => name == dir || name.starts_with(pattern.as_str()),
-            None => name == pattern,
-        })
+        || expected.generated.iter().any(|pattern| generated::covers(pattern, name))
 }
 
 /// update-alternatives(1) makes links into its own directory.
@@ -286,6 +284,9 @@ mod tests {
         let expected = Expectations {
             owned: ["/usr", "/usr/bin", "/usr/bin/a"].map(String::from).into(),
             generated: vec!["/etc/".into()],
+            assets: ["/usr/share/theme", "/usr/share/theme/style.css"]
+                .map(|path| (path.to_owned(), "asset:theme".to_owned()))
+                .into(),
             ..Expectations::default()
         };
         let found = faults_of(
@@ -293,9 +294,14 @@ mod tests {
                 tree.write("/usr/bin/a", b"x", 0o755).unwrap();
                 tree.write("/usr/bin/b", b"x", 0o755).unwrap();
                 tree.write("/etc/c", b"x", 0o644).unwrap();
+                tree.link("/usr/bin/editor", "/etc/alternatives/editor").unwrap();
+                tree.link("/usr/bin/vi", "/etc/other/editor").unwrap();
+                tree.write("/usr/share/theme/style.css", b"x", 0o644).unwrap();
+                tree.write("/usr/share/theme/planted.css", b"x", 0o644).unwrap();
             },
             &expected,
         );
-        assert_eq!(found, [("/usr/bin/b".into(), Fault::Unowned)]);
+        let unowned = ["/usr/bin/b", "/usr/bin/vi", "/usr/share", "/usr/share/theme/planted.css"];
+        assert_eq!(found, unowned.map(|path| (path.to_owned(), Fault::Unowned)));
     }
 }

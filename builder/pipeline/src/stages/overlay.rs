@@ -13,6 +13,7 @@ use hostconf::{OverlaySet, PortTable, SealedImage};
 use tools::Failure;
 
 use super::agent::BINARIES;
+use super::generated::GENERATED;
 use super::lint::{self, Expectations, Finding};
 use super::package_database;
 use super::rootfs::package_paths;
@@ -51,65 +52,6 @@ pub struct Sealable {
     /// What the lint found; an image with findings is not sealed.
     pub findings: Vec<Finding>,
 }
-
-/// Paths of the root that documented steps of the build make, for the lint; a trailing `/` covers all below.
-const GENERATED: [&str; 51] = [
-    // this stage
-    "/usr/lib/casemate/",
-    "/usr/bin/casemate-agent",
-    "/usr/bin/casemate-initrd",
-    "/usr/share/casemate/",
-    "/usr/lib/clock-epoch",
-    "/etc/systemd/system/",
-    "/etc/machine-id",
-    "/usr/lib/tmpfiles.d/casemate-state.conf",
-    // rootfs: the package database, accounts, module indexes
-    "/usr/lib/sysimage/",
-    "/usr/lib/modules/",
-    "/etc/passwd",
-    "/etc/group",
-    "/etc/shadow",
-    "/etc/gshadow",
-    "/etc/subuid",
-    "/etc/subgid",
-    // maintainer scripts: what every Debian system has (base-files, netbase, libpam, libc, systemd)
-    "/etc/alternatives/",
-    "/etc/default/",
-    "/etc/dpkg/origins/default",
-    "/etc/environment",
-    "/etc/hosts.allow",
-    "/etc/hosts.deny",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/modules",
-    "/etc/motd",
-    "/etc/mtab",
-    "/etc/networks",
-    "/etc/nsswitch.conf",
-    "/etc/opt",
-    "/etc/pam.d/",
-    "/etc/profile",
-    "/etc/profile.d/",
-    "/etc/security/opasswd",
-    "/etc/shells",
-    "/etc/sudoers.d/",
-    "/etc/systemd/user/",
-    "/etc/timezone",
-    "/etc/vconsole.conf",
-    "/media",
-    "/opt",
-    "/usr/lib/udev/hwdb.bin",
-    "/usr/local/",
-    // maintainer scripts: choices of modules and certificates (apache2, php, mysql-common, ca-certificates, fonts, python)
-    "/etc/apache2/",
-    "/etc/ca-certificates.conf",
-    "/etc/mysql/",
-    "/etc/php/",
-    "/etc/ssl/certs/",
-    "/etc/fonts/",
-    "/etc/lighttpd/",
-    "/usr/lib/python3/",
-];
 
 /// Lays everything over `tree` and returns what the lint says of the result.
 pub fn apply(tree: &RootTree, input: &OverlayInput<'_>) -> Result<Sealable> {
@@ -307,7 +249,7 @@ fn make_mount_points(tree: &RootTree) -> Result<()> {
 }
 
 fn expectations(input: &OverlayInput<'_>, mut owned: BTreeSet<String>, assets: Owners) -> Expectations {
-    owned.extend(["/efi", "/mnt", "/srv", "/etc", "/usr"].map(str::to_owned));
+    owned.extend(["/etc", "/usr"].map(str::to_owned));
     // Merged /usr: dpkg's lists name both forms of a path.
     let canonical: Vec<String> = owned
         .iter()
@@ -321,7 +263,7 @@ fn expectations(input: &OverlayInput<'_>, mut owned: BTreeSet<String>, assets: O
         set_id: set_id.collect(),
         owned,
         assets,
-        generated: GENERATED.map(str::to_owned).into(),
+        generated: GENERATED.iter().map(|(pattern, _)| (*pattern).to_owned()).collect(),
         build_names: input.build_names.to_vec(),
     }
 }

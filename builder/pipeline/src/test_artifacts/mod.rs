@@ -20,6 +20,8 @@ pub(crate) use executable::{KERNEL_RELEASE, kernel, uki};
 pub(crate) use formats::pe::sample::set_signature_size;
 
 use crate::partition_table;
+use crate::provenance::{self, Facts, Resource, Statement, Use};
+use crate::sbom;
 
 /// Version of the image.
 pub(crate) const VERSION: &str = "0.1.0";
@@ -69,7 +71,7 @@ impl Artifacts {
 
     /// Makes manifest, signature and bundle again from the files as they are: what a careless builder would sign.
     pub(crate) fn seal_again(&self, change: impl FnOnce(&mut Manifest)) {
-        let mut manifest = Manifest::parse_unverified(&fs::read(self.file("manifest.json")).unwrap()).unwrap();
+        let mut manifest = self.manifest_now();
         for part in manifest.parts.values_mut().chain(&mut manifest.disk) {
             *part = self.part(part.file.as_str());
         }
@@ -125,6 +127,9 @@ impl Artifacts {
         }
         fs::write(self.file("disk.raw"), disk(&tree.root_hash, &root, &tree.hash_image)).unwrap();
         fs::write(self.file("lock.toml"), LOCK).unwrap();
+        for name in sbom::FILES {
+            fs::write(self.file(name), "{}\n").unwrap();
+        }
         fs::write(self.file("build.json"), r#"{"stages":[{"name":"rootfs","seconds":1.5,"bytes":12}]}"#).unwrap();
         self.write_manifest(&self.manifest(&tree.root_hash));
     }
@@ -162,6 +167,27 @@ impl Artifacts {
         fs::write(self.file("bundle.tar"), tar).unwrap();
         fs::write(self.file("manifest.json"), text).unwrap();
         fs::write(self.file("manifest.json.sig"), signature).unwrap();
+        self.write_provenance(manifest, |_| {});
+    }
+
+    /// Makes a statement over the files as they are, changes and signs it.
+    pub(crate) fn write_provenance(&self, manifest: &Manifest, change: impl FnOnce(&mut Statement)) {
+        let facts = Facts { manifest, compression: "quick", compiler: "cargo 1.0.0" };
+        let lock = Sha256Digest::of(&fs::read(self.file("lock.toml")).unwrap());
+        let package = Resource::used(Use::Root, "a", Sha256Digest::of(b"a")).with_version("1".to_owned());
+        let dependencies = vec![package, Resource::used(Use::Definition, provenance::LOCK, lock)];
+        provenance::make(self.path(), &facts, dependencies, &self.release).unwrap();
+        let mut statement = provenance::parse_unverified(&fs::read(self.file(provenance::FILE)).unwrap()).unwrap();
+        change(&mut statement);
+        let json = statement.to_json().unwrap();
+        let signature = sign(json.as_bytes(), Context::Provenance, &[&self.release]).to_json();
+        fs::write(self.file(provenance::FILE), json).unwrap();
+        fs::write(self.file(provenance::SIGNATURE), signature).unwrap();
+    }
+
+    /// The manifest as it stands.
+    pub(crate) fn manifest_now(&self) -> Manifest {
+        Manifest::parse_unverified(&fs::read(self.file("manifest.json")).unwrap()).unwrap()
     }
 }
 

@@ -1,10 +1,11 @@
-//! Checks a built image from the release key down to every byte: signature, digests, hash tree, kernel image, disk and bundle.
+//! Checks a built image from the release key down to every byte: signature, digests, hash tree, kernel image, disk, provenance and bundle.
 //!
 //! Every problem is found and named in one run. Nothing is repaired, and nothing of the manifest is believed before its signature was checked.
 
 mod disk;
 mod kernel;
 mod problems;
+mod provenance;
 pub(crate) mod signed_file;
 
 use std::io::{self, BufReader, Read, Write};
@@ -63,6 +64,7 @@ pub fn verify(
         problems.note("hash tree", check_tree(&output));
         kernel::check(&output, certificate, tools, &mut problems);
         disk::check(&output, tools, &mut problems);
+        provenance::check(&output, trusted, &mut problems);
     }
     problems.note("bundle.tar", check_bundle(dir, trusted, manifest.as_ref().map(|(manifest, _)| manifest)));
     problems.finish()?;

@@ -190,3 +190,49 @@ fn a_disk_that_the_manifest_does_not_name_is_found() {
     artifacts.seal_again(|manifest| manifest.disk = None);
     assert_named(&artifacts, &["disk.raw: the manifest does not name it"]);
 }
+
+#[test]
+fn a_changed_provenance_or_one_without_a_signature_is_found() {
+    let artifacts = Artifacts::new();
+    artifacts.change("provenance.json", |bytes| bytes.push(b'\n'));
+    assert_named(&artifacts, &["provenance.json: the signature of key"]);
+    let artifacts = Artifacts::new();
+    fs::remove_file(artifacts.file("provenance.json.sig")).unwrap();
+    assert_named(&artifacts, &["provenance.json: "]);
+    // A signature of the same key for the manifest is none for the provenance.
+    fs::copy(artifacts.file("manifest.json.sig"), artifacts.file("provenance.json.sig")).unwrap();
+    assert_named(&artifacts, &["provenance.json: the signature is for a `casemate/manifest`"]);
+}
+
+#[test]
+fn a_signed_provenance_of_other_files_is_found() {
+    let artifacts = Artifacts::new();
+    let manifest = artifacts.manifest_now();
+    artifacts.write_provenance(&manifest, |statement| {
+        statement.subject.retain(|subject| subject.name != "uki.efi");
+        statement.subject[0].digest.sha256 = Sha256Digest::of(b"other");
+        statement.subject[1].name = "other.raw".to_owned();
+        statement.predicate.build_definition.external_parameters.version = "0.0.9".to_owned();
+    });
+    assert_named(
+        &artifacts,
+        &[
+            "provenance.json: it does not name `uki.efi`",
+            "cmdline: its SHA-256 is",
+            "provenance.json: it names `other.raw`",
+            "it is about `tiny 0.0.9`",
+        ],
+    );
+}
+
+#[test]
+fn a_changed_lock_or_bill_of_materials_is_found() {
+    let artifacts = Artifacts::new();
+    for name in ["lock.toml", "sbom.spdx.json", "sbom.cdx.json"] {
+        artifacts.change(name, |bytes| bytes.push(b'\n'));
+    }
+    assert_named(
+        &artifacts,
+        &["lock.toml: its SHA-256 is", "sbom.spdx.json: its SHA-256 is", "sbom.cdx.json: its SHA-256 is"],
+    );
+}
