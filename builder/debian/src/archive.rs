@@ -13,7 +13,7 @@ use liblzma::read::XzDecoder;
 
 use crate::{
     date::UnixTime,
-    fetch::{Download, FetchError, Network, Silent, fetch_all},
+    fetch::{Download, FetchError, Network, Silent, fetch_all, remove_damaged},
     keyring::{Keyring, Verified},
     lists::{Lists, ListsError},
     lock::{Lock, LockedSuite},
@@ -173,14 +173,17 @@ pub fn fetch_packages(
         sha256: file.sha256,
     };
     let store = Store::open(&access.cache.join("lists"))?;
-    let path = fetch_all(&store, &[download], access.network, &Silent)?.into_iter().next().ok_or_else(missing)?;
+    let download = [download];
+    // An index that was damaged in the cache is fetched anew.
+    remove_damaged(&store, &download)?;
+    let path = fetch_all(&store, &download, access.network, &Silent)?.into_iter().next().ok_or_else(missing)?;
     decompress(&path, file.sha256)
 }
 
 fn decompress(path: &Path, expected: crate::digest::Sha256Digest) -> Result<String, ArchiveError> {
     let fail = |reason: String| ArchiveError::Decompress { path: path.to_owned(), reason };
     let packed = fs::read(path).map_err(|error| fail(error.to_string()))?;
-    // A file can rot in the cache after its digest was checked on the way in.
+    // Between the check and this read it may have been changed.
     if crate::digest::Sha256Digest::of(&packed) != expected {
         return Err(fail("its digest is wrong".into()));
     }

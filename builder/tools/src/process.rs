@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::interrupt::Watched;
 use crate::output::{Output, ToolError, tail};
 use crate::runner::LineSink;
 use crate::tool::{Stdin, Tool};
@@ -27,6 +28,7 @@ pub(crate) fn complete(mut command: Command, tool: &Tool, sink: Option<&dyn Line
     let (stdin, bytes) = prepare_stdin(tool)?;
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|source| start_error(tool, "start", source))?;
+    let _watched = Watched::new(&child);
     let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         scope.spawn(move || feed(input, bytes));

@@ -6,6 +6,12 @@
 
 mod bench;
 mod cache_claims;
+mod full_disk;
+mod interrupted;
+mod lying_mirror;
+mod mirror;
+mod namespaces;
+mod own_cache;
 mod same_bytes;
 
 use std::process::ExitCode;
@@ -18,11 +24,20 @@ use bench::Bench;
 type Claim = (&'static str, fn(&Bench) -> anyhow::Result<()>);
 
 /// In this order, one after the other: the later ones use what the first one built.
-const CLAIMS: [Claim; 5] = [
+const CLAIMS: [Claim; 11] = [
     ("nothing_changed_is_nothing_done", cache_claims::nothing_changed),
     ("one_changed_overlay_file_redoes_overlay_seal_and_kernel_image_only", cache_claims::one_overlay_file),
     ("a_cache_entry_that_was_changed_on_disk_is_made_again_with_the_same_bytes", cache_claims::changed_entry),
     ("a_killed_build_leaves_no_output_and_the_next_one_goes_on_from_the_cache", cache_claims::killed),
+    ("a_mirror_that_lies_about_lists_gives_no_lock", lying_mirror::lists),
+    ("a_mirror_that_lies_about_packages_gives_an_error_or_the_right_bytes", lying_mirror::packages),
+    ("a_package_that_was_damaged_in_the_store_is_fetched_anew_or_named", lying_mirror::damaged_store),
+    ("a_full_disk_at_any_moment_leaves_nothing_half_done", full_disk::at_each_moment),
+    (
+        "builds_that_are_killed_at_any_moment_over_damaged_entries_end_in_the_same_image",
+        interrupted::killed_and_damaged,
+    ),
+    ("a_user_who_gets_no_namespace_is_told_the_rule_and_the_remedy", namespaces::refused),
     ("an_ordinary_user_elsewhere_builds_the_same_bytes_as_root", same_bytes::as_another_user),
 ];
 
@@ -39,7 +54,10 @@ fn main() -> ExitCode {
         Trial::test(name, move || {
             let bench = bench.get_or_init(|| Bench::new().map_err(|error| format!("{error:?}")));
             let bench = bench.as_ref().map_err(Failed::from)?;
-            claim(bench).map_err(|error| Failed::from(format!("{error:?}")))
+            let started = std::time::Instant::now();
+            let outcome = claim(bench).map_err(|error| Failed::from(format!("{error:?}")));
+            println!("{name}: {:.1} s", started.elapsed().as_secs_f64());
+            outcome
         })
     });
     libtest_mimic::run(&arguments, trials.into()).exit_code()

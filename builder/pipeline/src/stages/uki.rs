@@ -107,7 +107,7 @@ pub fn make(tools: &ToolsTree, input: &UkiInput<'_>, pair: KeyPair<'_>, output: 
         linux: &input.kernel.image,
         initrd: input.initrd,
     })?;
-    let scratch = tempfile::NamedTempFile::new()?;
+    let scratch = scratch_beside(output)?;
     fs::write(scratch.path(), &unsigned)?;
     sbsign::sign(tools, pair, scratch.path(), output).context("cannot sign the kernel image")
 }
@@ -126,7 +126,7 @@ pub fn lay_out_esp(
         fs::create_dir_all(path.parent().unwrap_or(dir))?;
         Ok(fs::write(path, bytes)?)
     };
-    let scratch = tempfile::NamedTempFile::new()?;
+    let scratch = scratch_beside(uki)?;
     sbsign::sign(tools, pair, &tools.file(&format!("{EFI_DIR}/systemd-bootx64.efi")), scratch.path())?;
     let loader = fs::read(scratch.path())?;
     put("EFI/BOOT/BOOTX64.EFI", &loader)?;
@@ -137,6 +137,12 @@ pub fn lay_out_esp(
         put(&format!("loader/keys/auto/{variable}.auth"), &fs::read(list)?)?;
     }
     Ok(())
+}
+
+/// On the disk of the cache and not in `/tmp`: there it goes with the stage, whatever ends the build.
+fn scratch_beside(file: &Path) -> Result<tempfile::NamedTempFile> {
+    let dir = file.parent().unwrap_or(Path::new("."));
+    tempfile::NamedTempFile::new_in(dir).with_context(|| format!("cannot make a file in `{}`", dir.display()))
 }
 
 /// loader.conf(5): nothing to choose, nothing to edit; keys are enrolled by themselves only in a virtual machine in setup mode.
