@@ -25,6 +25,16 @@ fn says_so(text: &str) -> bool {
     WORDS.iter().any(|words| text.contains(words))
 }
 
+/// Whether nothing can be written to the disk of `dir` any more.
+pub(crate) fn has_no_room(dir: &Path) -> bool {
+    const LEAST: u64 = 16 << 10;
+    // The blocks kept for root are root's, and not those of a user who is root of his own ids.
+    let root = rustix::process::geteuid().is_root() && !crate::user_namespace::is_own();
+    let free =
+        |disk: rustix::fs::StatVfs| if root { disk.f_bfree } else { disk.f_bavail }.saturating_mul(disk.f_frsize);
+    rustix::fs::statvfs(dir).is_ok_and(|disk| free(disk) < LEAST)
+}
+
 /// Refuses to begin what needs `needed` bytes in `dir` while its disk has less free.
 pub fn check_room(dir: &Path, needed: u64, what: &str, hint: &str) -> anyhow::Result<()> {
     let disk = rustix::fs::statvfs(dir).at("look at the disk of", dir)?;

@@ -74,7 +74,7 @@ pub(crate) fn packages(bench: &Bench) -> Result<()> {
         ("a package that is gone", Lie::Status("404 Not Found", 9), &["`casemate lock IMAGE`"]),
         ("a mirror that is down", Lie::Status("500 Internal Server Error", 9), &["status 500"]),
         ("a mirror that falls silent", Lie::Stall(9), &["sent nothing for 1s", "--timeout"]),
-        ("a short package", Lie::Cut(4000), &["the connection ended after"]),
+        ("a short package", Lie::Cut(100), &["the connection broke"]),
     ];
     for (what, lie, parts) in lies {
         mirror.lie(&small.file, lie)?;
