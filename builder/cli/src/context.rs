@@ -1,7 +1,7 @@
 //! What every verb works with: settings from options and environment, read once, here and nowhere else.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use pipeline::build::{Builder, Settings};
@@ -32,6 +32,7 @@ impl Context {
             cache: cache.clone(),
             mirror: shared.mirror.clone(),
             offline: shared.offline,
+            patience: Duration::from_secs(shared.timeout),
             now: now(),
             toolchain: toolchain(),
             build_names: build_names(),

@@ -32,6 +32,10 @@ pub(crate) struct Shared {
     /// Use what is in the cache and never the network
     #[arg(long, global = true)]
     pub(crate) offline: bool,
+    /// Seconds for which a mirror may send nothing before the connection counts as lost
+    #[arg(long, global = true, env = "CASEMATE_TIMEOUT", default_value_t = 60, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
     /// How progress is shown: auto, plain, json or quiet
     #[arg(long, global = true, default_value = "auto", value_name = "MODE")]
     pub(crate) progress: tools::ProgressMode,

@@ -13,7 +13,7 @@ use liblzma::read::XzDecoder;
 
 use crate::{
     date::UnixTime,
-    fetch::{Download, FetchError, Network, Silent, fetch_all},
+    fetch::{Download, FetchError, Network, Silent, fetch_all, remove_damaged},
     keyring::{Keyring, Verified},
     lists::{Lists, ListsError},
     lock::{Lock, LockedSuite},
@@ -173,7 +173,10 @@ pub fn fetch_packages(
         sha256: file.sha256,
     };
     let store = Store::open(&access.cache.join("lists"))?;
-    let path = fetch_all(&store, &[download], access.network, &Silent)?.into_iter().next().ok_or_else(missing)?;
+    let download = [download];
+    // An index that was damaged in the cache is fetched anew.
+    remove_damaged(&store, &download)?;
+    let path = fetch_all(&store, &download, access.network, &Silent)?.into_iter().next().ok_or_else(missing)?;
     decompress(&path, file.sha256)
 }
 

@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     http::{Http, HttpError},
     mirror::Mirrors,
+    parallel::for_each_largest_first,
     pool_path::PoolPath,
     store::{Partial, Store, StoreError},
     suite::Site,
@@ -108,6 +109,20 @@ pub enum FetchError {
         /// The last failure.
         source: HttpError,
     },
+    /// There is no room for what is to be fetched.
+    #[error("the disk of `{}` is full: {files} files of {needed} MiB are to be fetched, {free} MiB are free", path.display())]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// How many files are missing.
+        files: usize,
+        /// How much they have, MiB.
+        needed: u64,
+        /// How much is free, MiB.
+        free: u64,
+        /// The error that the system would give.
+        source: std::io::Error,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -133,12 +148,38 @@ pub fn fetch_all(
         }
         Network::Online(http, mirrors) => {
             progress.begin(missing.len(), missing.iter().map(|download| download.size).sum());
+            check_room(store, &missing)?;
             // Large files first: a large one begun last would hold up the end alone.
             missing.sort_by_key(|download| std::cmp::Reverse(download.size));
             fetch_missing(&Session { store, http, mirrors, progress }, &missing)?;
         }
     }
     Ok(downloads.iter().map(|download| store.path(&download.sha256)).collect())
+}
+
+/// Removes from the store what is not any more what it was when it was fetched, so that it is fetched anew; returns what to call it.
+///
+/// A store file was checked on its way in. For whoever is about to read it that is not enough: disks fail and people write.
+pub fn remove_damaged(store: &Store, downloads: &[Download]) -> Result<Vec<String>, StoreError> {
+    let sizes: Vec<u64> = downloads.iter().map(|download| download.size).collect();
+    let jobs = thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
+    let sound = for_each_largest_first(&sizes, jobs, |at| match downloads.get(at) {
+        Some(download) => store.remove_damaged(&download.sha256),
+        None => Ok(false),
+    })?;
+    let damaged = downloads.iter().zip(sound).filter(|(_, damaged)| *damaged);
+    Ok(damaged.map(|(download, _)| download.label.clone()).collect())
+}
+
+/// Refuses to begin what cannot end.
+fn check_room(store: &Store, missing: &[&Download]) -> Result<(), FetchError> {
+    let needed: u64 = missing.iter().map(|download| download.size).sum();
+    let free = store.free_bytes()?;
+    if free >= needed {
+        return Ok(());
+    }
+    let (path, needed, free) = (store.directory().to_owned(), needed.div_ceil(1 << 20), free >> 20);
+    Err(FetchError::NoRoom { path, files: missing.len(), needed, free, source: std::io::ErrorKind::StorageFull.into() })
 }
 
 #[derive(Clone, Copy)]
@@ -264,7 +305,7 @@ impl Session<'_> {
                 }
                 Ok(0) => return Ok(None),
                 Ok(count) => count,
-                Err(error) => return Ok(Some(HttpError::Broken(error))),
+                Err(error) => return Ok(Some(self.http.broken(error))),
             };
             length += count as u64;
             if length > download.size {

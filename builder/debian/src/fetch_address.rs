@@ -107,7 +107,7 @@ pub fn fetch_address(store: &Store, wanted: Wanted<'_>, http: Option<&Http>) -> 
     let mut attempt = 0;
     loop {
         let body = http.get(wanted.place, 0).map_err(Stop::Broken);
-        match body.and_then(|mut body| wanted.keep(&mut *body.reader, &mut partial, HttpError::Broken)) {
+        match body.and_then(|mut body| wanted.keep(&mut *body.reader, &mut partial, |error| http.broken(error))) {
             Ok(()) => return Ok(store.publish(&partial, &wanted.sha256)?),
             Err(Stop::Final(error)) => return Err(error),
             Err(Stop::Broken(error)) if attempt < http.retries() && error.may_pass() => {

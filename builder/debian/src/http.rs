@@ -14,7 +14,11 @@ pub struct Http {
     agent: Agent,
     retries: u32,
     pause: Duration,
+    patience: Duration,
 }
+
+/// How long a mirror may send nothing before the connection counts as lost.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The body of an answer.
 pub(crate) struct Body {
@@ -50,6 +54,14 @@ pub enum HttpError {
     /// The server said no.
     #[error("the mirror answers with status {0}; use another mirror")]
     Status(u16),
+    /// Not one byte for as long as we wait.
+    #[error(
+        "the mirror sent nothing for {0:?}; try again, use another mirror, or wait longer with `--timeout SECONDS`"
+    )]
+    Stalled(Duration),
+    /// Sent from address to address.
+    #[error("the mirror sends us from one address to the next without end; use another mirror")]
+    Redirects,
     /// The connection broke inside the body.
     #[error("the connection broke: {0}")]
     Broken(io::Error),
@@ -78,17 +90,12 @@ impl Default for Http {
 impl Http {
     /// A client that tries `retries` times more, after `pause`, twice `pause` and so on.
     pub fn new(retries: u32, pause: Duration) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(20)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
-            .user_agent("casemate")
-            // The body must be the bytes the digest is of.
-            .accept_encoding("identity")
-            .max_idle_connections_per_host(8)
-            .build();
-        Self { agent: config.new_agent(), retries, pause }
+        Self { agent: agent(PATIENCE), retries, pause, patience: PATIENCE }
+    }
+
+    /// The same client with another [`PATIENCE`].
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { agent: agent(patience), patience, ..self }
     }
 
     pub(crate) fn retries(&self) -> u32 {
@@ -99,13 +106,30 @@ impl Http {
         self.pause.saturating_mul(2_u32.saturating_pow(attempt.min(8)))
     }
 
+    fn failed(&self, error: ureq::Error) -> HttpError {
+        match error {
+            ureq::Error::Timeout(_) => HttpError::Stalled(self.patience),
+            ureq::Error::TooManyRedirects => HttpError::Redirects,
+            error => HttpError::Connection(Box::new(error)),
+        }
+    }
+
+    /// What it means that a body cannot be read on.
+    pub(crate) fn broken(&self, error: io::Error) -> HttpError {
+        let timeout = |error: &ureq::Error| matches!(error, ureq::Error::Timeout(_));
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+            Some(inner) if timeout(inner) => HttpError::Stalled(self.patience),
+            _ => HttpError::Broken(error),
+        }
+    }
+
     /// Asks for a file from an offset on; the server may answer with all of it.
     pub(crate) fn get(&self, address: &str, from: u64) -> Result<Body, HttpError> {
         let mut request = self.agent.get(address);
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }
-        let response = request.call().map_err(|error| HttpError::Connection(Box::new(error)))?;
+        let response = request.call().map_err(|error| self.failed(error))?;
         let start = match response.status() {
             StatusCode::OK => 0,
             StatusCode::PARTIAL_CONTENT if from > 0 => {
@@ -154,7 +178,7 @@ impl Http {
                 request = request.header(name, value);
             }
         }
-        let response = request.call().map_err(|error| HttpError::Connection(Box::new(error)))?;
+        let response = request.call().map_err(|error| self.failed(error))?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if held.is_some() => return Ok(Small::Unchanged),
@@ -164,9 +188,24 @@ impl Http {
         let validators = Validators { etag: header("ETag"), last_modified: header("Last-Modified") };
         let mut bytes = Vec::new();
         let body = response.into_body().into_with_config().limit(u64::MAX).reader();
-        body.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(HttpError::Broken)?;
+        body.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| self.broken(error))?;
         if bytes.len() as u64 > limit { Err(HttpError::TooLong(limit)) } else { Ok(Small::File(bytes, validators)) }
     }
+}
+
+/// A client that gives a server so much time for each step.
+fn agent(patience: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(patience.min(Duration::from_secs(20))))
+        .timeout_recv_response(Some(patience))
+        .timeout_per_read(Some(patience))
+        .user_agent("casemate")
+        // The body must be the bytes the digest is of.
+        .accept_encoding("identity")
+        .max_idle_connections_per_host(8)
+        .build();
+    config.new_agent()
 }
 
 impl HttpError {
@@ -179,7 +218,7 @@ impl HttpError {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Status(status) => *status >= 500 || [408, 416, 425, 429].contains(status),
-            Self::TooLong(_) => false,
+            Self::TooLong(_) | Self::Redirects => false,
             _ => true,
         }
     }

@@ -235,7 +235,11 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ListsError> 
         fs::File::open(&temporary)?.sync_data()?;
         fs::rename(&temporary, path)
     };
-    write().map_err(cache_error(path))
+    write().map_err(|error| {
+        // A full disk leaves half a file; nobody else would remove it.
+        let _ = fs::remove_file(&temporary);
+        cache_error(path)(error)
+    })
 }
 
 fn cache_error(path: &Path) -> impl FnOnce(io::Error) -> ListsError + use<> {

@@ -195,6 +195,8 @@ impl PackageIndex {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -264,5 +266,30 @@ mod tests {
         let index = parse(&[&stanza("aa", "1", "Depends: (\n")]).unwrap();
         let error = index.candidate("aa").unwrap().relations(RelationField::Depends).unwrap_err().to_string();
         assert!(error.contains("package `aa`: `Depends: (`"), "{error}");
+    }
+
+    proptest! {
+        /// Whatever is written over a place of two paragraphs, it is read or refused, and what was read can be asked for everything.
+        #[test]
+        fn parsing_never_panics(at in 0_usize..400, length in 0_usize..30, with in "[ a-z0:.,()|<=>\\n\\[\\]/-]{0,20}") {
+            let extra = "Priority: required\nDepends: libc6 (>= 2), bb | cc\nProvides: dd (= 1)\nInstalled-Size: 9\nMulti-Arch: same\n";
+            let mut text = format!("{}\n{}", stanza("aa", "1.0-1", extra), stanza("bb", "3", extra));
+            let start = at.min(text.len());
+            text.replace_range(start..(start + length).min(text.len()), &with);
+            let source = Source { origin: "trixie/main".parse().unwrap(), text: &text };
+            if let Ok(index) = PackageIndex::parse(&[source], &"amd64".parse().unwrap()) {
+                for package in index.candidates() {
+                    prop_assert!(is_package_name(package.name()));
+                    prop_assert!(package.file().is_ok_and(|path| !path.as_str().contains("..")));
+                    let _ = [RelationField::Depends, RelationField::Provides].map(|field| package.relations(field).is_ok());
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_makes_parsing_panic(text in "\\PC{0,200}") {
+            let source = Source { origin: "trixie/main".parse().unwrap(), text: &text };
+            let _ = PackageIndex::parse(&[source], &"amd64".parse().unwrap());
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Files named by their SHA-256 digest, shared by all builds.
 //!
 //! `DIR/sha256/ab/abcdef...` holds complete files only: they are written as `DIR/partial/abcdef...` and renamed when their digest
-//! was checked. A hit is checked by size; whoever reads the bytes hashes them while doing so.
+//! was checked. A hit is checked by size; whoever is about to read the bytes has them hashed first ([`crate::fetch::remove_damaged`]), and again
+//! while reading.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use formats::digest::Sha256Digest;
+use sha2::{Digest as _, Sha256};
 
 /// A directory of files named by digest.
 #[derive(Debug, Clone)]
@@ -52,6 +54,36 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::of("look at", &path)(error)),
         }
+    }
+
+    /// Removes a file whose bytes have another digest; whether it did.
+    pub(crate) fn remove_damaged(&self, digest: &Sha256Digest) -> Result<bool, StoreError> {
+        let path = self.path(digest);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(StoreError::of("read", &path)(error)),
+        };
+        let mut hasher = Sha256::new();
+        // What the disk cannot read any more is damaged as well.
+        let readable = io::copy(&mut file, &mut hasher).is_ok();
+        if readable && Sha256Digest::from_hasher(hasher) == *digest {
+            return Ok(false);
+        }
+        fs::remove_file(&path).map_err(StoreError::of("remove the damaged", &path))?;
+        Ok(true)
+    }
+
+    /// Bytes that can still be written to its disk.
+    pub(crate) fn free_bytes(&self) -> Result<u64, StoreError> {
+        let disk = rustix::fs::statvfs(&self.directory)
+            .map_err(|error| StoreError::of("look at the disk of", &self.directory)(error.into()))?;
+        // What is kept for root counts: whether it may be used is the kernel's to say.
+        Ok(disk.f_bfree.saturating_mul(disk.f_frsize))
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Opens the unfinished download of a file and keeps other processes out of it until it is closed.

@@ -12,6 +12,10 @@ use proptest::prelude::*;
 
 const HOST: &str = include_str!("../../../images/webhost/host.example.toml");
 const OVERLAY: &str = include_str!("../../../overlays/wordpress/overlay.toml");
+const IMAGE: &str = include_str!("../../../images/webhost/image.toml");
+const ASSET: &str = "[[asset]]\nname = \"rules\"\nurl = \"https://example.org/rules.tar.gz\"\nsize = \"2M\"\nunpack = \"tar\"\n\
+    sha256 = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\ninto = \"/usr/share/rules\"\nstrip = 1\n\
+    licence = \"Apache-2.0\"\n";
 
 fn read_all(text: &str) {
     drop(HostConfig::parse("x", text));
@@ -79,6 +83,8 @@ proptest! {
         read_all(&host);
         planned(&host).iter().for_each(stays_in_its_directories);
         read_all(&edited(OVERLAY, at % OVERLAY.len(), remove, &piece));
+        let image = format!("{IMAGE}\n{ASSET}");
+        read_all(&edited(&image, at % image.len(), remove, &piece));
     }
 
     /// A value may be odd; it never becomes a line of its own in a file that a service reads.

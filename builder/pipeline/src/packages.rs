@@ -105,8 +105,9 @@ impl Builder {
                 LockedPackages { root: self.choose_image(definition)?, tools: self.tools_packages(ToolsKind::Build)? };
             return Ok((packages, Hit::Made));
         };
-        let lock = Lock::parse(&fs::read_to_string(path)?).or_refuse(LOCK_ANEW)?;
-        let packages = LockedPackages::of(lock, &wish_of(definition)?, &ToolsKind::Build.wish()?);
+        let wish = wish_of(definition)?;
+        let lock = Lock::parse(&fs::read_to_string(path)?).or_refuse(LOCK_ANEW);
+        let packages = lock.and_then(|lock| LockedPackages::of(lock, &wish, &ToolsKind::Build.wish()?));
         Ok((packages.with_context(|| format!("cannot build from `{}`", path.display()))?, Hit::Cached))
     }
 
@@ -117,7 +118,7 @@ impl Builder {
 
     /// Brings every asset into the store.
     pub(crate) fn fetch_assets(&self, definition: &Definition) -> Result<Vec<StoredAsset>> {
-        let (http, store) = (Http::default(), Store::open(&self.settings.cache.join("packages"))?);
+        let (http, store) = (self.http(), Store::open(&self.settings.cache.join("packages"))?);
         let http = (!self.settings.offline).then_some(&http);
         assets::fetch(&definition.image.assets, &definition.image_dir, &store, http)
     }
@@ -141,6 +142,7 @@ impl Builder {
         let (dir, hit) = self.stages().get_or_make(&key.finish(), |dir| {
             let stage = self.progress.stage(format!("{} packages", kind.name()));
             let inputs = self.fetch_lock(lock, &stage)?;
+            self.mend_store(lock, &stage)?;
             stage.done();
             let root = dir.join("root");
             fs::create_dir(&root)?;
@@ -172,7 +174,7 @@ impl Builder {
     }
 
     fn choose(&self, suites: &[Suite], wish: &Wish) -> Result<Lock> {
-        let (http, mirrors, keyring) = (Http::default(), self.mirrors()?, Keyring::debian()?);
+        let (http, mirrors, keyring) = (self.http(), self.mirrors()?, Keyring::debian()?);
         let access = Access {
             cache: &self.settings.cache,
             network: self.network(&http, &mirrors),
@@ -189,7 +191,7 @@ impl Builder {
     }
 
     fn fetch_lock(&self, lock: &Lock, stage: &Stage) -> Result<Vec<UnpackInput>> {
-        let (http, mirrors) = (Http::default(), self.mirrors()?);
+        let (http, mirrors) = (self.http(), self.mirrors()?);
         let store = Store::open(&self.settings.cache.join("packages"))?;
         let paths = fetch_all(&store, &lock.downloads()?, self.network(&http, &mirrors), &ShowFetch(stage))
             .context("cannot fetch packages")?;
@@ -202,6 +204,21 @@ impl Builder {
                 size: package.size,
             })
             .collect())
+    }
+
+    /// Looks whether the packages in the store, which are about to be read, are still those of the lock, and fetches the others again.
+    pub(crate) fn mend_store(&self, lock: &Lock, stage: &Stage) -> Result<()> {
+        let store = Store::open(&self.settings.cache.join("packages"))?;
+        let damaged = fetch::remove_damaged(&store, &lock.downloads()?)?;
+        if !damaged.is_empty() {
+            self.progress.note(&format!("damaged in the cache and removed from it: {}", damaged.join(", ")));
+            self.fetch_lock(lock, stage)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn http(&self) -> Http {
+        Http::default().with_patience(self.settings.patience)
     }
 
     fn network<'a>(&self, http: &'a Http, mirrors: &'a Mirrors) -> Network<'a> {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use bundle::{Manifest, TrustedKeys};
-use debian::http::Http;
 use fs_err as fs;
 use hostconf::{HostConfig, RenderPlan};
 use tools::Failure;
@@ -66,7 +65,7 @@ impl Builder {
             let refused = Failure::refused(format!("`{place}` is an address, and the network may not be used"));
             return Err(refused.hint("name a file, or leave `--offline` out").into());
         }
-        let fetched = Http::default().get_whole(place, LIMIT).context(format!("cannot fetch `{place}`"));
+        let fetched = self.http().get_whole(place, LIMIT).context(format!("cannot fetch `{place}`"));
         fetched.or_refuse("look at the address and the network, or name a file")
     }
 

@@ -123,6 +123,7 @@ impl Comparison {
             cache,
             mirror,
             offline: mirrors.is_none(),
+            patience: debian::http::PATIENCE,
             now,
             // Nothing is built here.
             toolchain: Toolchain { cargo: PathBuf::new(), environment: Vec::new() },

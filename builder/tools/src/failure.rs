@@ -145,6 +145,7 @@ pub fn exit_kind(error: &anyhow::Error) -> ExitKind {
 
 /// Prints the failure on standard error and returns the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    crate::interrupt::wait_if_ending();
     // With standard error closed there is nobody to tell; the code still says it.
     let _ = std::io::stderr().write_all(render(error).as_bytes());
     ExitCode::from(exit_kind(error).code())

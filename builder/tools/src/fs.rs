@@ -44,7 +44,7 @@ pub(crate) fn advice(error: &io::Error) -> Option<String> {
     let advice = match error.kind() {
         io::ErrorKind::NotFound => "see that the path is spelled right and exists",
         io::ErrorKind::PermissionDenied => "run as a user who may do this, usually root",
-        io::ErrorKind::StorageFull => "make room on the disk, then run the same command again",
+        io::ErrorKind::StorageFull => "the disk is full: make room on it, then run the same command again",
         io::ErrorKind::ReadOnlyFilesystem => "choose a place on a writable file system",
         io::ErrorKind::AlreadyExists => "choose another name or remove what stands there",
         _ => return None,

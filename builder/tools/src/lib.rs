@@ -7,6 +7,8 @@
 pub mod atomic;
 pub mod failure;
 pub mod fs;
+pub mod full_disk;
+pub mod interrupt;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
@@ -16,6 +18,7 @@ pub mod recording;
 pub mod runner;
 pub mod running;
 pub mod sandbox;
+pub mod scratch;
 pub mod tool;
 pub mod user_namespace;
 
@@ -30,4 +33,5 @@ pub use recording::RecordingRunner;
 pub use runner::{HostRunner, LineSink, LogFile, Runner};
 pub use running::{Launcher, Running};
 pub use sandbox::{Access, Bind, JoinRunner, Network, Sandbox, SandboxRunner, enter_if_requested};
+pub use scratch::Scratch;
 pub use tool::{Stdin, Tool};

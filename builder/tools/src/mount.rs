@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
@@ -93,6 +94,27 @@ pub fn tmpfs(target: &Path, size_mib: u64, mode: u32) -> Result<Mount, PathError
     Ok(Mount::new(target))
 }
 
+/// Takes away every mount of this process at or below `dir`, the topmost first.
+pub(crate) fn detach_below(dir: &Path) {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for target in table.lines().rev().filter_map(mount_point).filter(|target| target.starts_with(dir)) {
+        let _ = rustix::mount::unmount(&target, UnmountFlags::DETACH);
+    }
+}
+
+/// proc(5), mountinfo: the fifth field; blanks, tabs, line ends and backslashes are written as three octal digits.
+fn mount_point(line: &str) -> Option<PathBuf> {
+    let mut bytes = Vec::new();
+    let mut rest = line.split(' ').nth(4)?;
+    while let Some((before, after)) = rest.split_once('\\') {
+        bytes.extend_from_slice(before.as_bytes());
+        bytes.push(u8::from_str_radix(after.get(..3)?, 8).ok()?);
+        rest = after.get(3..)?;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+}
+
 /// Forbids writing through an existing bind mount.
 ///
 /// The flags that the mount has stay: in a user namespace the kernel refuses to take them away.
@@ -137,4 +159,17 @@ fn directory(path: &Path) -> Result<OwnedFd, PathError> {
 
 fn handle_path(handle: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", handle.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_is_read_with_its_blanks() {
+        let line = r"36 35 98:0 /x /work/a\040b\134c rw - ext4 /dev/root rw";
+        assert_eq!(mount_point(line), Some(PathBuf::from(r"/work/a b\c")));
+        assert_eq!(mount_point("36 35 98:0 /x"), None);
+        assert_eq!(mount_point(r"36 35 98:0 /x /work/a\0 rw"), None);
+    }
 }

@@ -72,6 +72,14 @@ pub enum ToolError {
         /// The last 2 KiB of its standard error.
         stderr_tail: String,
     },
+    /// The disk that the program writes to stayed full and the program did not end by itself.
+    #[error("`{command}` had no room to write and was killed")]
+    FullDisk {
+        /// The whole command.
+        command: String,
+        /// The error that the system would give.
+        source: io::Error,
+    },
     /// The program ran longer than it may and was killed.
     #[error("`{command}` did not end within {limit:?} and was killed{}", indented(.stderr_tail))]
     TimedOut {
@@ -93,6 +101,7 @@ impl Remedy for ToolError {
                 "run as root on Linux 5.12 or later, and see that the paths named above exist".into()
             }
             Self::Failed { .. } => "run the shown command by hand to see more".into(),
+            Self::FullDisk { .. } => "make room on the disk, then run the same command again".into(),
             Self::TimedOut { .. } => "see whether the machine is overloaded, then try again".into(),
         })
     }

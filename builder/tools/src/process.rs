@@ -9,6 +9,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::full_disk;
+use crate::interrupt::Watched;
 use crate::output::{Output, ToolError, tail};
 use crate::runner::LineSink;
 use crate::tool::{Stdin, Tool};
@@ -16,10 +18,22 @@ use crate::tool::{Stdin, Tool};
 /// Standard error kept in memory, in bytes; a chatty tool does not fill the builder.
 const STDERR_KEPT: usize = 1 << 20;
 
+/// How often the disk of a tool is looked at, and how often in a row it must be full.
+const LOOK: Duration = Duration::from_millis(500);
+const LOOKS: u32 = 6;
+
+/// Why a program was killed.
+#[derive(Clone, Copy, PartialEq)]
+enum Cut {
+    Time,
+    FullDisk,
+}
+
 /// A raw end of a program: accepted or not, and whether the clock ended it.
 pub(crate) struct Ended {
     pub(crate) output: Output,
     pub(crate) timed_out: bool,
+    pub(crate) disk_full: bool,
 }
 
 /// Runs the command to its end.
@@ -27,26 +41,29 @@ pub(crate) fn complete(mut command: Command, tool: &Tool, sink: Option<&dyn Line
     let (stdin, bytes) = prepare_stdin(tool)?;
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|source| start_error(tool, "start", source))?;
+    let _watched = Watched::new(&child);
     let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         scope.spawn(move || feed(input, bytes));
         let out = scope.spawn(move || drain(stdout, usize::MAX, sink));
         let err = scope.spawn(move || drain(stderr, STDERR_KEPT, sink));
-        let (status, timed_out) =
-            wait(&mut child, tool.time_limit()).map_err(|source| start_error(tool, "wait for", source))?;
+        let (status, cut) = wait(&mut child, tool).map_err(|source| start_error(tool, "wait for", source))?;
         let output = Output {
             status: shell_status(status),
             stdout: out.join().unwrap_or_default(),
             stderr: err.join().unwrap_or_default(),
         };
-        Ok(Ended { output, timed_out })
+        Ok(Ended { output, timed_out: cut == Some(Cut::Time), disk_full: cut == Some(Cut::FullDisk) })
     })
 }
 
 /// Turns a raw end into the result of a runner.
 pub(crate) fn judge(ended: Ended, tool: &Tool) -> Result<Output, ToolError> {
-    let Ended { output, timed_out } = ended;
+    let Ended { output, timed_out, disk_full } = ended;
     let (command, stderr_tail) = (tool.to_string(), tail(&output.stderr));
+    if disk_full {
+        return Err(ToolError::FullDisk { command, source: io::ErrorKind::StorageFull.into() });
+    }
     match tool.time_limit() {
         Some(limit) if timed_out => Err(ToolError::TimedOut { command, limit, stderr_tail }),
         _ if tool.accepts(output.status) => Ok(output),
@@ -85,19 +102,25 @@ fn feed(input: Option<std::process::ChildStdin>, bytes: &[u8]) {
     }
 }
 
-/// Waits for the end; after `limit` kills the child (a sandbox helper takes all of its sandbox along).
-pub(crate) fn wait(child: &mut Child, limit: Option<Duration>) -> io::Result<(ExitStatus, bool)> {
-    let Some(limit) = limit else {
-        return child.wait().map(|status| (status, false));
-    };
-    let started = Instant::now();
+/// Waits for the end; kills the child when its time is over or its disk full (a sandbox helper takes all of its sandbox along).
+fn wait(child: &mut Child, tool: &Tool) -> io::Result<(ExitStatus, Option<Cut>)> {
+    let (limit, disk) = (tool.time_limit(), tool.watched_disk());
+    if limit.is_none() && disk.is_none() {
+        return child.wait().map(|status| (status, None));
+    }
+    let (started, mut looked, mut full) = (Instant::now(), Instant::now(), 0);
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok((status, false));
+            return Ok((status, None));
         }
-        if started.elapsed() >= limit {
+        if let Some(dir) = disk.filter(|_| looked.elapsed() >= LOOK) {
+            looked = Instant::now();
+            full = if full_disk::has_no_room(dir) { full + 1 } else { 0 };
+        }
+        let over = limit.is_some_and(|limit| started.elapsed() >= limit);
+        if over || full >= LOOKS {
             child.kill()?;
-            return child.wait().map(|status| (status, true));
+            return child.wait().map(|status| (status, Some(if over { Cut::Time } else { Cut::FullDisk })));
         }
         thread::sleep(Duration::from_millis(10));
     }

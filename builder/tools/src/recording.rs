@@ -43,7 +43,7 @@ impl Runner for RecordingRunner {
     fn run(&self, tool: &Tool) -> Result<Output, ToolError> {
         lock(&self.seen).push(tool.clone());
         let output = lock(&self.answers).pop_front().unwrap_or_default();
-        crate::process::judge(crate::process::Ended { output, timed_out: false }, tool)
+        crate::process::judge(crate::process::Ended { output, timed_out: false, disk_full: false }, tool)
     }
 }
 

@@ -33,10 +33,24 @@ pub struct Tool {
     cwd: Option<PathBuf>,
     stdin: Stdin,
     timeout: Option<Duration>,
+    disk: Option<PathBuf>,
     accepted: Vec<i32>,
 }
 
 impl Tool {
+    /// Names the directory of the builder in which the tool writes: when its disk is full for a while, the tool is killed.
+    ///
+    /// Some programs wait for ever when one of their threads cannot write.
+    pub fn killed_when_full(mut self, dir: &std::path::Path) -> Self {
+        self.disk = Some(dir.to_owned());
+        self
+    }
+
+    /// The directory whose disk is watched.
+    pub(crate) fn watched_disk(&self) -> Option<&std::path::Path> {
+        self.disk.as_deref()
+    }
+
     /// Starts a command value; a bare name is looked up in the fixed search path.
     pub fn new(program: impl Into<OsString>) -> Self {
         let env = [("PATH", SEARCH_PATH), ("LANG", "C.UTF-8"), ("TZ", "UTC")];
@@ -47,6 +61,7 @@ impl Tool {
             cwd: None,
             stdin: Stdin::Empty,
             timeout: None,
+            disk: None,
             accepted: vec![0],
         }
     }

@@ -92,12 +92,29 @@ fn run_inside(ranges: &Ranges) -> anyhow::Result<ExitCode> {
         child.wait()?;
         return Err(error);
     }
-    // Ctrl-C reaches both: the inner process ends in good order, this one tells how.
-    let mut interrupt = nix::sys::signal::SigSet::empty();
-    interrupt.add(nix::sys::signal::Signal::SIGINT);
-    interrupt.thread_block()?;
+    pass_on_signals(pid)?;
     rustix::process::kill_process(pid, Signal::CONT)?;
     Ok(exit_code(shell_status(child.wait()?)))
+}
+
+/// The inner process ends in good order when it is told to; this one only tells how it ended.
+fn pass_on_signals(inner: Pid) -> anyhow::Result<()> {
+    use nix::sys::signal::{SigSet, Signal as Wanted};
+    let signals: SigSet = [Wanted::SIGINT, Wanted::SIGTERM, Wanted::SIGHUP].into_iter().collect();
+    signals.thread_block()?;
+    let pass_on = move || {
+        while let Ok(signal) = signals.wait() {
+            let signal = match signal {
+                Wanted::SIGINT => Signal::INT,
+                Wanted::SIGTERM => Signal::TERM,
+                _ => Signal::HUP,
+            };
+            // Ctrl-C reaches both by itself: the second one changes nothing.
+            let _ = rustix::process::kill_process(inner, signal);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(pass_on)?;
+    Ok(())
 }
 
 fn exit_code(status: i32) -> ExitCode {
@@ -211,7 +228,10 @@ fn refused_by_kernel(error: &io::Error) -> anyhow::Error {
     } else {
         ("the kernel refused a user namespace", "inside a container, let it make user namespaces; or build as root")
     };
-    Failure::environment(format!("{cause}: {error}")).hint(hint).into()
+    // unshare(2) says ENOSPC where the limit is reached, which would send people to look at their disk.
+    let told =
+        if error.kind() == io::ErrorKind::StorageFull { "the limit is reached".to_owned() } else { error.to_string() };
+    Failure::environment(format!("{cause}: {told}")).hint(hint).into()
 }
 
 #[cfg(test)]

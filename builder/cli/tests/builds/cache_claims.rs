@@ -86,7 +86,8 @@ pub(crate) fn killed(bench: &Bench) -> Result<()> {
     Ok(fs::remove_dir_all(output)?)
 }
 
-fn newest_entry(stages: &Path, prefix: &str) -> Result<PathBuf> {
+/// The entry of a stage that was used last.
+pub(crate) fn newest_entry(stages: &Path, prefix: &str) -> Result<PathBuf> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(stages.join(".used"))? {
         let entry = entry?;

@@ -6,7 +6,7 @@ use debian::{
     archive::{Access, Archive, ArchiveError},
     choice::Choices,
     date::UnixTime,
-    fetch::Network,
+    fetch::{FetchError, Network},
     http::Http,
     keyring::Keyring,
     lists::ListsError,
@@ -231,15 +231,18 @@ fn refuses_a_cached_release_that_was_changed() {
 }
 
 #[test]
-fn refuses_a_cached_index_that_was_changed() {
+fn a_cached_index_that_was_changed_is_fetched_anew_and_offline_refused() {
     let scene = Scene::new();
-    scene.lock(false).unwrap();
+    let sound = scene.lock(false).unwrap();
     for entry in walk(&scene.cache.path().join("lists/sha256")) {
         let mut bytes = std::fs::read(&entry).unwrap();
         bytes[20] ^= 1;
         std::fs::write(&entry, bytes).unwrap();
     }
-    assert!(matches!(scene.lock(true), Err(ArchiveError::Decompress { .. })));
+    let error = scene.lock(true).unwrap_err();
+    assert!(matches!(&error, ArchiveError::Fetch(FetchError::Offline(_))), "{error}");
+    assert!(error.to_string().contains("trixie/main/binary-amd64/Packages.xz"), "{error}");
+    assert_eq!(scene.lock(false).unwrap(), sound);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use bundle::Manifest;
 use fs_err as fs;
-use tools::{Failure, ResultExt as _};
+use tools::{Failure, ResultExt as _, Scratch, full_disk, scratch};
 
 use super::inputs::Inputs;
 use super::steps::Layers;
@@ -19,6 +19,10 @@ use crate::stages::uki::Kernel;
 use crate::summary::Summary;
 
 const MIB: u64 = 1 << 20;
+/// Start of the names of outputs that are not finished.
+const WORKSPACE: &str = ".casemate-build-";
+const NO_ROOM: &str =
+    "make room there, or name another place with `--output DIR`; what was built so far is in the cache";
 /// One part in 64 of a slot is for the hash tree, which needs one in 127 of the data and a little for the levels above.
 const VERITY_SHARE: u64 = 64;
 
@@ -33,10 +37,31 @@ pub(super) struct Finished<'a> {
 }
 
 /// A directory beside `output` for what is not finished yet.
-pub(super) fn workspace(output: &Path) -> Result<tempfile::TempDir> {
-    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+pub(super) fn workspace(output: &Path) -> Result<Scratch> {
+    let parent = parent(output);
     fs::create_dir_all(parent)?;
-    Ok(tempfile::Builder::new().prefix(".casemate-build-").tempdir_in(parent)?)
+    Scratch::new(parent, WORKSPACE).remedied()
+}
+
+/// Removes what killed builds left beside `output`; returns how many.
+pub(super) fn remove_abandoned(output: &Path) -> Result<usize> {
+    Ok(scratch::remove_abandoned(parent(output), WORKSPACE).remedied()?.len())
+}
+
+fn parent(output: &Path) -> &Path {
+    output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Refuses to begin an output that its disk has no room for.
+pub(super) fn check_room(finished: &Finished<'_>, work: &Path) -> Result<()> {
+    let mut parts = finished.kernel.image.len() as u64;
+    let sealed = [&finished.sealed.root, &finished.sealed.verity].map(PathBuf::as_path);
+    for file in sealed.into_iter().chain([finished.initrd, &finished.uki.join("uki.efi")]) {
+        parts += fs::metadata(file)?.len();
+    }
+    // The parts themselves, those in the disk image, those in the bundle; copies may share their blocks with the cache.
+    let times = if full_disk::shares_blocks(work).remedied()? { 2 } else { 3 };
+    full_disk::check_room(work, parts * times, "the output", NO_ROOM)
 }
 
 /// Copies the parts out of the cache: people write to what they were given, and the cache must not change with it.
@@ -125,7 +150,7 @@ pub(super) fn verify_own(inputs: &Inputs, finished: &Finished<'_>, work: &Path) 
     Ok(())
 }
 
-pub(super) fn publish(inputs: &Inputs, summary: &Summary, work: tempfile::TempDir, output: &Path) -> Result<()> {
+pub(super) fn publish(inputs: &Inputs, summary: &Summary, work: Scratch, output: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let ports = hostconf::PortTable::new(&inputs.definition.overlays).to_markdown();
     fs::write(work.path().join("lock.toml"), inputs.packages.to_toml()?)?;
@@ -136,8 +161,5 @@ pub(super) fn publish(inputs: &Inputs, summary: &Summary, work: tempfile::TempDi
         fs::copy(example, work.path().join("host.example.toml"))?;
     }
     fs::set_permissions(work.path(), std::fs::Permissions::from_mode(0o755))?;
-    tools::publish_dir(work.path(), output).remedied()?;
-    // The directory has its final name now: there is nothing left to clean up.
-    drop(work.keep());
-    Ok(())
+    work.publish(output).remedied()
 }

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 use hostconf::SealedImage;
-use tools::Progress;
+use tools::{Progress, ResultExt as _, scratch};
 
 use self::artifacts::Finished;
 use self::inputs::{Brought, Inputs};
-use self::steps::KernelParts;
+use self::steps::{KernelParts, VIEW};
 use crate::cache::{Hit, InUse, Key, Limit, OutputRecord, Outputs, Pruned, StageCache};
 use crate::definition::Definition;
 use crate::explain::explain;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub mirror: Option<String>,
     /// Whether the network may be used.
     pub offline: bool,
+    /// How long a mirror may send nothing.
+    pub patience: Duration,
     /// Seconds since 1970; only the age of signatures is judged by it.
     pub now: u64,
     /// What builds the agent.
@@ -104,8 +107,11 @@ impl Builder {
     /// Builds an image: every stage in order, artifacts renamed into place at the end.
     pub fn build(&self, request: &BuildRequest) -> Result<Built> {
         let mut clock = Clock::new(&self.progress);
+        self.tell_abandoned(self.stages.remove_abandoned());
+        self.tell_abandoned(scratch::remove_abandoned(&self.settings.cache, VIEW).remedied().map(|paths| paths.len()));
         let inputs = self.inputs(request, &mut clock)?;
         let output = request.output.clone().unwrap_or_else(|| Path::new("out").join(inputs.image.name.as_str()));
+        self.tell_abandoned(artifacts::remove_abandoned(&output));
         let image_key = inputs.image_key()?;
         let last = self.outputs.last(&output);
         let built = match last.as_ref().filter(|last| is_same(last, &image_key, &output)) {
@@ -115,6 +121,15 @@ impl Builder {
         self.warn_of_development(&inputs.keys);
         self.prune_after_build();
         Ok(built)
+    }
+
+    /// What killed builds left is in nobody's way, so a failure to remove it is told and no more.
+    fn tell_abandoned(&self, removed: Result<usize>) {
+        match removed {
+            Ok(0) => {}
+            Ok(count) => self.progress.note(&format!("removed what {count} unfinished stages of killed builds left")),
+            Err(error) => self.progress.note(&format!("WARNING: cannot remove what killed builds left: {error:#}")),
+        }
     }
 
     /// Everything that shapes the artifacts, brought in and read.
@@ -170,6 +185,7 @@ impl Builder {
 
         let finished = Finished { layers: &layers, kernel: &kernel, sealed: &sealed, initrd: &initrd, uki: &uki };
         let work = artifacts::workspace(output)?;
+        artifacts::check_room(&finished, work.path())?;
         clock.work("disk", |_| {
             artifacts::copy_parts(&finished, work.path())?;
             artifacts::make_disk(inputs, &finished, work.path())
@@ -187,7 +203,10 @@ impl Builder {
         artifacts::publish(inputs, &summary, work, output)?;
         let asked = self.stages.asked();
         let keys = asked.iter().map(|row| (row.key.stage().to_owned(), row.key.clone())).collect();
-        self.outputs.remember(output, keys)?;
+        if let Err(error) = self.outputs.remember(output, keys) {
+            // The output is there and whole; without the note the next build makes it once more.
+            self.progress.note(&format!("WARNING: cannot note what the output was made of: {error:#}"));
+        }
         let reasons = explain(&asked, last.map(|last| &last.keys));
         Ok(Built { output: output.to_owned(), summary, unchanged: false, reasons })
     }

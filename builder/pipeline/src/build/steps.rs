@@ -6,7 +6,7 @@ use anyhow::Result;
 use formats::fixedtime::SourceDateEpoch;
 use formats::verity::RootHash;
 use fs_err as fs;
-use tools::{Failure, ResultExt as _, Stage};
+use tools::{Failure, ResultExt as _, Scratch, Stage};
 
 use super::Builder;
 use super::inputs::Inputs;
@@ -26,6 +26,8 @@ use crate::stages::uki::{self, EspContent, Kernel, UkiInput};
 /// Files of the finished steps, under these names in the cache as in the output.
 const ROOT_HASH: &str = "root-hash";
 const INITRD: &str = "initrd.cpio.zst";
+/// Start of the names of the places in the cache where finished roots are mounted.
+pub(super) const VIEW: &str = ".view-";
 
 /// Where the trees are that the finished root is made of.
 #[derive(Debug)]
@@ -45,12 +47,12 @@ pub(super) struct Layers {
 struct MountedRoot {
     tree: RootTree,
     _mount: tools::mount::Mount,
-    _scratch: tempfile::TempDir,
+    _scratch: Scratch,
 }
 
 impl Layers {
     fn mount(&self, cache: &Path) -> Result<MountedRoot> {
-        let scratch = tempfile::Builder::new().prefix(".root-").tempdir_in(cache)?;
+        let scratch = Scratch::new(cache, VIEW).remedied()?;
         let mount = tools::mount::overlay_read_only(&[&self.upper, &self.base], scratch.path()).remedied()?;
         Ok(MountedRoot { tree: RootTree::new(scratch.path().to_owned()), _mount: mount, _scratch: scratch })
     }
@@ -59,6 +61,7 @@ impl Layers {
 impl Builder {
     pub(super) fn rootfs(&self, inputs: &Inputs, store: &Fetched, stage: &Stage) -> Result<(PathBuf, Hit)> {
         let (dir, hit) = self.stages.get_or_make(&inputs.rootfs_key(), |dir| {
+            self.mend_store(&inputs.packages.root, stage)?;
             let root = dir.join("root");
             fs::create_dir(&root)?;
             let input = RootfsInput {
@@ -127,6 +130,7 @@ impl Builder {
                 release: &kernel.release,
                 compression: inputs.compression,
                 epoch: SourceDateEpoch::from_seconds(u32::try_from(inputs.packages.epoch())?),
+                scratch: dir,
                 helper: None,
             })?;
             Ok(fs::write(dir.join(INITRD), &initrd.bytes)?)

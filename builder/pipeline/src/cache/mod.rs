@@ -12,10 +12,10 @@ mod stamp;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
-use tools::ResultExt as _;
+use tools::{ResultExt as _, Scratch, full_disk, scratch};
 
 pub use key::{Key, KeyBuilder};
 pub use outputs::{OutputRecord, Outputs};
@@ -24,6 +24,11 @@ pub use prune::{CacheUse, InUse, Limit, Pruned};
 
 /// What each entry says of itself.
 const ENTRY_FILE: &str = "entry.json";
+
+/// Start of the names of stages that are being made.
+const MAKING: &str = ".new-";
+/// Start of the names of what holds a changed entry until it is removed.
+const CHANGED: &str = ".changed-";
 
 /// Whether a stage had to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,21 +119,19 @@ impl StageCache {
 
     fn make(&self, key: &Key, done: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         fs::create_dir_all(&self.dir)?;
-        let making = tempfile::Builder::new()
-            .prefix(&format!(".{}-", key.stage()))
-            .permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755))
-            .tempdir_in(&self.dir)
-            .with_context(|| format!("cannot make a directory in `{}`", self.dir.display()))?;
-        make(making.path())?;
-        let entry = Entry { key: key.clone(), stamp: stamp::of_dir(making.path(), ENTRY_FILE)? };
-        tools::write_atomic(&making.path().join(ENTRY_FILE), &serde_json::to_vec_pretty(&entry)?, 0o644).remedied()?;
-        let finished = making.keep();
-        match fs::rename(&finished, done) {
-            Ok(()) => Ok(()),
+        let mut making = Scratch::new(&self.dir, &format!("{MAKING}{}-", key.stage())).remedied()?;
+        fill(&making, key, make).map_err(|error| name_stage(error, key, &self.dir))?;
+        match making.rename(done) {
             // Another build finished the same stage meanwhile: its result is as good as ours.
-            Err(_) if self.state_of(done) == State::Good => Ok(fs::remove_dir_all(&finished)?),
-            Err(error) => Err(error.into()),
+            Err(_) if self.state_of(done) == State::Good => Ok(()),
+            other => other.remedied(),
         }
+    }
+
+    /// Removes what killed builds left of stages that they did not finish; returns how many.
+    pub fn remove_abandoned(&self) -> Result<usize> {
+        let abandoned = [MAKING, CHANGED].map(|prefix| scratch::remove_abandoned(&self.dir, prefix).remedied());
+        abandoned.into_iter().map(|removed| Ok(removed?.len())).sum()
     }
 
     fn state_of(&self, done: &Path) -> State {
@@ -146,10 +149,24 @@ impl StageCache {
 
     /// Takes a changed entry out of the way first, so that half a removal cannot be found under its name.
     fn set_aside(&self, done: &Path) -> Result<()> {
-        let aside = tempfile::Builder::new().prefix(".changed-").tempdir_in(&self.dir)?;
-        fs::rename(done, aside.path().join("entry"))?;
-        Ok(fs::remove_dir_all(aside.path())?)
+        let aside = Scratch::new(&self.dir, CHANGED).remedied()?;
+        Ok(fs::rename(done, aside.path().join("entry"))?)
     }
+}
+
+/// Runs a stage on its empty directory and notes what became of it.
+fn fill(making: &Scratch, key: &Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    make(making.path())?;
+    let entry = Entry { key: key.clone(), stamp: stamp::of_dir(making.path(), ENTRY_FILE)? };
+    tools::write_atomic(&making.path().join(ENTRY_FILE), &serde_json::to_vec_pretty(&entry)?, 0o644).remedied()
+}
+
+/// Programs name paths of their sandbox; where the disk is full, that does not say which disk.
+fn name_stage(error: anyhow::Error, key: &Key, dir: &Path) -> anyhow::Error {
+    if full_disk::is_behind(&error) {
+        return error.context(format!("cannot make the stage `{}` in `{}`", key.stage(), dir.display()));
+    }
+    error
 }
 
 /// What is under an entry's name.
@@ -209,6 +226,65 @@ mod tests {
         let (path, _) = cache.get_or_make(&key, whole).unwrap();
         fs::remove_file(path.join(ENTRY_FILE)).unwrap();
         assert_eq!(cache.get_or_make(&key, whole).unwrap().1, Hit::Repaired);
+    }
+
+    #[test]
+    fn whatever_was_done_to_an_entry_it_is_made_again_as_it_was() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        type Damage = fn(&Path) -> std::io::Result<()>;
+        let damages: [(&str, Damage); 9] = [
+            ("changed", |dir| fs::write(dir.join("d/whole"), "y")),
+            ("truncated", |dir| fs::write(dir.join("d/whole"), "")),
+            ("removed", |dir| fs::remove_file(dir.join("d/whole"))),
+            ("mode", |dir| fs::set_permissions(dir.join("d/whole"), std::fs::Permissions::from_mode(0o600))),
+            ("mode of the directory", |dir| fs::set_permissions(dir.join("d"), std::fs::Permissions::from_mode(0o700))),
+            ("added", |dir| fs::write(dir.join("d/more"), "")),
+            ("link", |dir| fs::remove_file(dir.join("link")).and_then(|()| symlink("elsewhere", dir.join("link")))),
+            ("replaced", |dir| {
+                fs::write(dir.join("d/other"), "x")?;
+                fs::rename(dir.join("d/other"), dir.join("d/whole"))
+            }),
+            ("note", |dir| fs::write(dir.join(ENTRY_FILE), "{}")),
+        ];
+        let make = |dir: &Path| {
+            fs::create_dir(dir.join("d"))?;
+            symlink("d/whole", dir.join("link"))?;
+            whole(&dir.join("d"))
+        };
+        let (_dir, cache) = cache();
+        let key = KeyBuilder::new("s", 1).finish();
+        for (what, damage) in damages {
+            let (path, _) = cache.get_or_make(&key, make).unwrap();
+            assert!(cache.has(&key), "{what}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            damage(&path).unwrap();
+            assert!(!cache.has(&key), "{what}");
+            assert_eq!(cache.get_or_make(&key, make).unwrap().1, Hit::Repaired, "{what}");
+            assert_eq!(fs::read_to_string(path.join("link")).unwrap(), "x", "{what}");
+            assert_eq!(fs::read_dir(path.join("d")).unwrap().count(), 1, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_removed_and_what_a_running_one_makes_is_not() {
+        let (dir, cache) = cache();
+        let left = dir.path().join("stages/.new-s-left");
+        fs::create_dir_all(left.join("root")).unwrap();
+        let key = KeyBuilder::new("s", 1).finish();
+        let make = |path: &Path| {
+            assert_eq!(cache.remove_abandoned().unwrap(), 1);
+            whole(path)
+        };
+        let (path, _) = cache.get_or_make(&key, make).unwrap();
+        assert!(path.join("whole").is_file() && !left.exists());
+    }
+
+    #[test]
+    fn a_stage_that_finds_the_disk_full_names_itself_and_its_place() {
+        let (dir, cache) = cache();
+        let full = |_: &Path| Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+        let error = cache.get_or_make(&KeyBuilder::new("seal", 1).finish(), full).unwrap_err().to_string();
+        assert_eq!(error, format!("cannot make the stage `seal` in `{}`", dir.path().join("stages").display()));
     }
 
     #[test]

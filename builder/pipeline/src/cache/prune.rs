@@ -106,8 +106,13 @@ fn prune(dir: &Path, limit: Limit) -> Result<Pruned> {
 /// Notes that an entry was used now.
 pub(super) fn mark_used(entry: &Path) -> Result<()> {
     if let (Some(dir), Some(name)) = (entry.parent(), entry.file_name()) {
-        fs::create_dir_all(dir.join(USED))?;
-        File::create(dir.join(USED).join(name))?.set_modified(SystemTime::now())?;
+        let note = fs::create_dir_all(dir.join(USED))
+            .and_then(|()| File::create(dir.join(USED).join(name))?.set_modified(SystemTime::now()));
+        match note {
+            // A result that is there is worth more than the note of its use.
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {}
+            other => other?,
+        }
     }
     Ok(())
 }

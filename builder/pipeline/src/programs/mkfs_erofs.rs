@@ -45,7 +45,8 @@ pub fn make(
 ) -> Result<()> {
     fs_err::write(image, b"")?;
     tools.run(
-        &command(uuid, epoch, compression),
+        // On a full disk its threads wait for each other.
+        &command(uuid, epoch, compression).killed_when_full(image.parent().unwrap_or(Path::new("."))),
         &[Workplace::Input(tree, "/run/tree"), Workplace::Output(image, "/run/image")],
     )?;
     Ok(())

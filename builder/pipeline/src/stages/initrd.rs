@@ -98,6 +98,8 @@ pub struct InitrdInput<'a> {
     pub compression: Compression,
     /// Time of every entry.
     pub epoch: SourceDateEpoch,
+    /// Where modules are laid out while their indexes are made; nothing of it stays.
+    pub scratch: &'a Path,
     /// The binary that makes sandboxes where it is not the running one.
     pub helper: Option<&'a Path>,
 }
@@ -156,7 +158,7 @@ fn add_modules(closure: &mut Closure<'_>, input: &InitrdInput<'_>) -> Result<()>
         aliases: &aliases,
     })?;
     let names = input.spec.modules.iter().map(|name| name.parse()).collect::<Result<Vec<ModuleName>, _>>()?;
-    let scratch = tempfile::tempdir()?;
+    let scratch = tempfile::tempdir_in(input.scratch)?;
     let base = RootTree::new(scratch.path().to_owned());
     for path in index.resolve(&names)? {
         let bytes = decompress_module(&input.tree.at(&format!("{dir}/{path}")))?;

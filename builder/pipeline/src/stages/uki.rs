@@ -109,7 +109,7 @@ pub fn make(tools: &ToolsTree, input: &UkiInput<'_>, pair: KeyPair<'_>, output: 
         linux: &input.kernel.image,
         initrd: input.initrd,
     })?;
-    let scratch = tempfile::NamedTempFile::new()?;
+    let scratch = scratch_beside(output)?;
     fs::write(scratch.path(), &unsigned)?;
     sbsign::sign(tools, pair, scratch.path(), output, input.epoch).context("cannot sign the kernel image")
 }
@@ -134,7 +134,7 @@ pub fn lay_out_esp(tools: &ToolsTree, pair: KeyPair<'_>, content: &EspContent<'_
         fs::create_dir_all(path.parent().unwrap_or(dir))?;
         Ok(fs::write(path, bytes)?)
     };
-    let scratch = tempfile::NamedTempFile::new()?;
+    let scratch = scratch_beside(content.uki)?;
     let boot = tools.file(&format!("{EFI_DIR}/systemd-bootx64.efi"));
     sbsign::sign(tools, pair, &boot, scratch.path(), content.epoch)?;
     let loader = fs::read(scratch.path())?;
@@ -146,6 +146,12 @@ pub fn lay_out_esp(tools: &ToolsTree, pair: KeyPair<'_>, content: &EspContent<'_
         put(&format!("loader/keys/auto/{variable}.auth"), &fs::read(list)?)?;
     }
     Ok(())
+}
+
+/// On the disk of the cache and not in `/tmp`: there it goes with the stage, whatever ends the build.
+fn scratch_beside(file: &Path) -> Result<tempfile::NamedTempFile> {
+    let dir = file.parent().unwrap_or(Path::new("."));
+    tempfile::NamedTempFile::new_in(dir).with_context(|| format!("cannot make a file in `{}`", dir.display()))
 }
 
 /// loader.conf(5): nothing to choose, nothing to edit; keys are enrolled by themselves only in a virtual machine in setup mode.
