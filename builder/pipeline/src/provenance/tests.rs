@@ -139,7 +139,7 @@ fn links_and_programs_are_told_from_plain_files() {
     let digest = Sha256Digest::of(b"target");
     assert_eq!(marks("overlays/base/root/link"), (digest, true, false));
     assert_eq!(marks("overlays/base/root/program"), (digest, false, true));
-    assert_eq!(marks("overlays/base/overlay.toml").2, false);
+    assert!(!marks("overlays/base/overlay.toml").2);
 }
 
 #[test]

@@ -206,7 +206,7 @@ fn of_asset(stored: &StoredAsset) -> Component {
         source: None,
         address: matches!(stored.asset.source, hostconf::AssetSource::Url(_)).then(|| stored.asset.source.to_string()),
         licence: Licence::declared(
-            stored.asset.licence.as_ref().map(|licence| licence.as_str()),
+            stored.asset.licence.as_ref().map(ToString::to_string).as_deref(),
             "`licence` is not set in image.toml",
         ),
         sha256: Some(digest),
