@@ -76,7 +76,7 @@ fn check_spdx(spdx: &Value) -> Result<()> {
     Ok(())
 }
 
-/// CycloneDX 1.6: the fields that its schema requires.
+/// `CycloneDX` 1.6: the fields that its schema requires.
 fn check_cyclonedx(cdx: &Value) -> Result<()> {
     ensure!(cdx["bomFormat"] == "CycloneDX" && cdx["specVersion"] == "1.6", "CycloneDX: another format");
     let mut ids = BTreeSet::new();
