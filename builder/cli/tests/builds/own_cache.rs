@@ -26,8 +26,8 @@ impl OwnCache {
 
     /// Lets every package of the shared cache be in this one; those written later stay here.
     pub(crate) fn share_packages(&self) -> Result<()> {
-        for shelf in fs::read_dir(self.shared.join("packages/sha256"))? {
-            let shelf = shelf?;
+        for entry in fs::read_dir(self.shared.join("packages/sha256"))? {
+            let shelf = entry?;
             let to = self.dir.join("packages/sha256").join(shelf.file_name());
             fs::create_dir_all(&to)?;
             for package in fs::read_dir(shelf.path())? {
