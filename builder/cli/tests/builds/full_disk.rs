@@ -36,8 +36,7 @@ pub(crate) fn at_each_moment(bench: &Bench) -> Result<()> {
     scene
         .fails(&[&["cannot make the stage `overlay` in `", &scene.stages()], &FULL], Some(("fetch done", cache(1))))?;
     scene.cache_disk.leave(ROOMY)?;
-    scene
-        .fails(&[&["cannot make the stage `seal` in `", &scene.stages()], &FULL], Some(("overlay done", cache(20))))?;
+    scene.fails(&[&["cannot make the stage `seal` in `", &scene.stages()], &FULL], Some(("overlay ", cache(20))))?;
     scene.cache_disk.leave(ROOMY)?;
 
     // It is known before the first byte how large the output will be.
@@ -47,7 +46,7 @@ pub(crate) fn at_each_moment(bench: &Bench) -> Result<()> {
     scene.output_disk.leave(ROOMY)?;
     // Somebody else fills the disk meanwhile.
     let output = |room| (&scene.output_disk, room);
-    scene.fails(&[&[&place], &FULL], Some(("uki done", output(8))))?;
+    scene.fails(&[&[&place], &FULL], Some(("uki ", output(8))))?;
     scene.output_disk.leave(ROOMY)?;
     scene.fails(&[&[&place], &FULL], Some(("disk done", output(8))))?;
     scene.output_disk.leave(ROOMY)?;

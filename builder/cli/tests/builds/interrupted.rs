@@ -1,6 +1,6 @@
 //! Builds that are killed, interrupted and find their cache damaged, in every stage: in the end the same image as undisturbed.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,8 @@ pub(crate) fn killed_and_damaged(bench: &Bench) -> Result<()> {
         let started = Instant::now();
         place.end_at(bench, moment).with_context(|| format!("{} ms after `{}`", moment.1, moment.0))?;
         let (line, delay) = (moment.0.trim(), moment.1);
-        println!("  ended {delay} ms after `{line}`, {:.1} s", started.elapsed().as_secs_f64());
+        let seconds = started.elapsed().as_secs_f64();
+        writeln!(std::io::stderr(), "  ended {delay} ms after `{line}`, {seconds:.1} s")?;
     }
     let built = bench.build(&place.output, &[])?;
     ensure!(built["root_hash"] == bench.first["root_hash"], "another root hash: {}", built["root_hash"]);

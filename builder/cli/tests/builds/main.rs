@@ -18,6 +18,7 @@ mod other_user;
 mod own_cache;
 mod same_bytes;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -67,7 +68,9 @@ fn main() -> ExitCode {
             let bench = bench.as_ref().map_err(Failed::from)?;
             let started = std::time::Instant::now();
             let outcome = claim(bench).map_err(|error| Failed::from(format!("{error:?}")));
-            println!("{name}: {:.1} s", started.elapsed().as_secs_f64());
+            let seconds = started.elapsed().as_secs_f64();
+            // With standard error closed nobody asks.
+            let _ = writeln!(std::io::stderr(), "{name}: {seconds:.1} s");
             outcome
         })
     });

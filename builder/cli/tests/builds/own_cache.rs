@@ -26,11 +26,11 @@ impl OwnCache {
 
     /// Lets every package of the shared cache be in this one; those written later stay here.
     pub(crate) fn share_packages(&self) -> Result<()> {
-        for shelf in fs::read_dir(self.shared.join("packages/sha256"))? {
-            let shelf = shelf?;
-            let to = self.dir.join("packages/sha256").join(shelf.file_name());
+        for entry in fs::read_dir(self.shared.join("packages/sha256"))? {
+            let from = entry?;
+            let to = self.dir.join("packages/sha256").join(from.file_name());
             fs::create_dir_all(&to)?;
-            for package in fs::read_dir(shelf.path())? {
+            for package in fs::read_dir(from.path())? {
                 let package = package?;
                 let link = to.join(package.file_name());
                 if !link.exists() {
