@@ -66,10 +66,13 @@ fn run() -> Result<bool> {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let chosen: Vec<Mutant> = list.mutant.into_iter().filter(|mutant| mutant.name.contains(&filter)).collect();
     ensure!(!chosen.is_empty(), "no mutant's name contains `{filter}`");
+    let place = repo.join("target/mutants");
+    // Once: the repository may change while the mutants are tried.
+    SOURCES.iter().try_for_each(|name| lay(&repo.join(name), &place.join("repo").join(name)))?;
     let mut all_caught = true;
     for mutant in &chosen {
         let started = Instant::now();
-        let fate = mutant.try_on(repo)?;
+        let fate = mutant.try_in(&place)?;
         let seconds = started.elapsed().as_secs();
         let verdict = match &fate {
             Fate::Caught => "caught".to_owned(),
@@ -83,15 +86,20 @@ fn run() -> Result<bool> {
 }
 
 impl Mutant {
-    fn try_on(&self, repo: &Path) -> Result<Fate> {
-        let place = repo.join("target/mutants");
+    fn try_in(&self, place: &Path) -> Result<Fate> {
         let copy = place.join("repo");
-        SOURCES.iter().try_for_each(|name| lay(&repo.join(name), &copy.join(name)))?;
-        for edit in &self.edit {
-            edit.apply(&copy).with_context(|| format!("mutant `{}`", self.name))?;
+        let originals = self.edit.iter().map(|edit| edit.apply(&copy)).collect::<Result<Vec<_>>>();
+        let originals = originals.with_context(|| format!("mutant `{}`", self.name))?;
+        let fate = self.fate_in(place, &copy);
+        for (path, text) in originals.iter().rev() {
+            fs::write(path, text)?;
         }
+        fate
+    }
+
+    fn fate_in(&self, place: &Path, copy: &Path) -> Result<Fate> {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(&copy)
+            .current_dir(copy)
             .env("CARGO_TARGET_DIR", place.join("target"))
             .args(["test", "--package", "qemu-tests", "--test", "scenarios", "--", &self.scenario])
             .stdin(Stdio::null())
@@ -115,12 +123,14 @@ fn judge(said: &str, held: bool, fails: &str) -> Fate {
 }
 
 impl Edit {
-    fn apply(&self, copy: &Path) -> Result<()> {
+    /// Returns the file and its text as it was.
+    fn apply(&self, copy: &Path) -> Result<(PathBuf, String)> {
         let path = copy.join(&self.file);
         let text = fs::read_to_string(&path)?;
         let places = text.matches(&self.find).count();
         ensure!(places == 1, "`{}` stands {places} times in `{}`, expected once", self.find, self.file.display());
-        Ok(fs::write(&path, text.replacen(&self.find, &self.replace, 1))?)
+        fs::write(&path, text.replacen(&self.find, &self.replace, 1))?;
+        Ok((path, text))
     }
 }
 
