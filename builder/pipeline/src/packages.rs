@@ -110,6 +110,14 @@ impl Builder {
         Ok((packages.with_context(|| format!("cannot build from `{}`", path.display()))?, Hit::Cached))
     }
 
+    /// Brings the packages of a root into the store and says where they are.
+    pub fn fetch_packages(&self, lock: &Lock) -> Result<Vec<UnpackInput>> {
+        let stage = self.progress.stage("fetch");
+        let inputs = self.fetch_lock(lock, &stage)?;
+        stage.done();
+        Ok(inputs)
+    }
+
     /// Brings every package into the store.
     pub(crate) fn fetch(&self, packages: &LockedPackages, stage: &Stage) -> Result<Fetched> {
         Ok(Fetched { root: self.fetch_lock(&packages.root, stage)? })
