@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use debian::deb::{Deb, verify};
 use debian::digest::Sha256Digest;
-use debian::lock::Lock;
+use debian::lock::{Lock, LockedPackage};
 use debian::placeholder::{PLACEHOLDER, Provided, status_paragraph};
 use debian::rootfs::UnpackInput;
 use fs_err as fs;
@@ -29,21 +29,28 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Makes a mirror in `dir`, which is empty: the packages of the lock, and the one that stands for what the builder provides.
-    pub fn make(dir: &Path, lock: &Lock, inputs: &[UnpackInput], tools: &ToolsTree) -> Result<Self> {
+    /// Makes a mirror in `dir`, which is empty: the packages of the lock, the one that stands for what the builder provides, and
+    /// `further` ones, which are not among [`Mirror::packages`].
+    pub fn make(
+        dir: &Path,
+        (lock, inputs): (&Lock, &[UnpackInput]),
+        further: Option<(&Lock, &[UnpackInput])>,
+        tools: &ToolsTree,
+    ) -> Result<Self> {
         let (pool, index) = (dir.join("pool"), dir.join(format!("dists/{SUITE}/main/binary-amd64")));
         fs::create_dir_all(&pool)?;
         fs::create_dir_all(&index)?;
         let mut text = String::new();
         let mut packages = Vec::new();
         for (package, input) in lock.packages.iter().zip(inputs) {
-            // As apt names files: the colon of an epoch is quoted.
-            let version = package.version.to_string().replace(':', "%3a");
-            let file = format!("pool/{}_{version}_{}.deb", package.name, package.architecture);
-            // A copy: programs that build images see this directory alone, and links into the store would lead nowhere.
-            fs::copy(&input.path, dir.join(&file))?;
-            text.push_str(&paragraph(dir, &file, input.sha256, input.size)?);
+            text.push_str(&add(dir, package, input)?);
             packages.push(package.name.to_string());
+        }
+        if let Some((lock, inputs)) = further {
+            let others = lock.packages.iter().zip(inputs);
+            for (package, input) in others.filter(|(package, _)| !packages.contains(&package.name.to_string())) {
+                text.push_str(&add(dir, package, input)?);
+            }
         }
         if !lock.provided.is_empty() {
             let file = make_placeholder(dir, &lock.provided, tools)?;
@@ -55,6 +62,16 @@ impl Mirror {
         fs::write(dir.join(format!("dists/{SUITE}/Release")), release(&text))?;
         Ok(Self { dir: dir.to_owned(), packages })
     }
+}
+
+/// Copies one package into the pool and returns its paragraph.
+fn add(dir: &Path, package: &LockedPackage, input: &UnpackInput) -> Result<String> {
+    // As apt names files: the colon of an epoch is quoted.
+    let version = package.version.to_string().replace(':', "%3a");
+    let file = format!("pool/{}_{version}_{}.deb", package.name, package.architecture);
+    // A copy: programs that build images see this directory alone, and links into the store would lead nowhere.
+    fs::copy(&input.path, dir.join(&file))?;
+    paragraph(dir, &file, input.sha256, input.size)
 }
 
 /// The paragraph of the Packages file: the package's own control file and where it is.

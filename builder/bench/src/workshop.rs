@@ -19,6 +19,8 @@ use crate::mirror::Mirror;
 
 /// An image, ready to be built by anyone.
 pub struct Workshop {
+    /// Where packages come from.
+    pub builder: Builder,
     /// The image's definition.
     pub definition: Definition,
     /// Its packages as the archive has them now.
@@ -34,35 +36,41 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// Chooses and fetches the packages of the image in `image` and makes the mirror. Results go below `scratch`.
-    pub fn open(image: &Path, cache: &Path, scratch: &Path) -> Result<Self> {
-        let settings = Settings {
-            cache: cache.to_owned(),
-            mirror: std::env::var("CASEMATE_MIRROR").ok(),
-            offline: false,
-            now: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs(),
-            // No agent is compiled here.
-            toolchain: Toolchain { cargo: PathBuf::new(), environment: Vec::new() },
-            build_names: Vec::new(),
-            own_ids: false,
-            cache_limit: Limit(u64::MAX),
-        };
-        let builder = Builder::new(settings, Progress::new(ProgressMode::Quiet))?;
+    /// Chooses and fetches the packages of the image in `image` and makes the mirror, with `further` packages and all that they
+    /// need. Results go below `scratch`.
+    pub fn open(image: &Path, cache: &Path, scratch: &Path, further: &[&str]) -> Result<Self> {
+        let builder = Builder::new(settings(cache)?, Progress::new(ProgressMode::Quiet))?;
         let definition = Definition::load(image)?;
         let lock = builder.lock(image)?;
         let packages = builder.fetch_packages(&lock)?;
         let tools = builder.tools_tree(ToolsKind::Compare)?;
         let scratch = tempfile::Builder::new().prefix("casemate-compare-").tempdir_in(scratch)?;
-        let mirror = scratch.path().join("mirror");
-        fs::create_dir(&mirror)?;
-        let mirror = Mirror::make(&mirror, &lock, &packages, &tools)?;
-        Ok(Self { definition, lock, packages, tools, mirror, scratch })
+        let dir = scratch.path().join("mirror");
+        fs::create_dir(&dir)?;
+        let others = builder.lock_packages(further)?;
+        let other_files = builder.fetch_packages(&others)?;
+        let mirror = Mirror::make(&dir, (&lock, &packages), Some((&others, &other_files)), &tools)?;
+        Ok(Self { builder, definition, lock, packages, tools, mirror, scratch })
     }
 
     /// A directory or file of this name among the results.
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
+}
+
+fn settings(cache: &Path) -> Result<Settings> {
+    Ok(Settings {
+        cache: cache.to_owned(),
+        mirror: std::env::var("CASEMATE_MIRROR").ok(),
+        offline: false,
+        now: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs(),
+        // No agent is compiled here.
+        toolchain: Toolchain { cargo: PathBuf::new(), environment: Vec::new() },
+        build_names: Vec::new(),
+        own_ids: false,
+        cache_limit: Limit(u64::MAX),
+    })
 }
 
 /// The cache of the `casemate` command, which holds packages where an image was built before.

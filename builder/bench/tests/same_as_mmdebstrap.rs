@@ -48,7 +48,7 @@ fn check(image: &str) -> Result<()> {
     let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let kept = std::env::var_os("CASEMATE_KEEP").map(PathBuf::from);
     let scratch = kept.clone().unwrap_or_else(std::env::temp_dir);
-    let shop = Workshop::open(&repo.join("images").join(image), &cache_dir()?, &scratch)?;
+    let shop = Workshop::open(&repo.join("images").join(image), &cache_dir()?, &scratch, &[])?;
     let (ours, theirs) = make_both(&shop)?;
     let rules = shop.definition.trim();
     let (ours, theirs) = (Listing::of(&ours)?, as_trimmed(Listing::of(&theirs)?, &rules)?);
