@@ -55,10 +55,10 @@ pub fn write_definition(dir: &Path, mirror: &Mirror) -> Result<()> {
         format!(
             "[Distribution]\nDistribution=debian\nRelease={SUITE}\nLocalMirror=file://{INSIDE}\nRepositoryKeyCheck=no\n\
              [Output]\nFormat=disk\nImageId=bench\nOutputDirectory=/run/work/out\nManifestFormat=\n\
-             [Content]\nPackages={} systemd-boot-efi\nBootable=yes\nBootloader=uki\nWithDocs=no\n\
+             [Content]\nPackages={},systemd-boot-efi\nBootable=yes\nBootloader=uki\nWithDocs=no\n\
              [Build]\nCacheDirectory=/run/work/cache\nPackageCacheDirectory=/run/work/packages\n\
              WorkspaceDirectory=/run/work/workspace\nBuildSources=\nHistory=no\n",
-            mirror.packages.join(" ")
+            mirror.packages.join(",")
         ),
     )?;
     let esp = "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/boot:/\nCopyFiles=/efi:/\nSizeMinBytes=512M\nSizeMaxBytes=512M\n";
