@@ -124,7 +124,8 @@ fn write_info(root: &RootDir, package: &UnpackedPackage) -> Result<(), DatabaseE
         if !matches!(member.as_str(), "control" | "md5sums") {
             // Scripts keep their execute bit; dpkg sets the modes the same way.
             let mode = if file.mode & 0o111 == 0 { 0o644 } else { 0o755 };
-            write(root, &format!("info/{name}.{member}"), mode, &file.bytes)?;
+            let bytes = if member == "conffiles" { list_conffiles(package)?.into_bytes() } else { file.bytes.clone() };
+            write(root, &format!("info/{name}.{member}"), mode, &bytes)?;
         }
     }
     Ok(())
@@ -146,7 +147,7 @@ fn status_paragraph(package: &UnpackedPackage) -> Result<String, DatabaseError> 
             }
         }
     }
-    let conffiles = parse_conffiles(package.control.text("conffiles")?)?;
+    let conffiles = kept_conffiles(package)?;
     if !conffiles.is_empty() {
         out.push_str("Conffiles:\n");
     }
@@ -156,6 +157,25 @@ fn status_paragraph(package: &UnpackedPackage) -> Result<String, DatabaseError> 
     }
     out.push('\n');
     Ok(out)
+}
+
+/// The configuration files that were not left out: of the others dpkg would wait for a digest for ever.
+fn kept_conffiles(package: &UnpackedPackage) -> Result<Vec<Conffile>, DatabaseError> {
+    let mut conffiles = parse_conffiles(package.control.text("conffiles")?)?;
+    if package.trimmed {
+        conffiles.retain(|conffile| conffile.remove_on_upgrade || package.paths.contains(&conffile.path));
+    }
+    Ok(conffiles)
+}
+
+/// The member of that name, as `conffiles(5)` has it.
+fn list_conffiles(package: &UnpackedPackage) -> Result<String, DatabaseError> {
+    let mut text = String::new();
+    for Conffile { path, remove_on_upgrade } in kept_conffiles(package)? {
+        let flag = if remove_on_upgrade { "remove-on-upgrade " } else { "" };
+        let _ = writeln!(text, "{flag}{path}");
+    }
+    Ok(text)
 }
 
 /// Interests: paths in `triggers/File`, other names in a file of their own, each line with the package and how it is awaited.
@@ -220,6 +240,18 @@ mod tests {
         let status = written(&[package(CONTROL, &members, &[])], "status");
         let wanted = "Package: libx\nStatus: install ok unpacked\nVersion: 1\nArchitecture: amd64\nMulti-Arch: same\nDescription: short\n long\n .\n more\nConffiles:\n /etc/a b newconffile\n /etc/old newconffile remove-on-upgrade\n\n";
         assert_eq!(status, wanted);
+    }
+
+    #[test]
+    fn a_trimmed_conffile_is_in_neither_status_nor_list() {
+        let members = [("conffiles", "/etc/kept\n/etc/trimmed\nremove-on-upgrade /etc/old\n")];
+        let package = UnpackedPackage { trimmed: true, ..package(CONTROL, &members, &["etc", "etc/kept"]) };
+        let status = written(std::slice::from_ref(&package), "status");
+        assert!(
+            status.ends_with("Conffiles:\n /etc/kept newconffile\n /etc/old newconffile remove-on-upgrade\n\n"),
+            "{status}"
+        );
+        assert_eq!(written(&[package], "info/libx:amd64.conffiles"), "/etc/kept\nremove-on-upgrade /etc/old\n");
     }
 
     #[test]

@@ -161,6 +161,8 @@ impl Planner<'_> {
             ("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1"),
             ("DPKG_MAINTSCRIPT_ARCH", package.facts.architecture.as_str()),
             ("DPKG_MAINTSCRIPT_NAME", "preinst"),
+            // debconf would look for the package that dpkg is unpacking, and finds none here.
+            ("DEBCONF_PACKAGE", name),
             ("DPKG_MAINTSCRIPT_DEBUG", "0"),
             ("DPKG_RUNNING_VERSION", dpkg_version),
             ("DPKG_ADMINDIR", "/var/lib/dpkg"),

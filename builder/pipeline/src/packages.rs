@@ -111,6 +111,19 @@ impl Builder {
         Ok((packages.with_context(|| format!("cannot build from `{}`", path.display()))?, Hit::Cached))
     }
 
+    /// Chooses packages and all that they need from the archive as it is now, for what is no image of ours.
+    pub fn lock_packages(&self, names: &[&str]) -> Result<Lock> {
+        self.choose(&tools_suites()?, &Wish::new(parse_names(names)?, Base::Empty, Vec::new()))
+    }
+
+    /// Brings the packages of a root into the store and says where they are.
+    pub fn fetch_packages(&self, lock: &Lock) -> Result<Vec<UnpackInput>> {
+        let stage = self.progress.stage("fetch");
+        let inputs = self.fetch_lock(lock, &stage)?;
+        stage.done();
+        Ok(inputs)
+    }
+
     /// Brings every package into the store.
     pub(crate) fn fetch(&self, packages: &LockedPackages, stage: &Stage) -> Result<Fetched> {
         Ok(Fetched { root: self.fetch_lock(&packages.root, stage)? })

@@ -1,4 +1,4 @@
-//! The Debian 13 trees that the builder brings along: one to build with, one to run machines and tests with.
+//! The Debian 13 trees that the builder brings along: one to build with, one to run machines and tests with, one to compare with.
 //!
 //! They are unpacked and never configured, so they hold only programs that work without their maintainer scripts.
 
@@ -15,6 +15,8 @@ pub enum ToolsKind {
     Build,
     /// QEMU, firmware and containers, for `run`, `test` and the test suite.
     Run,
+    /// Debian's own builders, for the test and the benchmark that compare ours with them. No build uses it.
+    Compare,
 }
 
 impl ToolsKind {
@@ -23,6 +25,7 @@ impl ToolsKind {
         match self {
             Self::Build => "tools",
             Self::Run => "run-tools",
+            Self::Compare => "compare-tools",
         }
     }
 
@@ -81,6 +84,47 @@ impl ToolsKind {
                 // an ordinary user's ids, for the test that builds as one
                 "uidmap",
             ],
+            Self::Compare => COMPARE,
         }
     }
 }
+
+/// What stands on a Debian machine on which somebody makes images. The tree is never configured, so the shells and small tools that
+/// packages take for granted are named.
+const COMPARE: &[&str] = &[
+    "base-files",
+    "base-passwd",
+    "libc-bin",
+    "bash",
+    "dash",
+    "coreutils",
+    "diffutils",
+    "findutils",
+    "grep",
+    "gzip",
+    "sed",
+    "tar",
+    "mawk",
+    "hostname",
+    "login",
+    "passwd",
+    "mount",
+    "util-linux",
+    "xz-utils",
+    "zstd",
+    // a root
+    "mmdebstrap",
+    "apt",
+    "dpkg",
+    // a whole image
+    "mkosi",
+    "systemd",
+    "systemd-repart",
+    "systemd-ukify",
+    "systemd-boot-efi",
+    "erofs-utils",
+    // a hash tree
+    "cryptsetup-bin",
+    // an initrd
+    "dracut",
+];

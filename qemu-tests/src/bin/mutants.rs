@@ -68,6 +68,7 @@ fn run() -> Result<bool> {
     ensure!(!chosen.is_empty(), "no mutant's name contains `{filter}`");
     let place = repo.join("target/mutants");
     // Once: the repository may change while the mutants are tried.
+    fs::create_dir_all(place.join("repo"))?;
     SOURCES.iter().try_for_each(|name| lay(&repo.join(name), &place.join("repo").join(name)))?;
     let mut all_caught = true;
     for mutant in &chosen {

@@ -25,6 +25,8 @@ enum Kind {
     Build,
     /// QEMU, firmware, containers and clients
     Run,
+    /// Debian's own builders, to compare ours with
+    Compare,
 }
 
 impl ToolsArgs {
@@ -32,6 +34,7 @@ impl ToolsArgs {
         let kind = match self.kind {
             Kind::Build => ToolsKind::Build,
             Kind::Run => ToolsKind::Run,
+            Kind::Compare => ToolsKind::Compare,
         };
         let builder = context.builder();
         let tree = if self.refresh { builder.fresh_tools_tree(kind)? } else { builder.tools_tree(kind)? };

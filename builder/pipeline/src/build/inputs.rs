@@ -64,7 +64,7 @@ impl Inputs {
 
     /// The configured root: packages, accounts, answers.
     pub(super) fn rootfs_key(&self) -> Key {
-        let mut key = KeyBuilder::new("rootfs", 3)
+        let mut key = KeyBuilder::new("rootfs", 4)
             .text("accounts: passwd", &self.accounts.passwd)
             .text("accounts: group", &self.accounts.group)
             .text("accounts: memberships", &format!("{:?}", self.accounts.memberships))

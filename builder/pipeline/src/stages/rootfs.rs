@@ -113,8 +113,8 @@ fn run_script(runner: &SandboxRunner, script: &ScriptStep, step: &dyn Fn(&str)) 
         .map_err(ScriptError::Script)
 }
 
-/// passwd(5): name, password, uid, gid, comment, home, shell.
-fn fixed_users(accounts: &AccountTables) -> Result<Vec<FixedUser>> {
+/// The users of an image. passwd(5): name, password, uid, gid, comment, home, shell.
+pub fn fixed_users(accounts: &AccountTables) -> Result<Vec<FixedUser>> {
     let parse = |line: &str| -> Option<FixedUser> {
         let fields: Vec<&str> = line.split(':').collect();
         let [name, _, uid, gid, comment, home, shell] = fields.as_slice() else {
@@ -133,8 +133,8 @@ fn fixed_users(accounts: &AccountTables) -> Result<Vec<FixedUser>> {
     accounts.passwd.lines().map(|line| parse(line).with_context(|| format!("account line `{line}`"))).collect()
 }
 
-/// group(5): name, password, gid, members.
-fn fixed_groups(accounts: &AccountTables) -> Result<Vec<FixedGroup>> {
+/// The groups of an image. group(5): name, password, gid, members.
+pub fn fixed_groups(accounts: &AccountTables) -> Result<Vec<FixedGroup>> {
     let parse = |line: &str| -> Option<FixedGroup> {
         let mut fields = line.split(':');
         let name = fields.next()?.to_owned();
@@ -238,7 +238,8 @@ fn move_database(tree: &RootTree) -> Result<()> {
     let target = tree.at(DPKG_DATABASE);
     fs::create_dir_all(target.parent().unwrap_or(Path::new("/")))?;
     fs::rename(tree.at("/var/lib/dpkg"), &target)?;
-    for leftover in ["lock", "lock-frontend", "triggers/Lock", "status-old", "available", "updates"] {
+    let backups = ["status-old", "diversions-old", "statoverride-old"];
+    for leftover in backups.into_iter().chain(["lock", "lock-frontend", "triggers/Lock", "available", "updates"]) {
         tree.remove(&format!("{DPKG_DATABASE}/{leftover}"))?;
     }
     // dpkg wants the directory, empty, even to list packages.
