@@ -136,7 +136,7 @@ fn show_contents(ours: &Kind, theirs: &Kind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use debian::digest::Sha256Digest;
+    use formats::digest::Sha256Digest;
     use std::collections::BTreeMap;
 
     fn file(content: &str) -> Node {

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use formats::fixedtime::SourceDateEpoch;
 use fs_err as fs;
+use pipeline::build::Compression;
 use pipeline::definition::Definition;
 use pipeline::root_tree::RootTree;
 use pipeline::stages::initrd::{self, InitrdInput};
@@ -22,7 +23,9 @@ pub fn make_ours(definition: &Definition, root: &Path, epoch: u64, out: &Path) -
         spec: &toml::from_str(&spec).context("cannot read `units/initrd.toml`")?,
         own: &definition.units_dir().join("initrd"),
         release: &find_kernel(&tree)?.release,
+        compression: Compression::Quick,
         epoch: SourceDateEpoch::from_seconds(u32::try_from(epoch)?),
+        scratch: out.parent().context("the initrd needs a directory")?,
         helper: None,
     })?;
     fs::write(out, &made.bytes)?;

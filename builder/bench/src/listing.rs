@@ -5,9 +5,9 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use debian::digest::Sha256Digest;
 use debian::tree_path::TreePath;
 use debian::trim::TrimRules;
+use formats::digest::Sha256Digest;
 use fs_err as fs;
 use pipeline::root_tree::{Entry, RootTree};
 

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use debian::deb::{Deb, verify};
-use debian::digest::Sha256Digest;
 use debian::lock::{Lock, LockedPackage};
 use debian::placeholder::{PLACEHOLDER, Provided, status_paragraph};
 use debian::rootfs::UnpackInput;
+use formats::digest::Sha256Digest;
 use fs_err as fs;
 use pipeline::programs::{ToolsTree, Workplace};
 use tools::Tool;
