@@ -59,7 +59,8 @@ impl Workshop {
     }
 }
 
-fn settings(cache: &Path) -> Result<Settings> {
+/// A builder of this machine that compiles nothing and removes nothing.
+pub fn settings(cache: &Path) -> Result<Settings> {
     Ok(Settings {
         cache: cache.to_owned(),
         mirror: std::env::var("CASEMATE_MIRROR").ok(),

@@ -6,7 +6,7 @@
 //! A name that the builder itself provides is a package of apt's status, and a row of the wish for us.
 //!
 //! One test per list of `debian/tests/data/resolve-lists.toml`. apt thinks for about a second about each, so the variations (`alt1`
-//! and so on) are tested when a filter names them: `cargo test -p pipeline --test same_as_apt -- alt`.
+//! and so on) are tested when a filter names them: `cargo test -p bench --test same_as_apt -- alt`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use bench::workshop::{cache_dir, settings};
 use debian::apt;
 use debian::archive::{Access, Archive, fetch_packages};
 use debian::date::UnixTime;
@@ -35,8 +36,6 @@ use debian::wish::Wish;
 use fs_err as fs;
 use libtest_mimic::{Arguments, Trial};
 use pipeline::build::{Builder, Settings};
-use pipeline::cache::Limit;
-use pipeline::stages::agent::Toolchain;
 use pipeline::trees::ToolsKind;
 use tools::{Progress, ProgressMode, ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
 
@@ -119,18 +118,7 @@ impl Comparison {
         };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
         let (archive, texts) = open_archive(&cache, mirrors.as_ref(), now)?;
-        let settings = Settings {
-            cache,
-            mirror,
-            offline: mirrors.is_none(),
-            patience: debian::http::PATIENCE,
-            now,
-            // Nothing is built here.
-            toolchain: Toolchain { cargo: PathBuf::new(), environment: Vec::new() },
-            build_names: Vec::new(),
-            own_ids: false,
-            cache_limit: Limit(u64::MAX),
-        };
+        let settings = Settings { offline: mirrors.is_none(), now, ..settings(&cache)? };
         let builder = Builder::new(settings, Progress::new(ProgressMode::Quiet))?;
         let tree = builder.tools_tree(ToolsKind::Build)?.root().to_owned();
         let essential = archive.index.candidates().filter(Package::is_essential);
@@ -250,18 +238,6 @@ fn open_archive(cache: &Path, mirrors: Option<&Mirrors>, now: u64) -> Result<(Ar
         texts.push((Origin { suite, component }, text));
     }
     Ok((archive, texts))
-}
-
-/// The cache of the `casemate` command, which holds the tree and the lists where an image was built before.
-fn cache_dir() -> Result<PathBuf> {
-    let own = env::var_os("CASEMATE_CACHE").map(PathBuf::from);
-    let base =
-        env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join(".cache")));
-    let dir = own
-        .or_else(|| base.map(|base| base.join("casemate")))
-        .context("there is no home directory; name a cache in CASEMATE_CACHE")?;
-    fs::create_dir_all(&dir)?;
-    Ok(fs::canonicalize(dir)?)
 }
 
 fn provided() -> Result<Vec<Provided>> {
