@@ -30,9 +30,12 @@ fn run(args: &[String]) -> anyhow::Result<()> {
     {
         spec.disks.push(Disk { persistence: Persistence::Snapshot, ..Disk::new(file) });
     }
-    let verdict = Accelerator::probe(tree);
-    writeln!(out, "{}: {}", verdict.accelerator, verdict.reason)?;
-    spec.accelerator = verdict.accelerator;
+    // KVM is tried with a kernel; a disk alone is emulated.
+    spec.accelerator = match &spec.firmware {
+        Firmware::DirectKernel { kernel, .. } => Accelerator::probe(tree, kernel).accelerator,
+        _ => Accelerator::Tcg,
+    };
+    writeln!(out, "run by {}", spec.accelerator)?;
     let forwards = vec![Forward { host_port: 22022, guest_port: 22 }];
     spec.network = Network::User { forwards, outbound: Outbound::Blocked };
     let mut machine = Machine::start(&spec, tree, Path::new(directory)).remedied()?;

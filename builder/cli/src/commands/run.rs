@@ -137,7 +137,7 @@ impl RunArgs {
         work: &WorkDir,
     ) -> Result<()> {
         let progress = context.builder().progress();
-        let verdict = Accelerator::probe(&guest.tree);
+        let verdict = Accelerator::probe(&guest.tree, &guest.output.join("linux"));
         progress.note(&format!("the machine runs by {}", accelerator_text(verdict)));
         let stage = progress.stage("boot");
         let mut machine = guest.start(Start::Firmware, "boot")?;

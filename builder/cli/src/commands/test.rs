@@ -43,7 +43,7 @@ impl TestArgs {
         let digest = acceptance::manifest_digest(&output)?;
         let builder = context.builder();
         let tree = builder.tools_tree(ToolsKind::Run)?;
-        let verdict = Accelerator::probe(tree.root());
+        let verdict = Accelerator::probe(tree.root(), &output.join("linux"));
         builder.progress().note(&format!("machines run by {}", accelerator_text(verdict)));
         let work = WorkDir::scratch(&context.cache().join("guests"))?;
         acceptance::remove(&output)?;

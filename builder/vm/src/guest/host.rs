@@ -71,7 +71,7 @@ impl Guest {
     /// The machine as it is started, with what runs its instructions best here.
     pub fn spec(&self, start: Start) -> Result<MachineSpec> {
         let mut spec = self.plan(start)?;
-        spec.accelerator = Accelerator::probe(&self.tree).accelerator;
+        spec.accelerator = Accelerator::probe(&self.tree, &self.output.join("linux")).accelerator;
         Ok(spec)
     }
 
