@@ -5,18 +5,23 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::fs;
 use crate::output::ToolError;
 use crate::process::{prepare_stdin, shell_status, start_error};
 use crate::tool::{Stdin, Tool};
+
+/// How long the end of a killed sandbox may take: a large machine gives back its memory first.
+const LONGEST_END: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 /// Starts tools that go on running.
 pub trait Launcher: Send + Sync {
@@ -24,7 +29,7 @@ pub trait Launcher: Send + Sync {
     fn launch(&self, tool: &Tool, log: &Path) -> Result<Running, ToolError>;
 }
 
-/// A program in flight; dropping it kills it, and with a sandbox everything inside.
+/// A program in its sandbox in flight; dropping it kills it and everything inside.
 #[derive(Debug)]
 pub struct Running {
     pid: Pid,
@@ -33,7 +38,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a prepared command.
+    /// Starts a prepared command, the helper of a sandbox.
     pub(crate) fn start(command: Command, tool: &Tool, log: &Path) -> Result<Self, ToolError> {
         let command = redirect(command, tool, log)?;
         let (started, answer) = mpsc::sync_channel(1);
@@ -71,17 +76,36 @@ impl Running {
         self.status
     }
 
-    /// Kills the program at once, waits until it is gone and returns its status.
+    /// Kills the program at once, waits until it and everything inside is gone, and returns its status.
     pub fn kill(&mut self) -> i32 {
         if let Some(status) = self.try_status() {
             return status;
         }
+        // The first process inside dies with its helper, and is gone when all others are (`pid_namespaces(7)`); until then they have
+        // their files and ports.
+        let inside = children_of(self.pid);
         // It may have ended in between; the keeper reaps, so the number can only be ours or nobody's.
         let _ = rustix::process::kill_process(self.pid, Signal::KILL);
         let status = self.end.recv().unwrap_or(128 + 9);
+        inside.iter().for_each(wait_until_gone);
         self.status = Some(status);
         status
     }
+}
+
+/// Handles of the processes that this one has started.
+fn children_of(parent: Pid) -> Vec<OwnedFd> {
+    let number = parent.as_raw_nonzero();
+    let listed = std::fs::read_to_string(format!("/proc/{number}/task/{number}/children")).unwrap_or_default();
+    let children = listed.split_whitespace().filter_map(|word| Pid::from_raw(word.parse().ok()?));
+    children.filter_map(|child| rustix::process::pidfd_open(child, PidfdFlags::empty()).ok()).collect()
+}
+
+/// A handle can be read from when its process has ended (`pidfd_open(2)`).
+fn wait_until_gone(process: &OwnedFd) {
+    let mut handles = [PollFd::new(process, PollFlags::IN)];
+    // Nothing can be done about a process that the kernel does not let go.
+    let _ = rustix::event::poll(&mut handles, Some(&LONGEST_END));
 }
 
 impl Drop for Running {

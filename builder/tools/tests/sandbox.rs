@@ -193,6 +193,28 @@ fn everything_inside_dies_with_the_builder() {
     assert!(!grows(&host.path().join("beat"), Duration::from_millis(300)));
 }
 
+/// Its files and ports are free for the next one, and nothing more is written.
+#[test]
+fn a_killed_program_is_gone_when_kill_returns() {
+    use tools::{Launcher as _, Sandbox, SandboxRunner, Tool};
+    let (root, host) = (tree(), tempfile::tempdir().unwrap());
+    let runner = SandboxRunner::new(Sandbox::new(root.path()).bind(host.path(), "/tmp")).with_helper(PROBE);
+    for round in 0..20 {
+        let beat = host.path().join(format!("beat-{round}"));
+        let tool = Tool::new("/probe").args(["act", "beat", &format!("/tmp/beat-{round}")]);
+        let mut running = runner.launch(&tool, &host.path().join("log")).unwrap();
+        assert!(grows(&beat, Duration::from_secs(20)), "the program did not start");
+        let inside = child_of(&running.id().to_string());
+        let program = child_of(&inside);
+        running.kill();
+        for process in [&inside, &program] {
+            let state = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            // A process that has ended waits for its parent at most.
+            assert!(state.is_empty() || state.contains(") Z "), "round {round}: {state}");
+        }
+    }
+}
+
 #[test]
 fn mounts_of_the_sandbox_do_not_reach_the_host() {
     let (root, host) = (tree(), tempfile::tempdir().unwrap());
