@@ -221,8 +221,13 @@ impl<'a> Host<'a> {
 
 /// What a damaged host must never show.
 fn tamper_fault(text: &str) -> Option<&'static str> {
-    if Console::default().read(text).contains(&Event::Healthy) {
+    let events = Console::default().read(text);
+    if events.contains(&Event::Healthy) {
         return Some("a damaged host calls itself healthy");
+    }
+    // The agent checks the configuration with the damaged program itself: the damage was read and the host went on.
+    if events.iter().any(|event| matches!(event, Event::Waiting(_))) {
+        return Some("a damaged host goes on and waits");
     }
     text.contains(" login:").then_some("a damaged host offers a login")
 }
@@ -241,12 +246,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_host_that_is_healthy_or_offers_a_login_is_a_fault() {
+    fn a_damaged_host_that_goes_on_in_any_way_is_a_fault() {
         let panic = "[ 9.1] device-mapper: verity: 254:2: data block 77 is corrupted\n[ 9.2] Kernel panic - not syncing: dm-verity device corrupted\n";
         assert!(panic.contains(CAUGHT));
         assert_eq!(tamper_fault(panic), None);
         assert!(tamper_fault(&format!("casemate: healthy\n{panic}")).unwrap().contains("healthy"));
         assert!(tamper_fault(&format!("web1 login: {panic}")).unwrap().contains("login"));
+        let waiting = "casemate: waiting: check failed: cannot start /usr/sbin/sshd -t\n";
+        assert!(tamper_fault(waiting).unwrap().contains("waits"));
     }
 
     #[test]

@@ -13,8 +13,6 @@ use serde_json::Value;
 
 use crate::bench::{Bench, casemate, said};
 
-/// What the asset from an address holds, below one directory that `strip` takes off.
-const STYLE: &[u8] = b"body { margin: 0 }\n";
 /// The asset from a file.
 const RULES: &[u8] = b"SecRuleEngine On\n";
 
@@ -28,7 +26,7 @@ pub(crate) fn equal_builds_do_not_differ(bench: &Bench) -> Result<()> {
 }
 
 pub(crate) fn assets_are_in_and_on_paper(bench: &Bench) -> Result<()> {
-    let server = Server::start(archive()?)?;
+    let server = Server::start(archive(bench)?)?;
     let image = asset_image(bench, &server.address, &Sha256Digest::of(RULES).to_string())?;
     let output = bench.dir().join("with-assets");
     let built = said(build(&image, &output), "build")?;
@@ -60,7 +58,7 @@ pub(crate) fn assets_are_in_and_on_paper(bench: &Bench) -> Result<()> {
     let wanted = ["command line", "disk", "esp", "manifest", "output", "part", "uki"];
     ensure!(parts.iter().map(String::as_str).eq(wanted), "parts: {parts:?}");
 
-    on_paper(&output, &server.address)?;
+    on_paper(&output, &server.address, Sha256Digest::of(&archive(bench)?))?;
     verified_and_tampered(&output)?;
 
     // The store has it by its digest now: a server that is gone is not missed.
@@ -72,13 +70,12 @@ pub(crate) fn assets_are_in_and_on_paper(bench: &Bench) -> Result<()> {
 }
 
 /// Both bills and the provenance name both assets.
-fn on_paper(output: &Path, address: &str) -> Result<()> {
+fn on_paper(output: &Path, address: &str, theme: Sha256Digest) -> Result<()> {
     let read = |name: &str| -> Result<Value> { Ok(serde_json::from_slice(&fs::read(output.join(name))?)?) };
     let (spdx, cdx, provenance) = (read("sbom.spdx.json")?, read("sbom.cdx.json")?, read("provenance.json")?);
     let dependencies = &provenance["predicate"]["buildDefinition"]["resolvedDependencies"];
-    let theme = Sha256Digest::of(&archive()?).to_string();
-    for (name, digest, place) in [("theme", theme, Some(address)), ("rules", Sha256Digest::of(RULES).to_string(), None)]
-    {
+    for (name, digest, place) in [("theme", theme, Some(address)), ("rules", Sha256Digest::of(RULES), None)] {
+        let digest = digest.to_string();
         let one = |rows: Vec<Value>, paper: &str| -> Result<Value> {
             ensure!(rows.len() == 1, "{paper} names `{name}` {} times", rows.len());
             Ok(rows[0].clone())
@@ -164,7 +161,7 @@ fn asset_image(bench: &Bench, address: &str, rules: &str) -> Result<PathBuf> {
             fs::copy(minimal.join(name), image.join(name))?;
         }
     }
-    let theme = Sha256Digest::of(&archive()?);
+    let theme = Sha256Digest::of(&archive(bench)?);
     let assets = format!(
         "# theme\n[[asset]]\nname = \"theme\"\nurl = \"{address}\"\nsha256 = \"{theme}\"\nsize = \"1M\"\nunpack = \"tar\"\n\
          into = \"/usr/share/example/theme\"\nstrip = 1\n\
@@ -175,13 +172,15 @@ fn asset_image(bench: &Bench, address: &str, rules: &str) -> Result<PathBuf> {
     Ok(image)
 }
 
-/// A tar archive with one file in one directory.
-fn archive() -> Result<Vec<u8>> {
+/// What the asset from an address is: a tar archive with one file in one directory, which `strip` takes off. No two runs have the
+/// same: the machine's store keeps assets by their digest, and would not ask for one that an earlier run left there.
+fn archive(bench: &Bench) -> Result<Vec<u8>> {
+    let style = format!("body {{ margin: 0 }} /* {} */\n", bench.dir().display());
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
-    header.set_size(STYLE.len() as u64);
+    header.set_size(style.len() as u64);
     header.set_mode(0o644);
-    archive.append_data(&mut header, "theme-1.0/style.css", STYLE)?;
+    archive.append_data(&mut header, "theme-1.0/style.css", style.as_bytes())?;
     Ok(archive.into_inner()?)
 }
 
