@@ -8,6 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use ureq::{Agent, http::StatusCode};
 
+use crate::pace::{Paced, SLOWEST, TooSlow};
+
 /// A client that keeps connections open between requests.
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -59,6 +61,17 @@ pub enum HttpError {
         "the mirror sent nothing for {0:?}; try again, use another mirror, or wait longer with `--timeout SECONDS`"
     )]
     Stalled(Duration),
+    /// Something, and so little that the file would never be here.
+    #[error(
+        "the mirror sent fewer than {bytes} bytes a second for {patience:?}; try again, use another mirror, or judge over a longer time \
+         with `--timeout SECONDS`"
+    )]
+    Slow {
+        /// What a second must bring.
+        bytes: u64,
+        /// How long it did not.
+        patience: Duration,
+    },
     /// Sent from address to address.
     #[error("the mirror sends us from one address to the next without end; use another mirror")]
     Redirects,
@@ -117,7 +130,11 @@ impl Http {
     /// What it means that a body cannot be read on.
     pub(crate) fn broken(&self, error: io::Error) -> HttpError {
         let timeout = |error: &ureq::Error| matches!(error, ureq::Error::Timeout(_));
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+        let Some(inner) = error.get_ref() else { return HttpError::Broken(error) };
+        if inner.is::<TooSlow>() {
+            return HttpError::Slow { bytes: SLOWEST, patience: self.patience };
+        }
+        match inner.downcast_ref::<ureq::Error>() {
             Some(inner) if timeout(inner) => HttpError::Stalled(self.patience),
             _ => HttpError::Broken(error),
         }
@@ -142,8 +159,11 @@ impl Http {
             }
             other => return Err(HttpError::Status(other.as_u16())),
         };
-        let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
-        Ok(Body { start, reader: Box::new(reader) })
+        Ok(Body { start, reader: Box::new(self.body(response)) })
+    }
+
+    fn body(&self, response: ureq::http::Response<ureq::Body>) -> Paced<impl Read + use<>> {
+        Paced::new(response.into_body().into_with_config().limit(u64::MAX).reader(), self.patience)
     }
 
     /// Gets a whole file of at most `limit` bytes, trying again as usual, unless it is still the one that is `held`.
@@ -187,8 +207,10 @@ impl Http {
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let validators = Validators { etag: header("ETag"), last_modified: header("Last-Modified") };
         let mut bytes = Vec::new();
-        let body = response.into_body().into_with_config().limit(u64::MAX).reader();
-        body.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| self.broken(error))?;
+        self.body(response)
+            .take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.broken(error))?;
         if bytes.len() as u64 > limit { Err(HttpError::TooLong(limit)) } else { Ok(Small::File(bytes, validators)) }
     }
 }

@@ -6,6 +6,7 @@
 //! [`archive`] ties these together and [`choice`] remembers what was chosen. Everything but [`fetch`], [`store`], `lists`, [`archive`],
 //! [`choice`] and the loader in [`mirror`] is pure.
 
+mod pace;
 mod package_view;
 mod relations;
 mod signature_policy;

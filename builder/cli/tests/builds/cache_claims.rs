@@ -30,9 +30,10 @@ pub(crate) fn nothing_changed(bench: &Bench) -> Result<()> {
 }
 
 pub(crate) fn one_overlay_file(bench: &Bench) -> Result<()> {
+    // Each run changes it to something else: the cache remembers what an earlier run changed.
     let file = bench.repo().join(OVERLAY_FILE);
     let text = fs::read_to_string(&file)?;
-    fs::write(&file, format!("{text}\n# one line more\n"))?;
+    fs::write(&file, format!("{text}\n# one line more, in {}\n", bench.dir().display()))?;
     let built = bench.build(&bench.output(), &[])?;
     let ran = ran(&built);
     let stages: Vec<&str> = ran.keys().map(String::as_str).collect();
@@ -65,7 +66,7 @@ pub(crate) fn changed_entry(bench: &Bench) -> Result<()> {
 pub(crate) fn killed(bench: &Bench) -> Result<()> {
     let file = bench.repo().join(OVERLAY_FILE);
     let text = fs::read_to_string(&file)?;
-    fs::write(&file, format!("{text}\n# for a build that is killed\n"))?;
+    fs::write(&file, format!("{text}\n# for a build that is killed, in {}\n", bench.dir().display()))?;
     let output = bench.dir().join("killed");
     let mut child =
         bench.command(&output, &["--progress", "plain"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;

@@ -26,7 +26,7 @@ enum Signal {
     Terminate = 15,
 }
 
-/// After this line of progress, so many milliseconds later.
+/// After this line of progress, so many milliseconds later; earlier where the stage that then runs is done sooner.
 type Moment = (&'static str, u64, Signal);
 
 /// In the order of a build; what one finished the next ones find in the cache.
@@ -38,7 +38,7 @@ const MOMENTS: [Moment; 10] = [
     ("tools ", 4000, Signal::Terminate),
     // packages are unpacked, then configured
     ("fetch ", 1500, Signal::Kill),
-    ("fetch ", 9000, Signal::Interrupt),
+    ("fetch ", 6000, Signal::Interrupt),
     // the overlays are laid
     ("rootfs ", 100, Signal::Kill),
     // sealed, and the initrd is made
@@ -112,12 +112,18 @@ impl Place {
     fn end_at(&self, bench: &Bench, (line, delay, signal): Moment) -> Result<()> {
         let mut command = bench.command(&self.output, &["--progress", "plain"]);
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-        let mut reader = BufReader::new(child.stderr.take().context("no standard error")?);
+        let lines = lines_of(child.stderr.take().context("no standard error")?);
         let mut text = String::new();
         while !text.lines().last().is_some_and(|last| last.starts_with(line)) {
-            ensure!(reader.read_line(&mut text)? > 0, "never said:\n{text}");
+            text.push_str(&lines.recv().map_err(|_| anyhow::anyhow!("never said:\n{text}"))?);
         }
-        std::thread::sleep(Duration::from_millis(delay));
+        let due = Instant::now() + Duration::from_millis(delay);
+        while let Ok(told) = lines.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            text.push_str(&told);
+            if ends_a_stage(&told) {
+                break;
+            }
+        }
         send(signal, child.id())?;
         let sent = Instant::now();
         let status = child.wait()?;
@@ -129,7 +135,9 @@ impl Place {
         }
         ensure!(sent.elapsed() < PATIENCE, "it took {:?} to end", sent.elapsed());
         // What a compiler of this build still says is not waited for.
-        let text = rest_of(reader, text);
+        while let Ok(told) = lines.recv_timeout(Duration::from_millis(500)) {
+            text.push_str(&told);
+        }
         let (code, name) = if signal == Signal::Interrupt { (130, "SIGINT") } else { (143, "SIGTERM") };
         ensure!(status.code() == Some(code), "ended with {status}, not {code}:\n{text}");
         ensure!(text.ends_with("run the same command again to go on\n"), "the end is not told last:\n{text}");
@@ -153,18 +161,20 @@ fn send(signal: Signal, process: u32) -> Result<()> {
     Ok(())
 }
 
-fn rest_of(mut reader: impl std::io::Read + Send + 'static, mut text: String) -> String {
-    let (told, rest) = mpsc::channel();
+/// Whether a line of progress says that a stage is done: on a fast machine the build would be, before it is ended.
+fn ends_a_stage(line: &str) -> bool {
+    line.trim_end().ends_with(" cached") || line.contains(" done in ")
+}
+
+/// The lines that a build writes, as they come, with their ends.
+fn lines_of(stream: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (told, lines) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut chunk = [0; 4096];
-        while let Ok(count @ 1..) = reader.read(&mut chunk) {
-            let _ = told.send(String::from_utf8_lossy(&chunk[..count]).into_owned());
-        }
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        while matches!(reader.read_line(&mut line), Ok(1..)) && told.send(std::mem::take(&mut line)).is_ok() {}
     });
-    while let Ok(more) = rest.recv_timeout(Duration::from_millis(500)) {
-        text.push_str(&more);
-    }
-    text
+    lines
 }
 
 /// What this test sees mounted there: builds mount in a view of their own.

@@ -68,12 +68,13 @@ pub(crate) fn packages(bench: &Bench) -> Result<()> {
         command
     };
     let small = Package::find(bench, SMALL)?;
-    let lies: [(&str, Lie, &[&str]); 6] = [
+    let lies: [(&str, Lie, &[&str]); 7] = [
         ("a changed package", Lie::Changed, &["expected SHA-256", "use another mirror"]),
         ("a package without end", Lie::Endless, &["sends more than"]),
         ("a package that is gone", Lie::Status("404 Not Found", 9), &["`casemate lock IMAGE`"]),
         ("a mirror that is down", Lie::Status("500 Internal Server Error", 9), &["status 500"]),
         ("a mirror that falls silent", Lie::Stall(9), &["sent nothing for 1s", "--timeout"]),
+        ("a mirror that drips", Lie::Drip, &["fewer than 1024 bytes a second for 1s", "--timeout"]),
         ("a short package", Lie::Cut(100), &["the connection broke"]),
     ];
     for (what, lie, parts) in lies {

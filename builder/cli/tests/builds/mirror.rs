@@ -24,6 +24,8 @@ pub(crate) enum Lie {
     Cut(usize),
     /// Half of what is asked for, then nothing, as often as said.
     Stall(usize),
+    /// Ten bytes in a tenth of a second, to the end.
+    Drip,
     /// An answer without the file, as often as said.
     Status(&'static str, usize),
     /// Sends to itself.
@@ -168,6 +170,14 @@ impl Shelf {
                 send(stream, &body, from, (body.len() - from) / 2)?;
                 // Longer than any client of these tests waits.
                 std::thread::sleep(Duration::from_secs(30));
+                return Ok(());
+            }
+            Some(Lie::Drip) => {
+                send(stream, &body, from, 0)?;
+                for bytes in body[from..].chunks(10) {
+                    stream.write_all(bytes)?;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
                 return Ok(());
             }
             Some(Lie::Status(status, times)) => {
