@@ -34,8 +34,8 @@ impl<R: Read> Paced<R> {
         if self.waited < self.window {
             return Ok(());
         }
-        let wanted = u128::from(SLOWEST).saturating_mul(self.waited.as_millis()) / 1000;
-        let enough = u128::from(self.received) >= wanted;
+        let least = u128::from(SLOWEST).saturating_mul(self.waited.as_millis()) / 1000;
+        let enough = u128::from(self.received) >= least;
         (self.waited, self.received) = (Duration::ZERO, 0);
         if enough { Ok(()) } else { Err(TooSlow) }
     }
