@@ -62,7 +62,7 @@ pub fn write_definition(dir: &Path, mirror: &Mirror) -> Result<()> {
         ),
     )?;
     let esp = "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/boot:/\nCopyFiles=/efi:/\nSizeMinBytes=512M\nSizeMaxBytes=512M\n";
-    let root = "[Partition]\nType=root\nFormat=erofs\nCompression=lz4hc\nCompressionLevel=9\nCopyFiles=/\nVerity=data\n\
+    let root = "[Partition]\nType=root\nFormat=erofs\nCompression=lz4\nCopyFiles=/\nVerity=data\n\
                 VerityMatchKey=root\nMinimize=best\n";
     let verity = "[Partition]\nType=root-verity\nVerity=hash\nVerityMatchKey=root\nMinimize=best\n";
     for (name, text) in [("00-esp.conf", esp), ("10-root.conf", root), ("20-root-verity.conf", verity)] {
