@@ -6,10 +6,12 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
+use signal_hook::iterator::Signals;
 
 use crate::bench::{Bench, ran};
 use crate::cache_claims::{digest, newest_entry};
@@ -69,6 +71,7 @@ enum Damage {
 }
 
 pub(crate) fn killed_and_damaged(bench: &Bench) -> Result<()> {
+    let_children_hear_signals()?;
     let place = Place::new(bench)?;
     // Other claims built other images: now the entries of this one are the last used.
     bench.build(&bench.output(), &[])?;
@@ -92,6 +95,19 @@ pub(crate) fn killed_and_damaged(bench: &Bench) -> Result<()> {
     }
     ensure!(place.left()?.is_empty(), "left: {:?}", place.left()?);
     Ok(fs::remove_dir_all(place.dir)?)
+}
+
+/// A test that runs under `nohup` or as a background job of a script was started with signals ignored, and so would be the builds.
+///
+/// A signal with a handler is what it usually is in a program that is started (execve(2)); here it does what it usually does too.
+fn let_children_hear_signals() -> Result<()> {
+    let mut signals = Signals::new([Signal::Interrupt as i32, Signal::Terminate as i32])?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    });
+    Ok(())
 }
 
 /// Where the output goes, and where builds could leave something.
@@ -169,7 +185,7 @@ fn ends_a_stage(line: &str) -> bool {
 /// The lines that a build writes, as they come, with their ends.
 fn lines_of(stream: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
     let (told, lines) = mpsc::channel();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
         while matches!(reader.read_line(&mut line), Ok(1..)) && told.send(std::mem::take(&mut line)).is_ok() {}
