@@ -4,8 +4,10 @@
 //! can produce: a page it serves, a key it shows, a line that the agent prints last.
 
 mod artifacts;
+mod container_host;
 mod flash;
 mod host;
+mod neighbour;
 mod operator;
 mod scan;
 mod scenarios;

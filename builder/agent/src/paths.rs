@@ -118,6 +118,11 @@ impl Paths {
         self.run().join("etc")
     }
 
+    /// Units among it: systemd looks for some in `/etc/systemd/system.control` (systemd.unit(5)).
+    pub fn rendered_units(&self) -> PathBuf {
+        self.rendered().join("systemd/system.control")
+    }
+
     /// Where the next configuration is put together.
     pub fn rendering(&self) -> PathBuf {
         self.run().join("etc.new")

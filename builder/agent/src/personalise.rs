@@ -90,7 +90,7 @@ fn personalise(host: Host<'_>, status: &mut Status) -> Result<(), Reasons> {
     make_secrets(host, &work.secrets)?;
     rendering::render(host, &work).map_err(one)?;
     all_pass(checks::run(host, &work.checks))?;
-    setup::run(host, &work.steps).map_err(one)?;
+    status.notices.extend(setup::run(host, &work.steps).map_err(one)?);
     document::store(host, &chosen.candidate, chosen.document.serial()).map_err(one)?;
     document::store_host_id(host, host_id.as_deref()).map_err(one)?;
     write_probes(host, &work)?;
@@ -100,10 +100,16 @@ fn personalise(host: Host<'_>, status: &mut Status) -> Result<(), Reasons> {
 
 /// Starts the services of a personalised host, after its status is stored: the health gate starts with them and adds to it.
 pub fn start_services(host: Host<'_>, status: &mut Status) {
+    let reload = Tool::new("systemctl").arg("daemon-reload");
     let start = Tool::new("systemctl").args(["start", "--no-block", SERVICES]);
-    if let Err(error) = host.runner.run(&start) {
-        status.phase = Phase::Waiting;
-        status.problems = one(checks::reason("start of the services", &error));
+    // systemd read its units before the agent rendered some.
+    let steps = [reload].into_iter().filter(|_| host.paths.rendered_units().is_dir()).chain([start]);
+    for step in steps {
+        if let Err(error) = host.runner.run(&step) {
+            status.phase = Phase::Waiting;
+            status.problems = one(checks::reason("start of the services", &error));
+            return;
+        }
     }
 }
 

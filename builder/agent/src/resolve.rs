@@ -93,6 +93,7 @@ impl Resolver<'_> {
             environment: row.env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             after: row.after.iter().map(ToString::to_string).collect(),
             timeout: Duration::from_secs(row.timeout_seconds),
+            of_site: row.site.is_some(),
         }
     }
 

@@ -15,16 +15,22 @@ use crate::work::Step;
 /// A database that repairs itself after a cut takes its time; its unit has limits of its own.
 const START: Duration = Duration::from_secs(900);
 
-/// Runs the steps in order and stops at the first that fails.
-pub fn run(host: Host<'_>, steps: &[Step]) -> Result<(), String> {
+/// Runs the steps in order and stops at the first of the host that fails; returns what failed for single sites.
+///
+/// What a site's database or code holds is in the hands of whoever broke into it, and must not keep the host from starting.
+pub fn run(host: Host<'_>, steps: &[Step]) -> Result<Vec<String>, String> {
+    let mut of_sites = Vec::new();
     for step in steps {
         for unit in &step.after {
             let start = Tool::new("systemctl").args(["start", "--", unit]).timeout(START);
             host.runner.run(&start).map_err(|error| reason(&format!("start of `{unit}`"), &error))?;
         }
-        host.runner.run(&tool(step)).map_err(|error| reason(&format!("setup step `{}`", step.name), &error))?;
+        match host.runner.run(&tool(step)).map_err(|error| reason(&format!("setup step `{}`", step.name), &error)) {
+            Err(failure) if step.of_site => of_sites.push(failure),
+            done => drop(done?),
+        }
     }
-    Ok(())
+    Ok(of_sites)
 }
 
 /// `setpriv` gives up root with numbers; no name service is asked.
@@ -56,7 +62,18 @@ mod tests {
             environment: vec![("SITE".to_owned(), "site001".to_owned())],
             after: vec!["mariadb.service".to_owned()],
             timeout: Duration::from_secs(120),
+            of_site: false,
         }
+    }
+
+    #[test]
+    fn what_fails_for_a_site_is_told_and_keeps_nobody_else() {
+        let tree = Tree::new();
+        tree.programs.fail("one.php", "tables, but none of WordPress");
+        let of_site = |name| Step { of_site: true, ..step(name, Owner { uid: 20001, gid: 20001 }) };
+        let told = run(tree.host(), &[of_site("one"), of_site("two")]).unwrap();
+        assert!(told.len() == 1 && told[0].contains("setup step `one` failed"), "{told:?}");
+        assert!(tree.programs.commands().iter().any(|command| command.contains("two.php")));
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub struct Step {
     pub after: Vec<String>,
     /// Longest time.
     pub timeout: Duration,
+    /// Whether it is for one site: then its failure is that site's, and the others are served.
+    pub of_site: bool,
 }
 
 /// A question to a service. It is stored in `/run` for the health gate, which is another process.

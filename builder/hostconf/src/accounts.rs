@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use serde::{Serialize, Serializer};
 
@@ -64,6 +65,12 @@ impl SiteAccount {
     /// Uid and gid of the PHP user.
     pub fn php_uid(self) -> u32 {
         self.uid() + 1
+    }
+
+    /// The loopback address at which the proxy knows the site: `127.77.0.1` for the first.
+    pub fn proxy(self) -> Ipv4Addr {
+        let [high, low] = self.0.to_be_bytes();
+        Ipv4Addr::new(127, 77, high, low)
     }
 
     /// The site's own directory.

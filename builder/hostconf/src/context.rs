@@ -2,11 +2,15 @@
 //!
 //! The template language is minijinja; an undefined name is an error, blocks on lines of their own leave no blank line.
 
+use std::net::Ipv4Addr;
+
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
 use crate::accounts::SiteAccount;
+use crate::allowed_name::{AllowedName, OF_WORDPRESS, least};
 use crate::host::{HostConfig, Site, SiteContent, SiteKind, WordPress};
+use crate::limits::Limits;
 use crate::sealed::SealedImage;
 
 /// Where rendered files are.
@@ -31,6 +35,9 @@ pub(crate) struct SiteFacts {
     aliases: Vec<String>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     wordpress: Option<WordPress>,
+    limits: Limits,
+    proxy: Ipv4Addr,
+    reachable: Vec<AllowedName>,
     tls_key: String,
     tls_certificate: String,
 }
@@ -54,10 +61,20 @@ impl SiteFacts {
             name: site.name.to_string(),
             aliases: site.aliases.iter().map(ToString::to_string).collect(),
             wordpress,
+            limits: site.limits.clone(),
+            proxy: account.proxy(),
+            reachable: reachable(site),
             tls_key: format!("{STATE}/keys/tls/{}.key", account.id()),
             tls_certificate: format!("{STATE}/keys/tls/{}.crt", account.id()),
         }
     }
+}
+
+/// Every name that the site's PHP may connect to: itself, what its kind needs, what the document allows.
+fn reachable(site: &Site) -> Vec<AllowedName> {
+    let own = std::iter::once(&site.name).chain(&site.aliases).map(AllowedName::host);
+    let of_kind = OF_WORDPRESS.iter().filter(|_| site.content.kind() == SiteKind::Wordpress);
+    least(own.chain(of_kind.filter_map(|name| name.parse().ok())).chain(site.allow.iter().cloned()))
 }
 
 /// The context without a site.

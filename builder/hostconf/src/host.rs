@@ -10,8 +10,10 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use crate::address::{InterfaceAddress, Network};
+use crate::allowed_name::AllowedName;
 use crate::domain_name::DomainName;
 use crate::email::EmailAddress;
+use crate::limits::Limits;
 use crate::mistake::Mistakes;
 use crate::names::{AdminUser, HostId, InterfaceMatch, Locale, Title, ValueError};
 use crate::ssh_key::SshPublicKey;
@@ -148,6 +150,10 @@ pub struct Site {
     pub aliases: Vec<DomainName>,
     /// What runs there.
     pub content: SiteContent,
+    /// What it may use of the host.
+    pub limits: Limits,
+    /// Where its PHP may connect to, besides itself and what its kind needs.
+    pub allow: Vec<AllowedName>,
 }
 
 /// What a site is made of.

@@ -9,6 +9,7 @@ use crate::domain_name::DomainName;
 use crate::host::{
     Admin, Domain, HostConfig, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsSettings, WordPress,
 };
+use crate::limits::read_limits;
 use crate::mistake::Mistakes;
 
 /// TOML has signed 64-bit numbers.
@@ -115,7 +116,7 @@ fn read_domains(root: &Section<'_, '_>) -> Vec<Domain> {
 }
 
 fn read_site(section: &Section<'_, '_>) -> Option<PlacedSite> {
-    section.allow(&["name", "kind", "aliases", "title", "admin_user", "admin_email", "locale"]);
+    section.allow(&["name", "kind", "aliases", "limits", "allow", "title", "admin_user", "admin_email", "locale"]);
     let name = section.text::<DomainName>("name");
     let kind = section.text::<SiteKind>("kind");
     let aliases = section.texts::<DomainName>("aliases");
@@ -125,11 +126,21 @@ fn read_site(section: &Section<'_, '_>) -> Option<PlacedSite> {
         Some(SiteKind::Static) => Some(refuse_wordpress_keys(section, SiteContent::Static)),
         None => None,
     };
+    let limits = read_limits(section.optional_section("limits").as_ref());
+    let allow = section.plain_texts("allow");
+    if kind == Some(SiteKind::Static) {
+        for key in ["limits", "allow"].into_iter().filter(|key| section.has(key)) {
+            section.note(
+                section.spot_of(key),
+                format!("`{key}` is for sites that run programs, this one is `static`: remove it"),
+            );
+        }
+    }
     let name = name?;
     let mut names = vec![Placed { value: name.clone(), spot: section.spot_of("name") }];
     names.extend(aliases.iter().cloned());
     let aliases = aliases.into_iter().map(|placed| placed.value).collect();
-    Some(PlacedSite { site: Site { name, aliases, content: content? }, names })
+    Some(PlacedSite { site: Site { name, aliases, content: content?, limits: limits?, allow }, names })
 }
 
 fn read_wordpress(section: &Section<'_, '_>) -> Option<WordPress> {

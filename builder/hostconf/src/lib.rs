@@ -6,6 +6,7 @@
 
 mod accounts;
 mod address;
+mod allowed_name;
 mod asset;
 mod assignments;
 mod context;
@@ -16,6 +17,7 @@ mod email;
 mod host;
 mod host_reader;
 mod image;
+mod limits;
 mod mistake;
 mod names;
 mod overlay;
@@ -36,6 +38,7 @@ mod suggest;
 
 pub use accounts::{AccountTables, Membership, SiteAccount, account_tables};
 pub use address::{AddressError, InterfaceAddress, Network};
+pub use allowed_name::AllowedName;
 pub use asset::{Asset, AssetSource, Unpack};
 pub use assignments::{Assignments, PoolFull};
 pub use derived::{Link, links, state_tmpfiles};
@@ -55,7 +58,7 @@ pub use names::{
 };
 pub use overlay::{
     CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SecretKind,
-    SecretRow, SetUid, SetupRow, StateRow, UserDef,
+    SecretRow, SetUid, SetupRow, SkeletonRow, StateRow, UserDef,
 };
 pub use overlay_rows::{AnswerKind, Mode, PortZone, Protocol, StateClass};
 pub use overlay_set::{Conflict, Conflicts, LoadedOverlay, OverlaySet};

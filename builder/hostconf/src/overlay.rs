@@ -58,6 +58,8 @@ pub struct OverlayDef {
     pub health: Vec<HealthRow>,
     /// Paths that are never unpacked.
     pub trim: Vec<Glob>,
+    /// Roots for jailed services.
+    pub skeletons: Vec<SkeletonRow>,
 }
 
 /// An answer for debconf.
@@ -143,6 +145,19 @@ pub struct Dropped {
     pub path: AbsolutePath,
     /// Why nobody needs it.
     pub reason: Line,
+}
+
+/// A root for jailed services: a few paths of packages with the libraries that they need, put together by Jailkit when the image is built.
+///
+/// Sealed with the image, so nobody can add to it; what a service needs besides is mounted into it by the service's unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkeletonRow {
+    /// The root's place, below `/usr/lib/casemate/jail`.
+    pub path: AbsolutePath,
+    /// Files and directories of packages, at the same places inside.
+    pub copy: Vec<AbsolutePath>,
+    /// Directories that are empty inside, to be mounted on.
+    pub mount_points: Vec<AbsolutePath>,
 }
 
 /// A package name that other packages depend on and that the builder itself stands for.

@@ -9,7 +9,8 @@ use crate::host::SiteKind;
 use crate::mistake::Mistakes;
 use crate::names::{AbsolutePath, AccountName, Word};
 use crate::overlay::{
-    DebconfAnswer, Dropped, Egress, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SetUid, StateRow, UserDef,
+    DebconfAnswer, Dropped, Egress, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SetUid, SkeletonRow, StateRow,
+    UserDef,
 };
 use crate::overlay_rows::Mode;
 use crate::overlay_work_reader::{read_check, read_health, read_secret, read_setup};
@@ -17,6 +18,9 @@ use crate::pattern::{Pattern, Templates, pattern, pattern_or};
 
 /// Numbers for fixed accounts: above Debian's own, below what adduser gives out.
 const FIXED_IDS: std::ops::RangeInclusive<u64> = 300..=899;
+
+/// Where the roots of jailed services are.
+const SKELETONS: &str = "/usr/lib/casemate/jail";
 
 /// Files of `/etc` that are never rendered: they are part of the image or belong to PID 1.
 const NEVER_RENDERED: [&str; 6] =
@@ -27,6 +31,7 @@ pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistake
         root.allow(&[
             "summary", "needs", "packages", "units", "early", "debconf", "users", "groups", "listen", "egress",
             "state", "dropped", "provided", "setuid", "render", "secret", "check", "setup", "health", "trim",
+            "skeleton",
         ]);
         Some(OverlayDef {
             needs: root.plain_texts("needs"),
@@ -48,6 +53,7 @@ pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistake
             setups: read_rows(root, "setup", read_setup),
             health: read_rows(root, "health", read_health),
             trim: read_rows(root, "trim", read_trim),
+            skeletons: read_rows(root, "skeleton", read_skeleton),
             summary: root.text("summary")?,
         })
     })
@@ -180,6 +186,17 @@ fn check_target(row: &Section<'_, '_>, to: Option<&Pattern<AbsolutePath>>, scope
 fn read_trim(row: &Section<'_, '_>) -> Option<crate::names::Glob> {
     row.allow(&["glob"]);
     row.text("glob")
+}
+
+fn read_skeleton(row: &Section<'_, '_>) -> Option<SkeletonRow> {
+    row.allow(&["path", "copy", "mount_points"]);
+    let path = row.text::<AbsolutePath>("path");
+    if let Some(path) = path.as_ref().filter(|path| !path.is_below(SKELETONS)) {
+        row.note(row.spot_of("path"), format!("`path` is `{path}`, it must be below `{SKELETONS}`"));
+    }
+    let copy = row.some_texts("copy").into_iter().map(|placed| placed.value).collect();
+    let mount_points = row.plain_texts("mount_points");
+    Some(SkeletonRow { path: path?, copy, mount_points })
 }
 
 /// Reads `for` and `kinds`, and says where templates may stand.

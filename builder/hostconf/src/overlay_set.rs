@@ -143,6 +143,9 @@ impl Claims {
                 );
             }
         }
+        for row in &def.skeletons {
+            self.claim(name, format!("skeleton `{}`", row.path));
+        }
         let secrets: Vec<&AbsolutePath> = def.secrets.iter().filter_map(|row| row.path.literal()).collect();
         for path in secrets {
             self.claim(name, format!("secret `{path}`"));

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 use crate::names::ValueError;
 
 /// What the type accepts, for messages.
@@ -46,6 +48,12 @@ impl fmt::Display for ByteSize {
             .find(|(unit, _)| self.0.is_multiple_of(*unit))
             .unwrap_or((1 << 10, 'K'));
         write!(out, "{}{letter}", self.0 / unit)
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -10,6 +10,11 @@ fn document(rest: &str) -> String {
     head.replace("serial = 1", "serial = 3") + rest
 }
 
+/// The same with one domain and one site.
+fn site(rest: &str) -> String {
+    document(&format!("[[domain]]\nname = \"example.org\"\n[[domain.site]]\n{rest}"))
+}
+
 fn mistakes(text: &str) -> String {
     HostConfig::parse("host.toml", text).expect_err("the document has mistakes").to_string()
 }
@@ -26,6 +31,31 @@ fn the_example_of_the_repository_is_a_valid_document() {
 fn network_and_tls_may_be_absent() {
     let host = HostConfig::parse("host.toml", &document("")).unwrap();
     assert!(host.network.address.is_empty() && host.domains.is_empty());
+}
+
+#[test]
+fn limits_and_allowed_names_have_usual_values_where_nothing_is_said() {
+    let read = |rest: &str| {
+        let site = format!(
+            "[[domain]]\nname = \"example.org\"\n[[domain.site]]\nname = \"www.example.org\"\nkind = \"php\"\n{rest}"
+        );
+        HostConfig::parse("host.toml", &document(&site)).unwrap().sites().next().unwrap().clone()
+    };
+    let usual = read("");
+    assert_eq!(
+        (usual.limits.memory.to_string(), usual.limits.tasks, usual.limits.cpu_percent),
+        ("512M".to_owned(), 64, 200)
+    );
+    assert!(usual.limits.disk.is_none() && usual.allow.is_empty());
+    let said = read(
+        "allow = [\".example.com\"]\nlimits = { memory = \"1G\", tasks = 100, cpu_percent = 50, disk = \"5G\" }\n",
+    );
+    assert_eq!(
+        (said.limits.memory.to_string(), said.limits.tasks, said.limits.cpu_percent),
+        ("1G".to_owned(), 100, 50)
+    );
+    assert_eq!(said.limits.disk.unwrap().to_string(), "5G");
+    assert_eq!(said.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), [".example.com"]);
 }
 
 #[test]
@@ -62,7 +92,6 @@ host.toml:1:1: missing section `[admin]`";
 
 #[test]
 fn each_broken_rule_of_a_section_or_site_has_its_own_message() {
-    let site = |rest: &str| document(&format!("[[domain]]\nname = \"example.org\"\n[[domain.site]]\n{rest}"));
     let cases = [
         (
             document("color = 1\n"),
@@ -105,6 +134,31 @@ fn each_broken_rule_of_a_section_or_site_has_its_own_message() {
                 "name = \"www.example.org\"\nkind = \"wordpress\"\ntitle = \"x\"\nadmin_user = \"admin\"\nadmin_email = \"a@example.org\"\n",
             ),
             "host.toml:15:14: `admin_user`: `admin` is not an account name: 3 to 60 of `a-z`, `0-9`, `.`, `_` and `-`, starting with a letter, and not `admin`, `administrator` or `root`",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(mistakes(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn limits_and_allowed_names_are_checked() {
+    let cases = [
+        (
+            site("name = \"www.example.org\"\nkind = \"static\"\nallow = [\"example.com\"]\n"),
+            "host.toml:14:9: `allow` is for sites that run programs, this one is `static`: remove it",
+        ),
+        (
+            site("name = \"www.example.org\"\nkind = \"php\"\nallow = [\"*.example.com\"]\n"),
+            "host.toml:14:10: `allow`: `*.example.com` is not a name that PHP may reach: `api.example.com`, or `.example.com` for the domain and all below it",
+        ),
+        (
+            site("name = \"www.example.org\"\nkind = \"php\"\nlimits = { memory = \"32M\" }\n"),
+            "host.toml:14:21: `memory` is `32M`: PHP needs at least `64M`",
+        ),
+        (
+            site("name = \"www.example.org\"\nkind = \"php\"\nlimits = { tasks = 4 }\n"),
+            "host.toml:14:20: `tasks` is 4, it must be a whole number from 10 to 4096",
         ),
     ];
     for (text, expected) in cases {

@@ -56,6 +56,14 @@ const OVERLAY_CASES: &[(&str, &str)] = &[
         "5:8: `mode`: `4755` is not a mode: four octal digits without the set-uid bit, e.g. `0644`",
     ),
     (
+        "[[skeleton]]\npath = \"/srv/jail\"\ncopy = [\"/usr/bin/php\"]",
+        "3:8: `path` is `/srv/jail`, it must be below `/usr/lib/casemate/jail`",
+    ),
+    (
+        "[[skeleton]]\npath = \"/usr/lib/casemate/jail/x\"\ncopy = []",
+        "4:8: `copy` is empty: at least one entry is needed",
+    ),
+    (
         "[[check]]\nexec = [\"sshd\"]",
         "3:9: `exec`: `sshd` is not an absolute path: letters, digits, `.`, `_`, `-`, `+`, `@`, `:` and `/`, without `.`, `..`, `//` or a slash at the end",
     ),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use debian::placeholder::Provided;
 use debian::trim::COPYRIGHT_STAYS;
 use fs_err as fs;
-use hostconf::{ImageDef, LoadedOverlay, OverlayDef, OverlayName, OverlaySet};
+use hostconf::{ImageDef, LoadedOverlay, OverlayDef, OverlayName, OverlaySet, SkeletonRow};
 use tools::Failure;
 use tools::failure::HintExt as _;
 
@@ -75,6 +75,11 @@ impl Definition {
             lines.push_str(&format!("{owner} {question} {} {}\n", answer.kind.as_str(), answer.value));
         }
         lines
+    }
+
+    /// Roots for jailed services, of all overlays.
+    pub fn skeletons(&self) -> Vec<&SkeletonRow> {
+        self.overlays.iter().flat_map(|overlay| &overlay.def.skeletons).collect()
     }
 
     /// Globs of paths that are never unpacked, of all overlays, and behind them those of what always stays.

@@ -23,7 +23,7 @@ pub struct StageReason {
 }
 
 /// The stages in the order in which a person thinks of them.
-const ORDER: [&str; 8] = ["tools", "agent", "rootfs", "overlay", "initrd", "seal", "uki", "image"];
+const ORDER: [&str; 9] = ["tools", "agent", "rootfs", "skeleton", "overlay", "initrd", "seal", "uki", "image"];
 
 /// The reasons of all stages, in order. `last` holds the keys of the last build into the same directory.
 pub(crate) fn explain(asked: &[Asked], last: Option<&BTreeMap<String, Key>>) -> Vec<StageReason> {

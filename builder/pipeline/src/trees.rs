@@ -58,6 +58,8 @@ impl ToolsKind {
                 "fdisk",
                 // configures the packages of a root
                 "dpkg",
+                // puts the roots of jailed services together
+                "jailkit",
                 // what apt would choose, for the test that compares our resolver with it
                 "apt",
             ],

@@ -84,6 +84,14 @@ pub fn bind_read_only(source: &Path, target: &Path) -> Result<Mount, PathError> 
     Ok(mount)
 }
 
+/// Shows a directory at a second place where nothing can be run, as a host mounts its state: noexec, nosuid, nodev.
+pub fn bind_as_state(source: &Path, target: &Path) -> Result<Mount, PathError> {
+    let mount = bind(source, target)?;
+    let flags = MountFlags::BIND | MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount_remount(target, flags, "").at("mount without programs at", target)?;
+    Ok(mount)
+}
+
 /// Mounts an empty file system in memory; `size_mib` limits it.
 pub fn tmpfs(target: &Path, size_mib: u64, mode: u32) -> Result<Mount, PathError> {
     let options = std::ffi::CString::new(format!("size={size_mib}m,mode={mode:o}"))

@@ -1,22 +1,17 @@
 //! The sealed root as a container: the same files at native speed, in a network of its own, seen from a neighbour on the wire.
-//!
-//! There is no initrd here, so the scenario does its part: an empty `/var`, and a machine id that lasts. Firmware, kernel and
-//! verity are claims of the machines.
+//! Firmware, kernel and verity are claims of the machines.
 
-use std::fmt::Write as _;
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
-use tools::{Access, Bind, ResultExt as _, Tool};
+use tools::{ResultExt as _, Tool};
+use vm::Container;
 use vm::guest::{Client, Seen};
-use vm::netns::Port;
-use vm::{Container, ContainerSpec, MachineId, NetworkNamespace, RootImage};
 
-use crate::artifacts::{Artifacts, Image, say};
-use crate::host::{PATIENCE, credential};
+use crate::artifacts::{Artifacts, Image};
+use crate::container_host::{ADDRESS, ContainerHost};
+use crate::host::PATIENCE;
 use crate::operator::{Facts, Operator};
 use crate::scan;
 use crate::scenarios::packages;
@@ -26,11 +21,6 @@ const TITLE: &str = "Casemate in a container";
 const EDITOR: &str = "zephyrine";
 const SITE: &str = "www.example.org";
 const MACHINE_ID: &str = "5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e";
-/// The end of the wire as the scenario leaves it; the host's document does not know this address.
-const UNNAMED: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
-/// The host's own address: only its document names it.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
-const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// What an uploaded program answers if it is run: the sum stands nowhere in its text.
 const PROGRAM: &str = "<?php echo 'ran: ', 40 + 2;";
 const RAN: &str = "ran: 42";
@@ -41,10 +31,13 @@ pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts) -> Result<()> {
     let dir = artifacts.scratch("container")?;
     let operator = Operator::new(artifacts, &dir, "operator")?;
     let stranger = Operator::new(artifacts, &dir, "stranger")?;
-    let mut host = ContainerHost::new(artifacts, &dir, &operator)?;
+    let facts = Facts { hostname: "container.example.org", serial: 1, wordpress: Some(TITLE) };
+    let document = fs::read_to_string(operator.document(&dir, &facts)?)?.replace("editor", EDITOR);
+    let mut host = ContainerHost::new(artifacts, &dir, &document, MACHINE_ID)?;
 
-    let (mut container, first) = host.boot()?;
-    let client = Client::inside(artifacts.run_tree(), &dir, &host.neighbour, ADDRESS);
+    let (mut container, first, console) = host.boot()?;
+    check_healthy_screen(&console)?;
+    let client = host.client();
     check_site(&client, &first)?;
     check_certificate(&client)?;
     check_refusals(&client)?;
@@ -57,65 +50,13 @@ pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts) -> Result<()> {
     ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
     drop(container);
 
-    let (_container, second) = host.boot()?;
+    let (_container, second, console) = host.boot()?;
+    check_healthy_screen(&console)?;
     ensure!(
         first.identity() == second.identity(),
         "the second start shows another identity: {first:?} then {second:?}"
     );
     check_site(&client, &second)
-}
-
-/// A root, its state, and the wire to its neighbour.
-struct ContainerHost<'a> {
-    artifacts: &'a Artifacts,
-    dir: PathBuf,
-    root: RootImage,
-    document: String,
-    neighbour: NetworkNamespace,
-    network: NetworkNamespace,
-    starts: u32,
-}
-
-impl<'a> ContainerHost<'a> {
-    fn new(artifacts: &'a Artifacts, dir: &Path, operator: &Operator) -> Result<Self> {
-        let image = artifacts.image(Image::Webhost).join("root.erofs");
-        let root = RootImage::mount(&image, "erofs", &dir.join("root"))?;
-        let facts = Facts { hostname: "container.example.org", serial: 1, wordpress: Some(TITLE) };
-        let mut document = fs::read_to_string(operator.document(dir, &facts)?)?.replace("editor", EDITOR);
-        write!(document, "\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\"]\n")?;
-        let state = dir.join("var");
-        fs::create_dir_all(state.join("lib/casemate"))?;
-        // As the initrd leaves it.
-        fs::write(state.join("lib/casemate/machine-id"), format!("{MACHINE_ID}\n"))?;
-        let (network, neighbour) = (NetworkNamespace::new()?, NetworkNamespace::new()?);
-        let (here, there) =
-            (Port { interface: "host0", address: UNNAMED }, Port { interface: "wire0", address: NEIGHBOUR });
-        network.connect(&here, &neighbour, &there).context("cannot lay the wire")?;
-        let dir = dir.to_owned();
-        Ok(Self { artifacts, dir, root, document, neighbour, network, starts: 0 })
-    }
-
-    /// Starts the container and waits until it is healthy.
-    fn boot(&mut self) -> Result<(Container, Seen)> {
-        self.starts += 1;
-        let id: MachineId = MACHINE_ID.parse()?;
-        let mut spec = ContainerSpec::new(self.root.path(), id);
-        spec.binds = vec![Bind { source: self.dir.join("var"), target: "/var".into(), access: Access::Writable }];
-        spec.network = Some(self.network.path());
-        spec.credentials = vec![
-            credential("casemate.host", self.document.clone().into_bytes())?,
-            credential("casemate.host.sig", self.artifacts.sign_as_operator(self.document.as_bytes())?)?,
-        ];
-        let log = self.dir.join(format!("start-{}", self.starts));
-        let mut container = Container::start(&spec, self.artifacts.run_tree(), &log, PATIENCE)?;
-        say(&format!("container: started, log in {}", log.display()));
-        container.wait_for_console("casemate: personalised as ", PATIENCE)?;
-        container.wait_for_console("casemate: healthy", PATIENCE).context("the host does not become healthy")?;
-        say(&format!("container: healthy after {:.0} s", container.uptime().as_secs_f64()));
-        let console = container.console().text()?;
-        check_healthy_screen(&console)?;
-        Ok((container, Seen::of(&console)))
-    }
 }
 
 /// Healthy is only who has the address of its document: it stands on the screen of the same moment.

@@ -3,6 +3,7 @@
 mod accepted;
 mod container;
 mod first_boot;
+mod jail;
 mod packages;
 mod power_cut;
 mod refused;
@@ -47,5 +48,10 @@ pub(crate) const ALL: &[Scenario] = &[
         claim: "the_same_root_boots_as_a_container_and_serves_the_site_in_a_network_of_its_own",
         images: &[Image::Webhost],
         run: container::serves_in_its_own_network,
+    },
+    Scenario {
+        claim: "a_program_in_one_site_reaches_no_file_process_database_program_or_network_but_its_own_and_is_named_in_the_journal",
+        images: &[Image::Webhost],
+        run: jail::keeps_a_program_in,
     },
 ];

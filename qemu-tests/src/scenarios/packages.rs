@@ -9,12 +9,14 @@ use vm::guest::Client;
 
 use crate::operator::Operator;
 
-/// Files of packages that the image replaces on purpose; `dpkg -V` names them (`5`: other content) and nothing else.
-const REPLACED: [&str; 2] = [
+/// Files of packages that the image replaces on purpose, as `dpkg -V` names them and nothing else (`5`: other content, `M`: other mode).
+const REPLACED: [(&str, &str); 3] = [
     // overlays/apache brings its own
-    "/etc/apache2/apache2.conf",
+    ("??5??????", "/etc/apache2/apache2.conf"),
+    // a link to what the agent renders
+    ("?M5??????", "/etc/squid/squid.conf"),
     // says which image this is
-    "/usr/lib/os-release",
+    ("??5??????", "/usr/lib/os-release"),
 ];
 
 /// The package that stands for what the builder provides (docs/formats/overlay-toml.md, `[[provided]]`).
@@ -30,11 +32,10 @@ pub(super) fn are_those_of_the_lock(client: &Client, operator: &Operator, output
 
     // Its status is 1 where a file differs. As root: not every file may be read by others.
     let shown = client.ssh_ok(&operator.key, "sudo -n dpkg -V || test $? = 1")?;
-    let changed: BTreeSet<&str> = shown.lines().collect();
-    let named: BTreeSet<&str> = changed.iter().filter_map(|line| line.split_whitespace().last()).collect();
-    ensure!(named == BTreeSet::from(REPLACED), "`dpkg -V` names other files:\n{shown}");
-    let content = changed.iter().all(|line| line.starts_with("??5??????"));
-    ensure!(content, "something else than the content differs:\n{shown}");
+    let ends = |line: &'_ str| Some((line.get(..9)?.to_owned(), line.split_whitespace().last()?.to_owned()));
+    let changed: BTreeSet<(String, String)> = shown.lines().filter_map(ends).collect();
+    let expected = REPLACED.map(|(marks, path)| (marks.to_owned(), path.to_owned()));
+    ensure!(changed == BTreeSet::from(expected), "`dpkg -V` names other files or differences:\n{shown}");
     Ok(())
 }
 

@@ -79,11 +79,25 @@ impl Inputs {
         key.finish()
     }
 
+    /// The roots for jailed services; `None` where no overlay wants one.
+    pub(super) fn skeleton_key(&self) -> Option<Key> {
+        let rows = self.definition.skeletons();
+        if rows.is_empty() {
+            return None;
+        }
+        let mut key = KeyBuilder::new("skeleton", 1).stage(&self.rootfs_key()).stage(&self.tools.key);
+        for row in rows {
+            key = key.text(&format!("skeleton {}", row.path), &format!("{:?} {:?}", row.copy, row.mount_points));
+        }
+        Some(key.finish())
+    }
+
     /// The overlays, our units, the agent and the operator's keys over that root.
     pub(super) fn overlay_key(&self) -> Result<Key> {
         let mut key = KeyBuilder::new("overlay", 3)
             .stage(&self.rootfs_key())
             .stage(&self.agent.key)
+            .stage_if(self.skeleton_key().as_ref())
             .text("image", &self.image.to_toml())
             .text("suite", self.definition.image.suite.as_str())
             .text("names of the build machine", &self.build_names.join(" "));

@@ -174,7 +174,11 @@ impl Builder {
             Ok((self.fetch(&inputs.packages, stage)?, self.fetch_assets(&inputs.definition)?))
         })?;
         let base = clock.run("rootfs", |stage| self.rootfs(inputs, &store, stage))?;
-        let layers = clock.run("overlay", |_| self.overlay(inputs, &base, &assets))?;
+        let mut lower = vec![base.clone()];
+        if let Some(key) = inputs.skeleton_key() {
+            lower.insert(0, clock.run("skeleton", |_| self.skeleton(inputs, &key, &base))?);
+        }
+        let layers = clock.run("overlay", |_| self.overlay(inputs, lower, &assets))?;
         let kernel = uki::find_kernel(&RootTree::new(base))?;
         let (sealed, initrd) = clock.both(
             ("seal", |_: &_| self.seal(inputs, &layers)),

@@ -11,7 +11,7 @@ use tools::{Failure, ResultExt as _, Scratch, Stage};
 use super::Builder;
 use super::inputs::Inputs;
 use crate::assets::StoredAsset;
-use crate::cache::{ASSETS, Hit};
+use crate::cache::{ASSETS, Hit, Key};
 use crate::keys;
 use crate::packages::Fetched;
 use crate::root_tree::RootTree;
@@ -21,10 +21,13 @@ use crate::stages::lint::Finding;
 use crate::stages::overlay::{self, OverlayInput};
 use crate::stages::rootfs::{self, RootfsInput};
 use crate::stages::seal::{self, SealedRoot};
+use crate::stages::skeleton;
 use crate::stages::uki::{self, EspContent, Kernel, UkiInput};
 
 /// Files of the finished steps, under these names in the cache as in the output.
 const ROOT_HASH: &str = "root-hash";
+/// What a step over a mounted root changed, as overlayfs keeps it.
+const UPPER: &str = "upper";
 const INITRD: &str = "initrd.cpio.zst";
 /// Start of the names of the places in the cache where finished roots are mounted.
 pub(super) const VIEW: &str = ".view-";
@@ -32,8 +35,8 @@ pub(super) const VIEW: &str = ".view-";
 /// Where the trees are that the finished root is made of.
 #[derive(Debug)]
 pub(super) struct Layers {
-    /// The configured root.
-    pub(super) base: PathBuf,
+    /// The configured root, topmost layer first.
+    pub(super) base: Vec<PathBuf>,
     /// What the overlays changed, as overlayfs keeps it.
     pub(super) upper: PathBuf,
     /// The units that can never start, one per line.
@@ -50,10 +53,39 @@ struct MountedRoot {
     _scratch: Scratch,
 }
 
+/// The directories of an overlayfs mount that a step works in.
+struct Places {
+    upper: PathBuf,
+    work: PathBuf,
+    merged: PathBuf,
+}
+
+impl Places {
+    fn make(dir: &Path) -> Result<Self> {
+        let [upper, work, merged] = [UPPER, "work", "root"].map(|name| dir.join(name));
+        for path in [&upper, &work, &merged] {
+            fs::create_dir(path)?;
+        }
+        Ok(Self { upper, work, merged })
+    }
+
+    /// Shows `lower`, topmost first, with what is changed going to `upper`.
+    fn mount(&self, lower: &[&Path]) -> Result<tools::mount::Mount> {
+        tools::mount::overlay(lower, &self.upper, &self.work, &self.merged).remedied()
+    }
+
+    /// Removes all but `upper`, once nothing is mounted any more.
+    fn remove(&self) -> Result<()> {
+        fs::remove_dir_all(&self.work)?;
+        Ok(fs::remove_dir(&self.merged)?)
+    }
+}
+
 impl Layers {
     fn mount(&self, cache: &Path) -> Result<MountedRoot> {
         let scratch = Scratch::new(cache, VIEW).remedied()?;
-        let mount = tools::mount::overlay_read_only(&[&self.upper, &self.base], scratch.path()).remedied()?;
+        let layers: Vec<&Path> = [&self.upper].into_iter().chain(&self.base).map(PathBuf::as_path).collect();
+        let mount = tools::mount::overlay_read_only(&layers, scratch.path()).remedied()?;
         Ok(MountedRoot { tree: RootTree::new(scratch.path().to_owned()), _mount: mount, _scratch: scratch })
     }
 }
@@ -80,29 +112,40 @@ impl Builder {
         Ok((dir.join("root"), hit))
     }
 
-    pub(super) fn overlay(&self, inputs: &Inputs, base: &Path, assets: &[StoredAsset]) -> Result<(Layers, Hit)> {
+    /// The roots for jailed services, as a layer over the configured root `base`.
+    pub(super) fn skeleton(&self, inputs: &Inputs, key: &Key, base: &Path) -> Result<(PathBuf, Hit)> {
+        let (dir, hit) = self.stages.get_or_make(key, |dir| {
+            let places = Places::make(dir)?;
+            let mount = places.mount(&[base, inputs.tools.result.root()])?;
+            let rows = inputs.definition.skeletons();
+            let (base, merged) = (RootTree::new(base.to_owned()), RootTree::new(places.merged.clone()));
+            skeleton::make(&rows, &base, &merged, None)?;
+            mount.unmount().remedied()?;
+            places.remove()?;
+            skeleton::settle(&rows, &RootTree::new(places.upper))
+        })?;
+        Ok((dir.join(UPPER), hit))
+    }
+
+    pub(super) fn overlay(&self, inputs: &Inputs, base: Vec<PathBuf>, assets: &[StoredAsset]) -> Result<(Layers, Hit)> {
         let (dir, hit) = self.stages.get_or_make(&inputs.overlay_key()?, |dir| {
-            let [upper, work, merged] = ["upper", "work", "root"].map(|name| dir.join(name));
-            for path in [&upper, &work, &merged] {
-                fs::create_dir(path)?;
-            }
-            let mount = tools::mount::overlay(&[base], &upper, &work, &merged).remedied()?;
-            let tree = RootTree::new(merged.clone());
+            let places = Places::make(dir)?;
+            let mount = places.mount(&base.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+            let tree = RootTree::new(places.merged.clone());
             let crates = fs::read_to_string(inputs.definition.repo.join("Cargo.lock"))?;
             let bill = Materials::gather(&tree, &inputs.image, &inputs.packages.root, assets, &crates)?.to_bill()?;
             tree.write(sbom::IN_IMAGE, bill.spdx.as_bytes(), 0o644)?;
             sbom::write_beside(&bill, dir)?;
             let masked = lay_overlays(inputs, assets, &tree)?;
             mount.unmount().remedied()?;
-            fs::remove_dir_all(&work)?;
-            fs::remove_dir(&merged)?;
+            places.remove()?;
             // What pruning must keep while this is kept.
             let digests: Vec<String> = assets.iter().map(|asset| asset.sha256.to_string()).collect();
             fs::write(dir.join(ASSETS), digests.join("\n"))?;
             Ok(fs::write(dir.join("masked-units.txt"), masked)?)
         })?;
-        let [upper, masked] = ["upper", "masked-units.txt"].map(|name| dir.join(name));
-        let layers = Layers { base: base.to_owned(), upper, masked, bills: sbom::FILES.map(|name| dir.join(name)) };
+        let [upper, masked] = [UPPER, "masked-units.txt"].map(|name| dir.join(name));
+        let layers = Layers { base, upper, masked, bills: sbom::FILES.map(|name| dir.join(name)) };
         Ok((layers, hit))
     }
 

@@ -49,6 +49,14 @@ impl KeyBuilder {
         self.row(&name, &key.id)
     }
 
+    /// Adds the key of a stage that this one builds on where it was run.
+    pub fn stage_if(self, key: Option<&Key>) -> Self {
+        match key {
+            Some(key) => self.stage(key),
+            None => self,
+        }
+    }
+
     /// Adds a file's content and mode.
     pub fn file(self, name: &str, path: &Path) -> Result<Self> {
         let mode = fs::metadata(path)?.permissions().mode() & 0o7777;

@@ -11,5 +11,6 @@ pub mod overlay;
 pub mod package_database;
 pub mod rootfs;
 pub mod seal;
+pub mod skeleton;
 pub mod uki;
 pub mod units;

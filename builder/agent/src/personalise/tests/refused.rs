@@ -64,11 +64,16 @@ fn a_failed_check_starts_nothing_and_accepts_nothing() {
 }
 
 #[test]
-fn a_failed_setup_step_starts_nothing() {
+fn a_setup_step_that_fails_for_a_site_is_told_and_keeps_the_host_from_nothing() {
     let tree = image();
     give(&tree, &document(1, "web1.example.org"), 1);
     tree.programs.fail("/usr/bin/tables", "no space left");
-    assert_waits_for(&tree, &["setup step `tables for www.example.org` failed", "no space left"]);
+    let status = run(&tree);
+    assert_eq!(status.phase, Phase::Personalised, "{:?}", status.problems);
+    for part in ["setup step `tables for www.example.org` failed", "no space left"] {
+        assert!(status.notices.iter().any(|notice| notice.contains(part)), "`{part}` is not in {:?}", status.notices);
+    }
+    assert!(started(&tree));
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! A host in a container, with its state and a wire to its neighbour: what scenarios at native speed stand on.
+//!
+//! There is no initrd here, so this does its part: an empty `/var`, and a machine id that lasts.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use tools::{Access, Bind, ResultExt as _};
+use vm::guest::{Client, Seen};
+use vm::netns::Port;
+use vm::{Container, ContainerSpec, MachineId, NetworkNamespace, RootImage};
+
+use crate::artifacts::{Artifacts, Image, say};
+use crate::host::{PATIENCE, credential};
+
+/// The end of the wire as the scenario leaves it; the host's document does not know this address.
+const UNNAMED: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+/// The host's own address: only its document names it.
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
+/// Who looks at it from outside.
+pub(crate) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// A root, its state, and the wire to its neighbour.
+pub(crate) struct ContainerHost<'a> {
+    artifacts: &'a Artifacts,
+    dir: PathBuf,
+    root: RootImage,
+    state: tools::mount::Mount,
+    document: String,
+    machine_id: &'a str,
+    pub(crate) neighbour: NetworkNamespace,
+    network: NetworkNamespace,
+    starts: u32,
+}
+
+impl<'a> ContainerHost<'a> {
+    /// A host of the image `webhost` in `dir`; `document` gets the network that this wire needs.
+    pub(crate) fn new(artifacts: &'a Artifacts, dir: &Path, document: &str, machine_id: &'a str) -> Result<Self> {
+        let image = artifacts.image(Image::Webhost).join("root.erofs");
+        let root = RootImage::mount(&image, "erofs", &dir.join("root"))?;
+        let network = format!(
+            "\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\"]\ngateway = [\"{NEIGHBOUR}\"]\ndns = [\"{NEIGHBOUR}\"]\n"
+        );
+        let state = dir.join("var");
+        fs::create_dir_all(state.join("lib/casemate"))?;
+        // As the initrd leaves it.
+        fs::write(state.join("lib/casemate/machine-id"), format!("{machine_id}\n"))?;
+        let state = tools::mount::bind_as_state(&state, &state).remedied()?;
+        let document = document.to_owned() + &network;
+        let (network, neighbour) = (NetworkNamespace::new()?, NetworkNamespace::new()?);
+        let (here, there) =
+            (Port { interface: "host0", address: UNNAMED }, Port { interface: "wire0", address: NEIGHBOUR });
+        network.connect(&here, &neighbour, &there).context("cannot lay the wire")?;
+        let dir = dir.to_owned();
+        Ok(Self { artifacts, dir, root, state, document, machine_id, neighbour, network, starts: 0 })
+    }
+
+    /// A client at the neighbour's end of the wire.
+    pub(crate) fn client(&self) -> Client {
+        Client::inside(self.artifacts.run_tree(), &self.dir, &self.neighbour, ADDRESS)
+    }
+
+    /// Starts the container and waits until it is healthy; returns its console too.
+    pub(crate) fn boot(&mut self) -> Result<(Container, Seen, String)> {
+        self.starts += 1;
+        let id: MachineId = self.machine_id.parse()?;
+        let mut spec = ContainerSpec::new(self.root.path(), id);
+        spec.binds =
+            vec![Bind { source: self.state.path().to_owned(), target: "/var".into(), access: Access::Writable }];
+        spec.network = Some(self.network.path());
+        spec.credentials = vec![
+            credential("casemate.host", self.document.clone().into_bytes())?,
+            credential("casemate.host.sig", self.artifacts.sign_as_operator(self.document.as_bytes())?)?,
+        ];
+        let log = self.dir.join(format!("start-{}", self.starts));
+        let mut container = Container::start(&spec, self.artifacts.run_tree(), &log, PATIENCE)?;
+        say(&format!("container: started, log in {}", log.display()));
+        container.wait_for_console("casemate: personalised as ", PATIENCE)?;
+        container.wait_for_console("casemate: healthy", PATIENCE).context("the host does not become healthy")?;
+        say(&format!("container: healthy after {:.0} s", container.uptime().as_secs_f64()));
+        let console = container.console().text()?;
+        Ok((container, Seen::of(&console), console))
+    }
+}
