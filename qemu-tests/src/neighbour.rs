@@ -3,16 +3,19 @@
 //! Every name has an address, so what is refused is refused by a rule and not for want of an answer: names that begin with `inside.` are the
 //! neighbour's own private address, all others a public one that it has too.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use vm::NetworkNamespace;
 
 /// An address of the outside world (RFC 5737).
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+/// How long a request may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// What the page says.
 pub(crate) const PAGE: &str = "a page of the neighbour";
 /// Header of a DNS message (RFC 1035 4.1.1), in bytes.
@@ -35,8 +38,10 @@ impl Neighbour {
         thread::spawn(move || {
             for mut stream in web.incoming().flatten() {
                 counted.fetch_add(1, Ordering::Relaxed);
-                // A visitor who only connects has been counted.
-                let _ = stream.read(&mut [0; 4096]);
+                // Whole, or closing would cut off the answer. A visitor who only connects has been counted.
+                let _ = stream.set_read_timeout(Some(PATIENCE));
+                let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                lines.take_while(|line| !line.is_empty()).for_each(drop);
                 let length = PAGE.len();
                 let _ =
                     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{PAGE}");

@@ -76,6 +76,7 @@ pub(crate) fn keeps_a_program_in(artifacts: &Artifacts) -> Result<()> {
     check_journal(&container)?;
     check_neighbour(&container, &neighbour)?;
     check_links(&container, &client)?;
+    check_own_requests(&container, &client)?;
     check_exposure(&container)?;
     check_database_restart(&container, &client)
 }
@@ -188,6 +189,17 @@ fn check_links(container: &Container, client: &Client) -> Result<()> {
         let answer = client.https_unverified(SITE, &format!("/wp-content/uploads/{name}"))?;
         ensure!(answer.status == 403, "the link `{name}` answers {}{}", answer.head, answer.body);
     }
+    Ok(())
+}
+
+/// `WordPress` asks its own site (scheduled tasks, Site Health) by the way that it has for such requests.
+fn check_own_requests(container: &Container, client: &Client) -> Result<()> {
+    const ASK: &str = "<?php require '/usr/share/wordpress/wp-load.php'; $answer = wp_remote_post(site_url('/wp-cron.php'), \
+                       ['sslverify' => false]); echo is_wp_error($answer) ? $answer->get_error_message() : 'code ' . $answer['response']['code'];";
+    let place = format!("cd {CONTENT}/plugins && printf '%s' \"$0\" > own.php && chown --reference=. own.php");
+    container.exec(&Tool::new("sh").args(["-c", &place, ASK])).remedied()?;
+    let answer = client.https_unverified(SITE, "/wp-content/plugins/own.php")?;
+    ensure!(answer.body == "code 200", "the site cannot ask itself: {}{}", answer.head, answer.body);
     Ok(())
 }
 

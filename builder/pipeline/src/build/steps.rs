@@ -119,7 +119,7 @@ impl Builder {
             let mount = places.mount(&[base, inputs.tools.result.root()])?;
             let rows = inputs.definition.skeletons();
             let (base, merged) = (RootTree::new(base.to_owned()), RootTree::new(places.merged.clone()));
-            skeleton::make(&rows, &base, &merged, None)?;
+            skeleton::make(&rows, &base, &merged)?;
             mount.unmount().remedied()?;
             places.remove()?;
             skeleton::settle(&rows, &RootTree::new(places.upper))

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use hostconf::SkeletonRow;
@@ -18,14 +17,16 @@ use crate::root_tree::{Entry, RootTree};
 const DESCRIPTION: &str = "/usr/lib/casemate/skeleton.ini";
 
 /// Makes each skeleton in `merged`: the configured root `base` over the tools tree. Nothing of the tools gets into it.
-pub fn make(rows: &[&SkeletonRow], base: &RootTree, merged: &RootTree, helper: Option<&Path>) -> Result<()> {
-    let mut runner = SandboxRunner::new(Sandbox::new(merged.path()).writable());
-    if let Some(helper) = helper {
-        runner = runner.with_helper(helper);
-    }
+pub fn make(rows: &[&SkeletonRow], base: &RootTree, merged: &RootTree) -> Result<()> {
+    let runner = SandboxRunner::new(Sandbox::new(merged.path()).writable());
     for row in rows {
         let missing: Vec<String> = row.copy.iter().map(ToString::to_string).filter(|path| !base.has(path)).collect();
-        ensure!(missing.is_empty(), "skeleton `{}`: no package brings {}", row.path, missing.join(", "));
+        ensure!(
+            missing.is_empty(),
+            "skeleton `{}`: no package brings {}; add one to `packages` of the overlay",
+            row.path,
+            missing.join(", ")
+        );
         merged.write(DESCRIPTION, describe(row).as_bytes(), 0o644)?;
         // It refuses a place whose parents are not there.
         merged.make_dir(row.path.as_str(), 0o755)?;
@@ -120,7 +121,7 @@ mod tests {
     fn what_no_package_brings_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let tree = RootTree::new(dir.path().to_owned());
-        let error = make(&[&row()], &tree, &tree, None).unwrap_err().to_string();
+        let error = make(&[&row()], &tree, &tree).unwrap_err().to_string();
         assert!(error.contains("/usr/sbin/php-fpm8.4, /usr/lib/php/20240924"), "{error}");
     }
 
