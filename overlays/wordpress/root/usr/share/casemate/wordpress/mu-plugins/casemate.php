@@ -9,9 +9,6 @@ defined('ABSPATH') || exit;
 // The default theme stands beside core; the site's own themes are in its wp-content.
 register_theme_directory('/usr/share/wordpress/wp-content/themes');
 
-// The proxy is the only way, also to the site itself: WordPress would go there directly, which the host refuses.
-add_filter('pre_http_send_through_proxy', '__return_true');
-
 // Remote procedure calls: thousands of passwords in one request. Apache refuses the file as well.
 add_filter('xmlrpc_enabled', '__return_false');
 add_filter('xmlrpc_methods', '__return_empty_array');
