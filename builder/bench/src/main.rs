@@ -18,6 +18,7 @@ use bench::{machine, mkosi, ours, parts};
 use clap::Parser;
 use debian::lock::Lock;
 use fs_err as fs;
+use pipeline::stages::agent::BINARIES;
 
 /// What the copy of the repository holds: all that a build reads.
 const SOURCES: [&str; 7] = ["builder", "images", "overlays", "units", "Cargo.toml", "Cargo.lock", "qemu-tests"];
@@ -181,10 +182,17 @@ fn fill_cache(shop: &Workshop, lock: &Lock, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// A root for initrds and for the compressor.
+/// A root for initrds and for the compressor, with the agent that the first build compiled: the initrd takes a part of it.
 fn finish_root(plan: &Plan) -> Result<()> {
-    let lock = plan.lock()?;
-    ours::make_root(&plan.definition()?, &lock, &plan.inputs(&lock)?, &plan.at("finished"))
+    let (lock, root) = (plan.lock()?, plan.at("finished"));
+    ours::make_root(&plan.definition()?, &lock, &plan.inputs(&lock)?, &root)?;
+    let mut stages = fs::read_dir(plan.at("cache/stages"))?.collect::<Result<Vec<_>, _>>()?.into_iter();
+    let agent = stages.find(|entry| entry.file_name().to_string_lossy().starts_with("agent-"));
+    let agent = agent.context("the build left no agent in its cache")?.path();
+    for binary in BINARIES {
+        fs::copy(agent.join(binary), root.join("usr/bin").join(binary))?;
+    }
+    Ok(())
 }
 
 fn copy(source: &Path, target: &Path) -> Result<()> {

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
 use crate::document::Section;
 use crate::names::{AbsolutePath, AssetName, AssetUrl, Glob, LicenceExpression, ValueError};
 use crate::overlay_rows::words;

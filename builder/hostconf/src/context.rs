@@ -11,7 +11,9 @@ use crate::accounts::SiteAccount;
 use crate::allowed_name::{AllowedName, OF_WORDPRESS, least};
 use crate::host::{HostConfig, Site, SiteContent, SiteKind, WordPress};
 use crate::limits::Limits;
+use crate::redirect::Redirect;
 use crate::sealed::SealedImage;
+use crate::ssh_key::SshPublicKey;
 
 /// Where rendered files are.
 pub(crate) const RUN: &str = "/run/casemate";
@@ -37,6 +39,9 @@ pub(crate) struct SiteFacts {
     wordpress: Option<WordPress>,
     limits: Limits,
     proxy: Ipv4Addr,
+    preview: Option<String>,
+    redirects: Vec<Redirect>,
+    ssh_keys: Vec<SshPublicKey>,
     reachable: Vec<AllowedName>,
     tls_key: String,
     tls_certificate: String,
@@ -63,6 +68,9 @@ impl SiteFacts {
             wordpress,
             limits: site.limits.clone(),
             proxy: account.proxy(),
+            preview: site.preview.as_ref().map(ToString::to_string),
+            redirects: site.redirects.clone(),
+            ssh_keys: site.ssh_keys.clone(),
             reachable: reachable(site),
             tls_key: format!("{STATE}/keys/tls/{}.key", account.id()),
             tls_certificate: format!("{STATE}/keys/tls/{}.crt", account.id()),
@@ -72,7 +80,7 @@ impl SiteFacts {
 
 /// Every name that the site's PHP may connect to: itself, what its kind needs, what the document allows.
 fn reachable(site: &Site) -> Vec<AllowedName> {
-    let own = std::iter::once(&site.name).chain(&site.aliases).map(AllowedName::host);
+    let own = std::iter::once(&site.name).chain(&site.aliases).chain(&site.preview).map(AllowedName::host);
     let of_kind = OF_WORDPRESS.iter().filter(|_| site.content.kind() == SiteKind::Wordpress);
     least(own.chain(of_kind.filter_map(|name| name.parse().ok())).chain(site.allow.iter().cloned()))
 }

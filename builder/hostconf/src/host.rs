@@ -16,6 +16,9 @@ use crate::email::EmailAddress;
 use crate::limits::Limits;
 use crate::mistake::Mistakes;
 use crate::names::{AdminUser, HostId, InterfaceMatch, Locale, Title, ValueError};
+use crate::overlay_rows::words;
+use crate::redirect::Redirect;
+use crate::relay::Relay;
 use crate::ssh_key::SshPublicKey;
 
 /// The number of a document; it grows with each change and the highest one wins.
@@ -76,6 +79,8 @@ pub struct HostConfig {
     pub network: NetworkSettings,
     /// How it gets certificates.
     pub tls: TlsSettings,
+    /// Who takes the mail that sites send; absent: nobody, and it waits on the host.
+    pub relay: Option<Relay>,
     /// The domains it serves.
     pub domains: Vec<Domain>,
 }
@@ -154,6 +159,12 @@ pub struct Site {
     pub limits: Limits,
     /// Where its PHP may connect to, besides itself and what its kind needs.
     pub allow: Vec<AllowedName>,
+    /// A name under which the site can be seen before its own names lead to this host.
+    pub preview: Option<DomainName>,
+    /// Paths that have moved.
+    pub redirects: Vec<Redirect>,
+    /// Keys with which the site's owner may come for its files; none: nobody may.
+    pub ssh_keys: Vec<SshPublicKey>,
 }
 
 /// What a site is made of.
@@ -190,7 +201,16 @@ pub struct WordPress {
     pub admin_email: EmailAddress,
     /// Language.
     pub locale: Locale,
+    /// Where plugins and themes come from.
+    pub code: CodeSource,
 }
+
+words!(
+    /// Where plugins and themes of a `WordPress` come from.
+    CodeSource, "a source of plugins and themes", /// The image and the owner's SFTP; nothing in `WordPress` itself changes code.
+    Locked = "locked", /// Also `WordPress`'s own directory, by a unit of the host: with a snapshot before and a look at the site after.
+    Managed = "managed"
+);
 
 /// The kinds of site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -7,26 +7,32 @@ use std::num::NonZeroU64;
 use crate::document::{Placed, Section, read};
 use crate::domain_name::DomainName;
 use crate::host::{
-    Admin, Domain, HostConfig, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsSettings, WordPress,
+    Admin, CodeSource, Domain, HostConfig, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsSettings, WordPress,
 };
 use crate::limits::read_limits;
 use crate::mistake::Mistakes;
+use crate::redirect::read_redirects;
+use crate::relay::read_relay;
 
 /// TOML has signed 64-bit numbers.
 const LARGEST_SERIAL: u64 = i64::MAX.unsigned_abs();
 
 /// The keys of a site that only `WordPress` knows.
-const WORDPRESS_KEYS: [&str; 4] = ["title", "admin_user", "admin_email", "locale"];
+const WORDPRESS_KEYS: [&str; 5] = ["title", "admin_user", "admin_email", "locale", "code"];
+
+/// The keys that every kind of site knows.
+const SITE_KEYS: [&str; 8] = ["name", "kind", "aliases", "limits", "allow", "preview", "redirect", "ssh_keys"];
 
 /// A site with the places of its names, for the rules between sites.
 struct PlacedSite {
     site: Site,
     names: Vec<Placed<DomainName>>,
+    preview: Option<Placed<DomainName>>,
 }
 
 pub(crate) fn read_host(name: &str, text: &str) -> Result<HostConfig, Mistakes> {
     read(name, text, |root| {
-        root.allow(&["schema", "serial", "host", "hostname", "admin", "network", "tls", "domain"]);
+        root.allow(&["schema", "serial", "host", "hostname", "admin", "network", "tls", "relay", "domain"]);
         root.schema(1);
         let serial = root.integer("serial", 1..=LARGEST_SERIAL).and_then(NonZeroU64::new).map(Serial);
         let host = root.text("host");
@@ -34,8 +40,18 @@ pub(crate) fn read_host(name: &str, text: &str) -> Result<HostConfig, Mistakes> 
         let admin = root.section("admin").and_then(|section| read_admin(&section));
         let network = root.optional_section("network").map(|section| read_network(&section)).unwrap_or_default();
         let tls = root.optional_section("tls").and_then(|section| read_tls(&section)).unwrap_or_default();
+        let relay = root.optional_section("relay").and_then(|section| read_relay(&section));
         let domains = read_domains(root);
-        Some(HostConfig { serial: serial?, host: host?, hostname: hostname?, admin: admin?, network, tls, domains })
+        Some(HostConfig {
+            serial: serial?,
+            host: host?,
+            hostname: hostname?,
+            admin: admin?,
+            network,
+            tls,
+            relay,
+            domains,
+        })
     })
 }
 
@@ -116,7 +132,7 @@ fn read_domains(root: &Section<'_, '_>) -> Vec<Domain> {
 }
 
 fn read_site(section: &Section<'_, '_>) -> Option<PlacedSite> {
-    section.allow(&["name", "kind", "aliases", "limits", "allow", "title", "admin_user", "admin_email", "locale"]);
+    section.allow(&[&SITE_KEYS[..], &WORDPRESS_KEYS[..]].concat());
     let name = section.text::<DomainName>("name");
     let kind = section.text::<SiteKind>("kind");
     let aliases = section.texts::<DomainName>("aliases");
@@ -128,6 +144,9 @@ fn read_site(section: &Section<'_, '_>) -> Option<PlacedSite> {
     };
     let limits = read_limits(section.optional_section("limits").as_ref());
     let allow = section.plain_texts("allow");
+    let preview = section.optional_text::<DomainName>("preview");
+    let redirects = read_redirects(section);
+    let ssh_keys = section.plain_texts("ssh_keys");
     if kind == Some(SiteKind::Static) {
         for key in ["limits", "allow"].into_iter().filter(|key| section.has(key)) {
             section.note(
@@ -140,7 +159,9 @@ fn read_site(section: &Section<'_, '_>) -> Option<PlacedSite> {
     let mut names = vec![Placed { value: name.clone(), spot: section.spot_of("name") }];
     names.extend(aliases.iter().cloned());
     let aliases = aliases.into_iter().map(|placed| placed.value).collect();
-    Some(PlacedSite { site: Site { name, aliases, content: content?, limits: limits?, allow }, names })
+    let placed_preview = preview.clone().map(|value| Placed { value, spot: section.spot_of("preview") });
+    let site = Site { name, aliases, content: content?, limits: limits?, allow, preview, redirects, ssh_keys };
+    Some(PlacedSite { site, names, preview: placed_preview })
 }
 
 fn read_wordpress(section: &Section<'_, '_>) -> Option<WordPress> {
@@ -148,7 +169,8 @@ fn read_wordpress(section: &Section<'_, '_>) -> Option<WordPress> {
     let admin_user = section.text("admin_user");
     let admin_email = section.text("admin_email");
     let locale = if section.has("locale") { section.text("locale") } else { "en_US".parse().ok() };
-    Some(WordPress { title: title?, admin_user: admin_user?, admin_email: admin_email?, locale: locale? })
+    let code = if section.has("code") { section.text("code") } else { Some(CodeSource::Locked) };
+    Some(WordPress { title: title?, admin_user: admin_user?, admin_email: admin_email?, locale: locale?, code: code? })
 }
 
 fn refuse_wordpress_keys(section: &Section<'_, '_>, content: SiteContent) -> SiteContent {
@@ -172,7 +194,13 @@ fn check_names(domains: &[(Section<'_, '_>, DomainName, Vec<PlacedSite>)]) {
                 format!("domain `{domain}` stands twice in the document: put all its sites into one `[[domain]]`"),
             );
         }
-        for PlacedSite { site, names } in sites {
+        for PlacedSite { site, names, preview } in sites {
+            // It is for the time before the site's own domain leads here, so it may be in any domain.
+            if let Some(Placed { value, spot }) = preview
+                && !seen_names.insert(value)
+            {
+                section.note(*spot, format!("`{value}` is used twice: a preview name belongs to one site only"));
+            }
             for (index, Placed { value, spot }) in names.iter().enumerate() {
                 if !seen_names.insert(value) {
                     section

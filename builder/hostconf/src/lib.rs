@@ -30,6 +30,8 @@ mod plan;
 mod planner;
 mod ports;
 mod probe;
+mod redirect;
+mod relay;
 mod sample;
 mod sealed;
 mod size;
@@ -46,8 +48,8 @@ pub use domain_name::DomainName;
 pub use email::EmailAddress;
 pub use formats::names::{ImageName, ImageVersion};
 pub use host::{
-    Admin, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsMode, TlsSettings,
-    WordPress,
+    Admin, CodeSource, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsMode,
+    TlsSettings, WordPress,
 };
 pub use image::{ImageDef, ImageSizes};
 pub use mistake::{Mistake, Mistakes};
@@ -69,6 +71,8 @@ pub use plan::{
 };
 pub use ports::PortTable;
 pub use probe::ProbeKind;
+pub use redirect::{Redirect, RedirectPath, RedirectTarget};
+pub use relay::{Relay, RelayTls};
 #[cfg(feature = "sample")]
 pub use sample::SMALL_HOST;
 pub use sealed::SealedImage;

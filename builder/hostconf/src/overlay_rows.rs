@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
 use crate::names::ValueError;
 
 /// An enum that is written as one of a few words.
@@ -21,25 +19,25 @@ macro_rules! words {
             }
         }
 
-        impl FromStr for $type {
-            type Err = ValueError;
+        impl std::str::FromStr for $type {
+            type Err = $crate::names::ValueError;
 
-            fn from_str(text: &str) -> Result<Self, ValueError> {
+            fn from_str(text: &str) -> Result<Self, $crate::names::ValueError> {
                 match text {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(ValueError::new(text, format!("{}: {}", $what, [$($word),+].map(|word| format!("`{word}`")).join(", ")))),
+                    _ => Err($crate::names::ValueError::new(text, format!("{}: {}", $what, [$($word),+].map(|word| format!("`{word}`")).join(", ")))),
                 }
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 out.write_str(self.as_str())
             }
         }
 
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
             }
         }

@@ -207,7 +207,11 @@ fn secret(entry: &Entry<'_>, row: &SecretRow) -> Result<Secret, PlanError> {
 }
 
 fn site_names(entry: &Entry<'_>) -> Vec<DomainName> {
-    entry.place.site.map(|site| std::iter::once(&site.name).chain(&site.aliases).cloned().collect()).unwrap_or_default()
+    entry
+        .place
+        .site
+        .map(|site| std::iter::once(&site.name).chain(&site.aliases).chain(&site.preview).cloned().collect())
+        .unwrap_or_default()
 }
 
 fn rendered_file(entry: &Entry<'_>, row: &RenderRow, template: &str) -> Result<RenderedFile, PlanError> {

@@ -22,6 +22,8 @@ address = ["198.51.100.7/24", "2001:db8:1::7/64"]
 gateway = ["198.51.100.1", "fe80::1"]
 dns = ["198.51.100.53"]
 interface = "en*"
+[relay]
+host = "smtp.example.net"
 [[domain]]
 name = "example.org"
 [[domain.site]]
@@ -31,6 +33,12 @@ aliases = ["example.org"]
 title = "Sample"
 admin_user = "editor"
 admin_email = "editor@example.org"
+code = "managed"
+preview = "www.sample.example.org"
+ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER owner"]
+[[domain.site.redirect]]
+from = "/old"
+to = "/new"
 [[domain.site]]
 name = "php.example.org"
 kind = "php"
