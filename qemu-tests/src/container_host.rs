@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 use tools::{Access, Bind, ResultExt as _};
 use vm::guest::{Client, Seen};
@@ -40,21 +40,23 @@ impl<'a> ContainerHost<'a> {
     pub(crate) fn new(artifacts: &'a Artifacts, dir: &Path, document: &str, machine_id: &'a str) -> Result<Self> {
         let image = artifacts.image(Image::Webhost).join("root.erofs");
         let root = RootImage::mount(&image, "erofs", &dir.join("root"))?;
-        let network = format!(
-            "\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\"]\ngateway = [\"{NEIGHBOUR}\"]\ndns = [\"{NEIGHBOUR}\"]\n"
-        );
         let state = dir.join("var");
         fs::create_dir_all(state.join("lib/casemate"))?;
         // As the initrd leaves it.
         fs::write(state.join("lib/casemate/machine-id"), format!("{machine_id}\n"))?;
         let state = tools::mount::bind_as_state(&state, &state).remedied()?;
-        let document = document.to_owned() + &network;
+        let document = with_network(document);
         let (network, neighbour) = (NetworkNamespace::new()?, NetworkNamespace::new()?);
         let (here, there) =
             (Port { interface: "host0", address: UNNAMED }, Port { interface: "wire0", address: NEIGHBOUR });
         network.connect(&here, &neighbour, &there).context("cannot lay the wire")?;
         let dir = dir.to_owned();
         Ok(Self { artifacts, dir, root, state, document, machine_id, neighbour, network, starts: 0 })
+    }
+
+    /// What the host gets at its next start.
+    pub(crate) fn set_document(&mut self, document: &str) {
+        self.document = with_network(document);
     }
 
     /// A client at the neighbour's end of the wire.
@@ -78,9 +80,20 @@ impl<'a> ContainerHost<'a> {
         let mut container = Container::start(&spec, self.artifacts.run_tree(), &log, PATIENCE)?;
         say(&format!("container: started, log in {}", log.display()));
         container.wait_for_console("casemate: personalised as ", PATIENCE)?;
+        // Both ends of the wait hold this word; whoever is not healthy then does not become it.
+        container.wait_for_console("healthy", PATIENCE).context("the host does not become healthy")?;
+        let screen = container.console().text()?;
+        ensure!(!screen.contains("unhealthy"), "the host is not healthy:\n{screen}");
         container.wait_for_console("casemate: healthy", PATIENCE).context("the host does not become healthy")?;
         say(&format!("container: healthy after {:.0} s", container.uptime().as_secs_f64()));
         let console = container.console().text()?;
         Ok((container, Seen::of(&console), console))
     }
+}
+
+/// The document with the network that this wire needs.
+fn with_network(document: &str) -> String {
+    format!(
+        "{document}\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\"]\ngateway = [\"{NEIGHBOUR}\"]\ndns = [\"{NEIGHBOUR}\"]\n"
+    )
 }

@@ -121,9 +121,14 @@ impl Files {
         if !place.exists() {
             return self.rename(new, place);
         }
-        self.named("exchange with", place, || exchange(new, place))?;
-        self.flush_parent(place)?;
+        self.exchange(new, place)?;
         self.remove(new)
+    }
+
+    /// Lets two directories change places in one step.
+    pub fn exchange(&self, new: &Path, place: &Path) -> Result<(), FileError> {
+        self.named("exchange with", place, || exchange(new, place))?;
+        self.flush_parent(place)
     }
 
     /// Removes a file or a whole directory; nothing there is fine.

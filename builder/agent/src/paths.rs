@@ -93,6 +93,11 @@ impl Paths {
         self.state().join("sites").join(id)
     }
 
+    /// Snapshots of the sites, one folder for each account.
+    pub fn snapshots(&self) -> PathBuf {
+        self.state().join("snapshots")
+    }
+
     /// Keys and passwords that were made on this host.
     pub fn keys(&self) -> PathBuf {
         self.state().join("keys")

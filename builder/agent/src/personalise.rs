@@ -86,10 +86,11 @@ fn personalise(host: Host<'_>, status: &mut Status) -> Result<(), Reasons> {
     let chosen = choose(host, &image, gathered, status)?;
     let assignments = assign_accounts(host, &image, &chosen.document)?;
     let work = plan(host, &image, &chosen.document, &assignments)?;
-    state_directories::make(host, &work.directories).map_err(one)?;
+    status.notices.extend(state_directories::make(host, &work.directories).map_err(one)?);
     make_secrets(host, &work.secrets)?;
     rendering::render(host, &work).map_err(one)?;
     all_pass(checks::run(host, &work.checks))?;
+    reload_units(host).map_err(one)?;
     status.notices.extend(setup::run(host, &work.steps).map_err(one)?);
     document::store(host, &chosen.candidate, chosen.document.serial()).map_err(one)?;
     document::store_host_id(host, host_id.as_deref()).map_err(one)?;
@@ -100,27 +101,35 @@ fn personalise(host: Host<'_>, status: &mut Status) -> Result<(), Reasons> {
 
 /// Starts the services of a personalised host, after its status is stored: the health gate starts with them and adds to it.
 pub fn start_services(host: Host<'_>, status: &mut Status) {
-    let reload = Tool::new("systemctl").arg("daemon-reload");
     let start = Tool::new("systemctl").args(["start", "--no-block", SERVICES]);
-    // systemd read its units before the agent rendered some.
-    let steps = [reload].into_iter().filter(|_| host.paths.rendered_units().is_dir()).chain([start]);
-    for step in steps {
-        if let Err(error) = host.runner.run(&step) {
-            status.phase = Phase::Waiting;
-            status.problems = one(checks::reason("start of the services", &error));
-            return;
-        }
+    if let Err(error) = host.runner.run(&start) {
+        status.phase = Phase::Waiting;
+        status.problems = one(checks::reason("start of the services", &error));
     }
 }
 
-/// The work of the document that was accepted last, for `casemate-agent render`. Other sources are not asked.
-pub fn accepted_work(host: Host<'_>) -> Result<Work, Vec<String>> {
+/// systemd read its units before the agent rendered some; steps of setting up start the first of them.
+fn reload_units(host: Host<'_>) -> Result<(), String> {
+    if !host.paths.rendered_units().is_dir() {
+        return Ok(());
+    }
+    let reload = Tool::new("systemctl").arg("daemon-reload");
+    host.runner.run(&reload).map(drop).map_err(|error| checks::reason("reading of the units", &error))
+}
+
+/// The document that was accepted last, and who has which account. Other sources are not asked.
+pub fn accepted(host: Host<'_>) -> Result<(Image, HostConfig, Assignments), Vec<String>> {
     let image = Image::load(host.paths).map_err(one)?;
     let mut gathered = Gathered::default();
     source::state::read(host.paths, &mut gathered);
     let chosen = choose(host, &image, gathered, &mut Status::default())?;
-    let assignments = read_accounts(host)?;
-    plan(host, &image, &chosen.document, &assignments)
+    Ok((image, chosen.document, read_accounts(host)?))
+}
+
+/// The work of the document that was accepted last, for `casemate-agent render`. Other sources are not asked.
+pub fn accepted_work(host: Host<'_>) -> Result<Work, Vec<String>> {
+    let (image, document, assignments) = accepted(host)?;
+    plan(host, &image, &document, &assignments)
 }
 
 fn choose(

@@ -64,7 +64,7 @@ impl Resolver<'_> {
 
     fn directory(&mut self, row: &hostconf::StateDirectory) -> Directory {
         let access = self.access(&row.owner, &row.group, row.mode);
-        Directory { path: self.paths.at(row.path.as_str()), access, nocow: row.nocow }
+        Directory { path: self.paths.at(row.path.as_str()), access, nocow: row.nocow, subvolume: row.subvolume }
     }
 
     fn secret(&mut self, row: &hostconf::Secret) -> Secret {

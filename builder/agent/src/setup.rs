@@ -33,17 +33,19 @@ pub fn run(host: Host<'_>, steps: &[Step]) -> Result<Vec<String>, String> {
     Ok(of_sites)
 }
 
-/// `setpriv` gives up root with numbers; no name service is asked.
+/// Runs a program with arguments as a user. `setpriv` gives up root with numbers; no name service is asked.
+pub fn as_user(plain: &Tool, user: Owner) -> Tool {
+    if user == Owner::ROOT {
+        return plain.clone();
+    }
+    let Owner { uid, gid } = user;
+    let user = [format!("--reuid={uid}"), format!("--regid={gid}")];
+    let rights = ["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--"];
+    Tool::new("setpriv").args(user).args(rights).arg(plain.program()).args(plain.arguments())
+}
+
 fn tool(step: &Step) -> Tool {
-    let Owner { uid, gid } = step.owner;
-    let plain = checks::tool(&step.command);
-    let tool = if step.owner == Owner::ROOT {
-        plain
-    } else {
-        let user = [format!("--reuid={uid}"), format!("--regid={gid}")];
-        let rights = ["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--"];
-        Tool::new("setpriv").args(user).args(rights).arg(plain.program()).args(plain.arguments())
-    };
+    let tool = as_user(&checks::tool(&step.command), step.owner);
     let environment = step.environment.iter();
     environment.fold(tool, |tool, (name, value)| tool.env(name, value)).timeout(step.timeout)
 }

@@ -1,19 +1,81 @@
 //! Directories of the sites that outlive a slot. Those of the host are made by `systemd-tmpfiles` before the agent runs.
+//!
+//! Where state is btrfs, as on every disk that we partition, a site's directory is a subvolume: it is copied in a moment, and simple
+//! quotas (btrfs(5), since Linux 6.7) keep what is written there below the site's limit.
 
+use std::path::Path;
+
+use hostconf::DiskLimit;
 use tools::Tool;
+use tools::ToolError;
 
 use crate::host::Host;
+use crate::sites::Site;
+use crate::sites::volume;
 use crate::work::Directory;
 
-/// Makes what is missing and sets mode and owner. Nothing below a directory is touched: it belongs to the site.
-pub fn make(host: Host<'_>, directories: &[Directory]) -> Result<(), String> {
+/// Makes what is missing and sets mode, owner and limit. Nothing below a directory is touched: it belongs to the site.
+///
+/// Returns what cannot be kept here.
+pub fn make(host: Host<'_>, directories: &[Directory]) -> Result<Vec<String>, String> {
+    let mut notices = Vec::new();
     for directory in directories {
         let is_new = !directory.path.is_dir();
+        if is_new && directory.subvolume.is_some() {
+            make_subvolume(host, &directory.path)?;
+        }
         host.files.make_directory(&directory.path, directory.access).map_err(|error| error.to_string())?;
         if is_new && directory.nocow {
             // Only files that are made later are concerned; a file system without the flag works as well, only slower.
             let _ = host.runner.run(&Tool::new("chattr").arg("+C").arg(&directory.path));
         }
+        if let Some(limit) = directory.subvolume {
+            notices.extend(keep(host, &directory.path, limit));
+        }
     }
-    Ok(())
+    Ok(notices)
+}
+
+/// A cut leaves an empty subvolume at its place, which the next run goes on with.
+fn make_subvolume(host: Host<'_>, path: &Path) -> Result<(), String> {
+    if !path.parent().is_some_and(volume::is_btrfs) {
+        return Ok(());
+    }
+    let tool = Tool::new("btrfs").args(["--quiet", "subvolume", "create", "--"]).arg(path);
+    host.runner.run(&tool).map(drop).map_err(|error| error.to_string())
+}
+
+/// Gives the copy of a site's directory the site's limit.
+pub fn set_quota(host: Host<'_>, path: &Path, site: &Site) -> anyhow::Result<()> {
+    let wanted = site.settings.as_ref().and_then(|settings| settings.limits.disk);
+    match keep(host, path, wanted.map_or(DiskLimit::None, |size| DiskLimit::Bytes(size.bytes()))) {
+        Some(notice) if volume::is_subvolume(path) => anyhow::bail!(notice),
+        _ => Ok(()),
+    }
+}
+
+/// Sets the limit of a subvolume; says why where it cannot be kept.
+fn keep(host: Host<'_>, path: &Path, limit: DiskLimit) -> Option<String> {
+    let DiskLimit::Bytes(bytes) = limit else {
+        // Without a limit before, and without quotas, there is none to lift.
+        let _ = limit_to(host, path, "none");
+        return None;
+    };
+    if !volume::is_subvolume(path) {
+        return Some(format!("the disk limit of `{}` is not kept: it is not a subvolume of btrfs", path.display()));
+    }
+    let wanted = bytes.to_string();
+    let set = limit_to(host, path, &wanted).or_else(|_| {
+        // The first limit of this file system.
+        host.runner.run(&Tool::new("btrfs").args(["--quiet", "quota", "enable", "--simple", "--"]).arg(path))?;
+        limit_to(host, path, &wanted)
+    });
+    set.err().map(|error| format!("the disk limit of `{}` is not kept: {error}", path.display()))
+}
+
+fn limit_to(host: Host<'_>, path: &Path, limit: &str) -> Result<(), ToolError> {
+    if !volume::is_subvolume(path) {
+        return Ok(());
+    }
+    host.runner.run(&Tool::new("btrfs").args(["--quiet", "qgroup", "limit", limit]).arg(path)).map(drop)
 }

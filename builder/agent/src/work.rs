@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hostconf::DiskLimit;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -41,6 +42,8 @@ pub struct Directory {
     pub access: Access,
     /// Whether files in it are written in place (databases).
     pub nocow: bool,
+    /// A subvolume with this limit; nothing for a plain directory.
+    pub subvolume: Option<DiskLimit>,
 }
 
 /// A file to be rendered.

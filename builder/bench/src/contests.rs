@@ -36,7 +36,7 @@ pub enum Before {
     OverlayChanges,
     /// Our image is built, and nothing is kept of the one with another package.
     BuiltWithoutMore,
-    /// mkosi has no output and no image in its cache.
+    /// mkosi has no output.
     NoMkosi,
     /// mkosi has an incremental cache, and then one file changes.
     MkosiChanges,

@@ -95,9 +95,9 @@ impl Work<'_> {
         self.tools.run(&tool, &places).map(drop)
     }
 
-    /// Forgets what incremental builds keep.
+    /// Forgets everything but what incremental builds keep: others do not look at it, and it costs a build to make it again.
     pub fn forget(&self) -> Result<()> {
-        for name in ["cache", "out", "workspace"] {
+        for name in ["out", "workspace"] {
             fs::remove_dir_all(self.dir.join(name))?;
             fs::create_dir(self.dir.join(name))?;
         }

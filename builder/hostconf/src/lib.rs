@@ -66,8 +66,8 @@ pub use overlay_rows::{AnswerKind, Mode, PortZone, Protocol, StateClass};
 pub use overlay_set::{Conflict, Conflicts, LoadedOverlay, OverlaySet};
 pub use pattern::Pattern;
 pub use plan::{
-    Check, PlanError, PlanErrors, Probe, RenderPlan, RenderedFile, Secret, SecretMaterial, SetupStep, StateDirectory,
-    TrialError, plan, trial,
+    Check, DiskLimit, PlanError, PlanErrors, Probe, RenderPlan, RenderedFile, Secret, SecretMaterial, SetupStep,
+    StateDirectory, TrialError, plan, trial,
 };
 pub use ports::PortTable;
 pub use probe::ProbeKind;

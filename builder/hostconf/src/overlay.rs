@@ -134,6 +134,8 @@ pub struct StateRow {
     pub class: StateClass,
     /// Whether copy-on-write is off, as databases need it.
     pub nocow: bool,
+    /// Whether it is a subvolume, which is copied in a moment and kept to the site's `limits.disk`; for sites only.
+    pub subvolume: bool,
     /// Host: a line of tmpfiles; sites: made by the agent.
     pub scope: Scope,
 }

@@ -114,7 +114,7 @@ fn read_egress(row: &Section<'_, '_>) -> Option<Egress> {
 }
 
 fn read_state(row: &Section<'_, '_>) -> Option<StateRow> {
-    row.allow(&["path", "owner", "group", "mode", "class", "nocow", "for", "kinds"]);
+    row.allow(&["path", "owner", "group", "mode", "class", "nocow", "subvolume", "for", "kinds"]);
     let (scope, templates) = read_scope(row);
     let path = pattern::<AbsolutePath>(row, "path", templates);
     require_below(row, "path", path.as_ref(), "/var");
@@ -122,8 +122,11 @@ fn read_state(row: &Section<'_, '_>) -> Option<StateRow> {
     let group = pattern_or(row, "group", templates, owner.clone());
     let mode = row.text("mode");
     let class = row.text("class");
-    let nocow = row.flag("nocow");
-    Some(StateRow { path: path?, owner: owner?, group: group?, mode: mode?, class: class?, nocow, scope })
+    let (nocow, subvolume) = (row.flag("nocow"), row.flag("subvolume"));
+    if subvolume && scope.is_host() {
+        row.note(row.spot_of("subvolume"), "`subvolume` is for directories of sites: add `for = \"site\"`".to_owned());
+    }
+    Some(StateRow { path: path?, owner: owner?, group: group?, mode: mode?, class: class?, nocow, subvolume, scope })
 }
 
 fn read_dropped(row: &Section<'_, '_>) -> Option<Dropped> {

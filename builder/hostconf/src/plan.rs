@@ -52,6 +52,17 @@ pub struct StateDirectory {
     pub class: StateClass,
     /// Whether copy-on-write is off.
     pub nocow: bool,
+    /// A subvolume with this limit on what its files may take together; nothing for a plain directory.
+    pub subvolume: Option<DiskLimit>,
+}
+
+/// How much the files of a subvolume may take together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskLimit {
+    /// As much as there is.
+    None,
+    /// This much.
+    Bytes(u64),
 }
 
 /// A secret.

@@ -15,7 +15,8 @@ use crate::overlay::{RenderRow, Scope, SecretKind, SecretRow, SetupRow, StateRow
 use crate::overlay_set::{LoadedOverlay, OverlaySet};
 use crate::pattern::Pattern;
 use crate::plan::{
-    Check, PlanError, PlanErrors, Probe, RenderPlan, RenderedFile, Secret, SecretMaterial, SetupStep, StateDirectory,
+    Check, DiskLimit, PlanError, PlanErrors, Probe, RenderPlan, RenderedFile, Secret, SecretMaterial, SetupStep,
+    StateDirectory,
 };
 use crate::sealed::SealedImage;
 
@@ -186,7 +187,13 @@ fn state_directory(entry: &Entry<'_>, row: &StateRow) -> Result<StateDirectory, 
         mode: row.mode,
         class: row.class,
         nocow: row.nocow,
+        subvolume: row.subvolume.then(|| disk_limit(entry)),
     })
+}
+
+fn disk_limit(entry: &Entry<'_>) -> DiskLimit {
+    let wanted = entry.place.site.and_then(|site| site.limits.disk);
+    wanted.map_or(DiskLimit::None, |size| DiskLimit::Bytes(size.bytes()))
 }
 
 fn secret(entry: &Entry<'_>, row: &SecretRow) -> Result<Secret, PlanError> {

@@ -148,7 +148,7 @@ fn check_ssh(client: &Client, operator: &Operator, stranger: &Operator) -> Resul
 fn check_ports(host: &ContainerHost<'_>) -> Result<()> {
     let mut open = scan::open_ports(&host.neighbour, (ADDRESS, 0).into(), Duration::from_secs(30))?;
     open.sort();
-    ensure!(open == ["tcp/22", "tcp/443", "tcp/80"], "other ports are open: {open:?}");
+    ensure!(open == ["tcp/22", "tcp/2222", "tcp/443", "tcp/80"], "other ports are open: {open:?}");
     Ok(())
 }
 

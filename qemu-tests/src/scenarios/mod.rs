@@ -8,6 +8,7 @@ mod packages;
 mod power_cut;
 mod refused;
 mod secure_boot;
+mod site_work;
 mod web;
 
 use crate::{Image, Scenario};
@@ -48,6 +49,11 @@ pub(crate) const ALL: &[Scenario] = &[
         claim: "the_same_root_boots_as_a_container_and_serves_the_site_in_a_network_of_its_own",
         images: &[Image::Webhost],
         run: container::serves_in_its_own_network,
+    },
+    Scenario {
+        claim: "sites_are_logged_into_by_link_filled_by_sftp_cloned_restored_moved_and_removed_and_nobody_reaches_more_than_the_own",
+        images: &[Image::Webhost],
+        run: site_work::is_done,
     },
     Scenario {
         claim: "a_program_in_one_site_reaches_no_file_process_database_program_or_network_but_its_own_and_is_named_in_the_journal",

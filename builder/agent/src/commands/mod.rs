@@ -3,6 +3,7 @@
 mod health;
 mod personalise;
 mod render;
+mod site;
 mod status;
 
 use std::fs;
@@ -44,6 +45,8 @@ enum Verb {
     Health(health::Arguments),
     /// Render the configuration of the accepted host.toml again
     Render(render::Arguments),
+    /// Look after one site: log in, export, snapshot, clone
+    Site(site::Arguments),
     /// In the initrd: mount state and hand over the machine id
     Initrd,
 }
@@ -60,6 +63,7 @@ pub fn run() -> ExitCode {
         Verb::Status(arguments) => status::run(host, &arguments),
         Verb::Health(arguments) => health::run(host, &arguments),
         Verb::Render(arguments) => render::run(host, &arguments),
+        Verb::Site(arguments) => site::run(host, arguments),
         Verb::Initrd => Ok(initrd::run_on(&paths, &files)),
     };
     done.unwrap_or_else(|error| tools::report(&error))

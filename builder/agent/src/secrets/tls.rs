@@ -53,6 +53,14 @@ pub fn make(host: Host<'_>, pair: &Pair<'_>) -> Result<(), SecretError> {
     make_certificate(host, pair)
 }
 
+/// Removes a pair that nobody asks for any more.
+pub fn remove(host: Host<'_>, key: &Path, certificate: &Path) -> Result<(), SecretError> {
+    for path in [&unfinished(certificate, "names"), certificate, key] {
+        host.files.remove(path)?;
+    }
+    Ok(())
+}
+
 fn make_key(host: Host<'_>, pair: &Pair<'_>) -> Result<(), SecretError> {
     // A certificate of a lost key must not be taken for that of the new one.
     host.files.remove(&names_record(pair))?;

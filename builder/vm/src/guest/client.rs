@@ -89,21 +89,18 @@ impl Client {
     ///
     /// The first host key that is shown is kept; another one later is refused by ssh.
     pub fn ssh(&self, key: &SshKey, user: &str, command: &str) -> Result<Output> {
-        let name = key.path.file_name().context("the key has no name")?.to_string_lossy().into_owned();
-        let mut tool = Tool::new("ssh").args(["-i", &format!("{INSIDE}/{name}"), "-p", &self.ports.ssh.to_string()]);
-        for option in [
-            "StrictHostKeyChecking=accept-new",
-            &format!("UserKnownHostsFile={INSIDE}/known_hosts"),
-            "HashKnownHosts=no",
-            "IdentitiesOnly=yes",
-            "BatchMode=yes",
-            &format!("ConnectTimeout={PATIENCE_SECONDS}"),
-            "LogLevel=ERROR",
-        ] {
-            tool = tool.args(["-o", option]);
-        }
+        let tool = as_holder(Tool::new("ssh"), key)?.args(["-p", &self.ports.ssh.to_string()]);
         let destination = format!("{user}@{}", self.address);
         self.run(&tool.args([destination.as_str(), command]).accept(&(0..=255).collect::<Vec<i32>>()))
+    }
+
+    /// Lets sftp do the commands of `batch`, one for each line, as `user` by the server on `port`; it ends at the first that fails.
+    ///
+    /// What it reads and writes on this side is in the client's folder.
+    pub fn sftp(&self, key: &SshKey, user: &str, port: u16, batch: &str) -> Result<Output> {
+        let tool = as_holder(Tool::new("sftp"), key)?.args(["-P", &port.to_string(), "-b", "-"]).cwd(INSIDE);
+        let destination = format!("{user}@{}", self.address);
+        self.run(&tool.arg(destination).stdin(batch.as_bytes()).accept(&(0..=255).collect::<Vec<i32>>()))
     }
 
     /// A command of the administrator over ssh that must succeed; returns what it printed.
@@ -163,7 +160,12 @@ impl Client {
 
     /// GET over HTTPS from whoever answers, for names that no certificate is for.
     pub fn https_unverified(&self, name: &str, path: &str) -> Result<Answer> {
-        self.get(name, path, Some(&["--insecure"]))
+        self.https_with(name, path, &[])
+    }
+
+    /// The same with further arguments of curl: a form, a cookie.
+    pub fn https_with(&self, name: &str, path: &str, further: &[&str]) -> Result<Answer> {
+        self.get(name, path, Some(&[&["--insecure"], further].concat()))
     }
 
     /// GET over plain HTTP.
@@ -193,6 +195,22 @@ impl Client {
 fn run(tree: &Path, dir: &Path, network: Network, tool: &Tool) -> Result<Output> {
     let sandbox = Sandbox::new(tree).network(network).bind(dir, INSIDE);
     SandboxRunner::new(sandbox).run(tool).remedied()
+}
+
+/// ssh or sftp with one key, and never a question to anybody.
+fn as_holder(tool: Tool, key: &SshKey) -> Result<Tool> {
+    let name = key.path.file_name().context("the key has no name")?.to_string_lossy().into_owned();
+    let options = [
+        "StrictHostKeyChecking=accept-new",
+        &format!("UserKnownHostsFile={INSIDE}/known_hosts"),
+        "HashKnownHosts=no",
+        "IdentitiesOnly=yes",
+        "BatchMode=yes",
+        &format!("ConnectTimeout={PATIENCE_SECONDS}"),
+        "LogLevel=ERROR",
+    ];
+    let tool = tool.args(["-i", &format!("{INSIDE}/{name}")]);
+    Ok(options.iter().fold(tool, |tool, option| tool.args(["-o", option])))
 }
 
 /// Whether ssh was told no, by either side: to wait changes nothing then.

@@ -1,6 +1,6 @@
 <?php
 /**
- * Installs WordPress into the site's empty database; run as the site's PHP user at every boot.
+ * Installs WordPress into the site's empty database; the agent asks the site's own PHP for it at every boot.
  *
  * A table of ours stands in the database from the first change to the last. If it is found, an earlier run was cut:
  * what that run made is dropped and the work begins again. A database that holds anything else is never touched.
@@ -11,11 +11,22 @@ declare(strict_types=1);
 
 const MARK = 'casemate_installing';
 
+// Whatever ends this program before its last line is a failure, also WordPress's own way of giving up.
+http_response_code(500);
+header('Content-Type: text/plain');
+set_time_limit(0);
+
 /** Ends the run; the reason goes to the agent. */
 function refuse(string $reason): never
 {
-    fwrite(STDERR, $reason . "\n");
-    exit(1);
+    exit($reason . "\n");
+}
+
+/** Ends the run well. */
+function finish(string $what): never
+{
+    http_response_code(200);
+    exit($what . "\n");
 }
 
 $id = (string) getenv('WORDPRESS_CONFIG');
@@ -23,12 +34,6 @@ if (!preg_match('/^site[0-9]+$/D', $id)) {
     refuse('WORDPRESS_CONFIG must name a site, as `site001`');
 }
 $wanted = json_decode((string) file_get_contents("/etc/wordpress/install-$id.json"), true, 4, JSON_THROW_ON_ERROR);
-
-// WordPress ends with exit code 0 when it gives up; only the last line of this file is success.
-$finished = false;
-register_shutdown_function(static function () use (&$finished): void {
-    $finished || exit(1);
-});
 
 // The database is looked at before WordPress is loaded: WordPress refuses to start on half of its tables.
 mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
@@ -40,23 +45,12 @@ if (in_array(MARK, $tables, true)) {
         $database->query('DROP TABLE `' . str_replace('`', '``', $table) . '`');
     }
 } elseif (in_array('wp_options', $tables, true)) {
-    $finished = true;
-    exit(0);
+    finish('is there');
 } elseif ($tables !== []) {
     refuse('the database holds tables, but none of WordPress: empty it, or import a WordPress database');
 } else {
     $database->query('CREATE TABLE ' . MARK . ' (begun INT)');
 }
-
-// What a request would bring.
-$_SERVER['WORDPRESS_CONFIG'] = $id;
-$_SERVER['HTTP_HOST'] = $wanted['name'];
-$_SERVER['SERVER_NAME'] = $wanted['name'];
-$_SERVER['REQUEST_URI'] = '/';
-$_SERVER['REQUEST_METHOD'] = 'GET';
-$_SERVER['SERVER_PROTOCOL'] = 'HTTP/1.1';
-$_SERVER['REMOTE_ADDR'] = '127.0.0.1';
-$_SERVER['HTTPS'] = 'on';
 
 /** In place of WordPress's own: there is no password to send. */
 function wp_new_blog_notification(): void
@@ -79,5 +73,4 @@ update_option('default_pingback_flag', 0);
 update_option('default_ping_status', 'closed');
 
 $database->query('DROP TABLE ' . MARK);
-echo "installed\n";
-$finished = true;
+finish('installed');

@@ -52,6 +52,80 @@ add_action('template_redirect', static function (): void {
 add_filter('redirect_canonical', static fn ($to) => isset($_GET['author']) ? false : $to);
 add_filter('login_errors', static fn (): string => __('Error: the user name or the password is wrong.'));
 
+// Who tries passwords: one line with the client's address, before anything that the client chose. It is what bans are made of.
+add_action('wp_login_failed', static function (string $name): void {
+    casemate_log('login failed', $name);
+});
+add_action('application_password_failed_authentication', static function (): void {
+    casemate_log('login failed', (string) ($_SERVER['PHP_AUTH_USER'] ?? ''));
+});
+add_action('wp_login', static function (string $name): void {
+    casemate_log('login', $name);
+});
+
+/** A line in the host's journal. */
+function casemate_log(string $what, string $name): void
+{
+    $address = filter_var($_SERVER['REMOTE_ADDR'] ?? '', FILTER_VALIDATE_IP) ?: 'unknown';
+    error_log(sprintf('wordpress: %s from %s for "%s"', $what, $address, preg_replace('/[^\w.@ -]/', '?', substr($name, 0, 60))));
+}
+
+// Links of `casemate-agent site login`: `<account in hex>.<end>.<number>.<signature>`. A look at the link changes nothing (programs that
+// show a preview of it do that); the button uses it up.
+add_action('init', static function (): void {
+    $token = $_POST['casemate-login'] ?? $_GET['casemate-login'] ?? null;
+    if (!is_string($token)) {
+        return;
+    }
+    nocache_headers();
+    header('Referrer-Policy: no-referrer');
+    $user = casemate_link_user($token);
+    if ($user === null) {
+        casemate_log('login by a link that is not good', '');
+        wp_die(esc_html__('This link is not good, or not any more.'), '', ['response' => 403]);
+    }
+    if ($_SERVER['REQUEST_METHOD'] !== 'POST') {
+        echo '<!doctype html><meta charset="utf-8"><meta name="robots" content="noindex"><title>Login</title><form method="post" action="/">',
+            '<input type="hidden" name="casemate-login" value="', esc_attr($token), '"><button>',
+            esc_html(sprintf(__('Log in as %s'), $user->user_login)), '</button></form>';
+        exit;
+    }
+    if (!casemate_link_use($token)) {
+        wp_die(esc_html__('This link is not good, or not any more.'), '', ['response' => 403]);
+    }
+    casemate_log('login by link', $user->user_login);
+    wp_set_auth_cookie($user->ID, false, true);
+    wp_safe_redirect(admin_url());
+    exit;
+}, 0);
+
+/** Whom a link logs in, if it is signed with this site's secret and not too old. */
+function casemate_link_user(string $token): ?WP_User
+{
+    $parts = explode('.', $token);
+    if (count($parts) !== 4 || !ctype_xdigit($parts[0]) || strlen($parts[0]) % 2 !== 0 || !ctype_digit($parts[1]) || !preg_match('/^[0-9a-f]{64}$/D', $parts[2])) {
+        return null;
+    }
+    $secret = trim((string) file_get_contents('/var/lib/casemate/keys/wordpress/' . getenv('WORDPRESS_CONFIG')));
+    $signature = hash_hmac('sha256', "casemate-login:$parts[0].$parts[1].$parts[2]", $secret);
+    if (strlen($secret) < 64 || !hash_equals($signature, $parts[3]) || (int) $parts[1] < time()) {
+        return null;
+    }
+    return get_user_by('login', hex2bin($parts[0])) ?: null;
+}
+
+/** Remembers a link's number until its end; false when it was there. One statement, so two at once cannot both be first. */
+function casemate_link_use(string $token): bool
+{
+    global $wpdb;
+    [, $until, $number] = explode('.', $token);
+    $name = 'casemate_login_' . substr($number, 0, 32);
+    $insert = "INSERT IGNORE INTO $wpdb->options (option_name, option_value, autoload) VALUES (%s, %s, 'off')";
+    $first = $wpdb->query($wpdb->prepare($insert, "_transient_$name", '1')) === 1;
+    $wpdb->query($wpdb->prepare($insert, "_transient_timeout_$name", $until));
+    return $first;
+}
+
 // Updates come with the image; nothing is offered that cannot be done.
 add_filter('automatic_updater_disabled', '__return_true');
 remove_action('init', 'wp_schedule_update_checks');

@@ -1,0 +1,249 @@
+//! Plugins and themes of a managed `WordPress`: installed and updated as the owner, and undone by itself when the site does not answer
+//! as before.
+
+use std::fmt;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use hostconf::CodeSource;
+use serde::Deserialize;
+use serde::Serialize;
+use tools::Failure;
+
+use super::Site;
+use super::php;
+use super::snapshot;
+use crate::files::Access;
+use crate::host::Host;
+
+/// Does the work, with the rights of the owner.
+const MANAGE: &str = "/usr/share/casemate/wordpress/manage.php";
+/// Remembers a sentence for wp-admin, with the rights of the site.
+const NOTE: &str = "/usr/share/casemate/wordpress/note.php";
+/// What a site asks for; its PHP writes it.
+const REQUEST: &str = "tmp/casemate-request.json";
+/// Longest request, in bytes.
+const LONGEST_REQUEST: u64 = 4096;
+/// Requests of one site that come faster are refused: each costs a snapshot.
+const PAUSE: Duration = Duration::from_secs(60);
+/// At most so many things at once.
+const MOST_ITEMS: usize = 20;
+
+/// What is done with plugins and themes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// To the newest version; without items: all that have a newer one.
+    Update,
+    /// What is not there yet.
+    Install,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Update => "update",
+            Self::Install => "install",
+        })
+    }
+}
+
+/// A plugin or theme by the name that wordpress.org has for it: `plugin/akismet`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item(String);
+
+impl FromStr for Item {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let slug = text.strip_prefix("plugin/").or_else(|| text.strip_prefix("theme/"));
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+        if slug.is_some_and(|slug| (1..=100).contains(&slug.len()) && slug.bytes().all(allowed)) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Failure::refused(format!("`{}` is no plugin or theme", text.chars().take(120).collect::<String>()))
+            .hint("write `plugin/NAME` or `theme/NAME` with the name that wordpress.org has for it"))
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// What `manage.php` says.
+#[derive(Debug, Default, Deserialize)]
+struct Said {
+    changed: Vec<String>,
+    failed: Vec<String>,
+}
+
+/// What a site asks for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    action: Action,
+    items: Vec<String>,
+}
+
+/// Changes code and says in one sentence what came of it. Whatever is not as before afterwards is put back.
+pub fn change(host: Host<'_>, site: &Site, action: Action, items: &[Item]) -> Result<String> {
+    check(site, action, items)?;
+    let list = items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let manage = |what: &str| -> Result<Said> {
+        let said = php::run_as_owner(host, site, MANAGE, &[("CASEMATE_ACTION", what), ("CASEMATE_ITEMS", &list)])?;
+        serde_json::from_str(&said).with_context(|| format!("`{MANAGE}` answers `{said}`"))
+    };
+    if action == Action::Update && manage("check")?.changed.is_empty() {
+        return Ok("nothing to update".to_owned());
+    }
+    probe(host, site).context("the site does not answer as it should before anything is changed: nothing is done")?;
+    let before = snapshot::take_before(host, site, &action.to_string())?;
+    let outcome = manage(&action.to_string()).and_then(|said| {
+        php::forget_code(host, site)?;
+        probe(host, site)?;
+        Ok(said)
+    });
+    let sentence = match outcome {
+        Ok(said) => describe(&said, &before.to_string()),
+        Err(error) => {
+            snapshot::restore(host, site, &before)?;
+            format!("undone, the site is as it was in {before}: {error:#}")
+        }
+    };
+    // A note that cannot be kept must not hide what was done.
+    let _ = php::run(host, &site.account.id(), site.name.as_str(), NOTE, &[("CASEMATE_NOTE", &sentence)]);
+    Ok(sentence)
+}
+
+fn check(site: &Site, action: Action, items: &[Item]) -> Result<()> {
+    if site.present()?.wordpress()?.code != CodeSource::Managed {
+        let message = format!("the code of `{}` is locked: it comes from the image and by SFTP", site.name);
+        return Err(Failure::refused(message).hint("write `code = \"managed\"` for the site in host.toml").into());
+    }
+    ensure!(items.len() <= MOST_ITEMS, "{} plugins and themes at once, {MOST_ITEMS} are the most", items.len());
+    ensure!(action != Action::Install || !items.is_empty(), "nothing is named to install");
+    Ok(())
+}
+
+fn describe(said: &Said, before: &str) -> String {
+    let list = |items: &[String]| if items.is_empty() { "nothing".to_owned() } else { items.join(", ") };
+    let failed = if said.failed.is_empty() { String::new() } else { format!("; failed: {}", list(&said.failed)) };
+    format!("changed: {}{failed}; what the site was before is kept as {before}", list(&said.changed))
+}
+
+/// Whether the site's front page and its login are what `WordPress` makes of them.
+fn probe(host: Host<'_>, site: &Site) -> Result<()> {
+    for (script, uri, expected) in [
+        ("/usr/share/wordpress/index.php", "/", "https://api.w.org/"),
+        ("/usr/share/wordpress/wp-login.php", "/wp-login.php", "loginform"),
+    ] {
+        let page = php::run(host, &site.account.id(), site.name.as_str(), script, &[("REQUEST_URI", uri)])?;
+        if !page.contains(expected) {
+            bail!("`{uri}` of {} is no page of WordPress any more", site.name);
+        }
+    }
+    Ok(())
+}
+
+/// Takes what a site asks for, if it does, and does it. The file is gone afterwards, whatever it held.
+pub fn answer_request(host: Host<'_>, site: &Site) -> Result<Option<String>> {
+    let path = host.paths.site(&site.account.id()).join(REQUEST);
+    let request = read_request(&path);
+    host.files.remove(&path)?;
+    let Some(request) = request? else { return Ok(None) };
+    let stamp = host.paths.run().join("requests").join(site.account.id());
+    let recent = fs::metadata(&stamp)
+        .and_then(|found| found.modified())
+        .is_ok_and(|then| SystemTime::now().duration_since(then).is_ok_and(|passed| passed < PAUSE));
+    ensure!(!recent, "{} asks again within {} seconds: refused", site.name, PAUSE.as_secs());
+    host.files.remove(&stamp)?;
+    host.files.write(&stamp, b"", Access::SECRET).or_else(|_| {
+        host.files.make_directory(&host.paths.run().join("requests"), Access::SECRET_DIRECTORY)?;
+        host.files.write(&stamp, b"", Access::SECRET)
+    })?;
+    let items = request.items.iter().map(|item| item.parse()).collect::<Result<Vec<Item>, Failure>>()?;
+    change(host, site, request.action, &items).map(Some)
+}
+
+/// The directory is the site's: a link or a pipe in it is not followed and not waited for.
+fn read_request(path: &Path) -> Result<Option<Request>> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits())?;
+    let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    };
+    ensure!(file.metadata()?.is_file(), "`{}` is no file", path.display());
+    let mut bytes = Vec::new();
+    file.take(LONGEST_REQUEST + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= LONGEST_REQUEST, "`{}` is longer than {LONGEST_REQUEST} bytes", path.display());
+    Ok(Some(serde_json::from_slice(&bytes).with_context(|| format!("cannot understand `{}`", path.display()))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sites::tests::sites;
+    use crate::testing::Tree;
+
+    #[test]
+    fn items_are_names_and_nothing_else() {
+        for good in ["plugin/akismet", "theme/twentytwenty-5", "plugin/a_b"] {
+            assert!(good.parse::<Item>().is_ok(), "{good}");
+        }
+        for bad in ["", "plugin/", "akismet", "plugin/../x", "plugin/a b", "theme/https://x", "core/x", "plugin/A"] {
+            assert!(bad.parse::<Item>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_locked_site_changes_no_code() {
+        let (tree, sites) = (Tree::new(), sites());
+        let error = change(tree.host(), sites.find("blog.example.org").unwrap(), Action::Update, &[]).unwrap_err();
+        assert!(error.to_string().contains("locked"), "{error}");
+        assert!(tree.programs.commands().is_empty());
+    }
+
+    #[test]
+    fn a_request_is_gone_after_one_look_whatever_it_is() {
+        let (tree, sites) = (Tree::new(), sites());
+        let site = sites.find("blog.example.org").unwrap();
+        let path = format!("/var/lib/casemate/sites/site002/{REQUEST}");
+        assert!(answer_request(tree.host(), site).unwrap().is_none());
+        for content in ["{}", "no json", &"x".repeat(5000), r#"{"action":"update","items":["../x"]}"#] {
+            tree.put(&path, content);
+            assert!(answer_request(tree.host(), site).is_err(), "{content}");
+            assert!(!tree.paths.at(&path).exists());
+        }
+        let secret = tree.paths.at("/secret");
+        tree.put("/secret", r#"{"action":"update","items":[]}"#);
+        std::os::unix::fs::symlink(&secret, tree.paths.at(&path)).unwrap();
+        assert!(answer_request(tree.host(), site).is_err());
+        assert!(secret.exists() && !tree.paths.at(&path).is_symlink());
+    }
+
+    #[test]
+    fn a_site_that_asks_all_the_time_is_refused() {
+        let (tree, sites) = (Tree::new(), sites());
+        let site = sites.find("blog.example.org").unwrap();
+        let path = format!("/var/lib/casemate/sites/site002/{REQUEST}");
+        let mut said = Vec::new();
+        for _ in 0..2 {
+            tree.put(&path, r#"{"action":"update","items":[]}"#);
+            said.push(answer_request(tree.host(), site).unwrap_err().to_string());
+        }
+        assert!(said[0].contains("locked") && said[1].contains("asks again"), "{said:?}");
+    }
+}

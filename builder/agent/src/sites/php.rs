@@ -1,0 +1,127 @@
+//! Starts, stops and asks the PHP of one site.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use anyhow::bail;
+use tools::ResultExt as _;
+use tools::Tool;
+
+use super::Site;
+use crate::fastcgi;
+use crate::fastcgi::Request;
+use crate::host::Host;
+
+/// A first installation on an emulated machine takes minutes; FPM itself ends a request after this time (`pool.conf.j2`).
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Whom PHP runs as, and what it may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// As for visitors: uploads only.
+    Visitors,
+    /// As the site's owner, for the time of one request: `wp-content`.
+    Owner,
+}
+
+impl Pool {
+    fn unit(self, id: &str, kind: &str) -> String {
+        let name = match self {
+            Self::Visitors => "fpm",
+            Self::Owner => "owner",
+        };
+        format!("casemate-php-{name}@{id}.{kind}")
+    }
+
+    fn socket(self, id: &str) -> String {
+        match self {
+            Self::Visitors => format!("/run/php/{id}.sock"),
+            Self::Owner => format!("/run/php-owner/{id}.sock"),
+        }
+    }
+}
+
+/// The same as [`run`] with the rights of the owner; nothing of it runs before or after.
+pub fn run_as_owner(host: Host<'_>, site: &Site, script: &str, variables: &[(&str, &str)]) -> Result<String> {
+    let id = site.account.id();
+    let done = ask(host, Pool::Owner, (&id, site.name.as_str()), script, variables);
+    let units = ["socket", "service"].map(|kind| Pool::Owner.unit(&id, kind));
+    host.runner.run(&Tool::new("systemctl").args(["stop", "--"]).args(units)).remedied()?;
+    done
+}
+
+/// Lets the next request see code that has changed: opcache looks at files every two seconds only.
+pub fn forget_code(host: Host<'_>, site: &Site) -> Result<()> {
+    let service = Pool::Visitors.unit(&site.account.id(), "service");
+    host.runner.run(&Tool::new("systemctl").args(["try-restart", "--"]).arg(service)).remedied()?;
+    Ok(())
+}
+
+/// Lets the site's PHP run a program of the image and returns what it says; a status other than 200 is a failure with that text.
+///
+/// `name` is the name under which the site is asked. Its socket is started where it is not.
+pub fn run(host: Host<'_>, id: &str, name: &str, script: &str, variables: &[(&str, &str)]) -> Result<String> {
+    ask(host, Pool::Visitors, (id, name), script, variables)
+}
+
+fn ask(
+    host: Host<'_>,
+    pool: Pool,
+    (id, name): (&str, &str),
+    script: &str,
+    variables: &[(&str, &str)],
+) -> Result<String> {
+    host.runner.run(&Tool::new("systemctl").args(["start", "--"]).arg(pool.unit(id, "socket"))).remedied()?;
+    let mut all = vec![("HTTP_HOST", name), ("SERVER_NAME", name), ("WORDPRESS_CONFIG", id)];
+    all.extend(variables);
+    let socket = host.paths.at(&pool.socket(id));
+    let answer = fastcgi::ask(&socket, &Request { script, variables: &all, patience: PATIENCE })?;
+    if answer.status == 200 {
+        return Ok(answer.body);
+    }
+    let said = [answer.body.trim(), &answer.errors].join(" ");
+    bail!("`{script}` of {name} failed with status {}: {}", answer.status, said.trim());
+}
+
+/// Does `work` while no program of the site runs; visitors are told to come back (503). The site's socket is there again afterwards,
+/// whatever became of the work.
+pub fn stopped<T>(host: Host<'_>, site: &Site, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if !site.runs_php() {
+        return work();
+    }
+    let id = site.account.id();
+    let [socket, service] = ["socket", "service"].map(|kind| Pool::Visitors.unit(&id, kind));
+    host.runner.run(&Tool::new("systemctl").args(["stop", "--", &socket, &service])).remedied()?;
+    let done = work();
+    host.runner.run(&Tool::new("systemctl").args(["start", "--", &socket])).remedied()?;
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sites::tests::sites;
+    use crate::testing::Tree;
+
+    #[test]
+    fn the_socket_is_back_after_work_that_failed() {
+        let (tree, sites) = (Tree::new(), sites());
+        let site = sites.find("blog.example.org").unwrap();
+        let done: Result<()> = stopped(tree.host(), site, || bail!("no room"));
+        assert!(done.is_err());
+        assert_eq!(
+            tree.programs.commands(),
+            [
+                "systemctl stop -- casemate-php-fpm@site002.socket casemate-php-fpm@site002.service",
+                "systemctl start -- casemate-php-fpm@site002.socket"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_static_site_has_nothing_to_stop() {
+        let (tree, sites) = (Tree::new(), sites());
+        stopped(tree.host(), sites.find("www.example.org").unwrap(), || Ok(())).unwrap();
+        assert!(tree.programs.commands().is_empty());
+    }
+}
