@@ -81,9 +81,8 @@ pub fn ask(socket: &Path, request: &Request<'_>) -> Result<Answer, FastCgiError>
     stream.set_write_timeout(Some(request.patience)).map_err(failed)?;
     stream.write_all(&encode(request)).map_err(failed)?;
     let (output, errors) = read_streams(&mut stream, socket)?;
-    let mut answer = split_head(&output);
-    answer.errors = String::from_utf8_lossy(&errors).trim().to_owned();
-    Ok(answer)
+    let errors = String::from_utf8_lossy(&errors).trim().to_owned();
+    Ok(Answer { errors, ..split_head(&output) })
 }
 
 /// The whole request: begin (role: responder), variables, empty input.

@@ -16,7 +16,7 @@ use crate::setup::as_user;
 
 const SOCKET: &str = "--socket=/run/mysqld/mysqld.sock";
 
-/// Writes all tables as SQL, as they are at one moment (InnoDB). The file appears complete or not at all.
+/// Writes all tables as SQL, as they are at one moment. The file appears complete or not at all.
 pub fn export(host: Host<'_>, site: &Site, to: &Path) -> Result<()> {
     let new = to.with_extension("sql.new");
     host.files.remove(&new)?;

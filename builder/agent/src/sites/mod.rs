@@ -103,8 +103,8 @@ impl Sites {
         let is_alias = |site: &Site| {
             site.settings.as_ref().is_some_and(|settings| settings.aliases.iter().any(|alias| alias.as_str() == wanted))
         };
-        let named = |site: &&Site| site.name.as_str() == wanted || site.account.id() == wanted || is_alias(site);
-        self.iter().find(named).ok_or_else(|| {
+        let is_meant = |site: &&Site| site.name.as_str() == wanted || site.account.id() == wanted || is_alias(site);
+        self.iter().find(is_meant).ok_or_else(|| {
             let names: Vec<String> = self.iter().map(|site| site.name.to_string()).collect();
             let hint = if names.is_empty() {
                 "this host has no sites".to_owned()
