@@ -233,7 +233,7 @@ mod tests {
         assert!(matches!(asked(b"HTTP/1.1 400 Bad").0, Err(FastCgiError::Protocol { .. })));
         assert!(matches!(asked(&records(&[(record::STDOUT, b"A: b\n\nx")])).0, Err(FastCgiError::Socket { .. })));
         assert!(matches!(asked(&records(&[(record::BEGIN, &[])])).0, Err(FastCgiError::Protocol { .. })));
-        let endless: Vec<u8> = (0..20).flat_map(|_| records(&[(record::STDOUT, &[b'x'; 0xffff])])).collect();
+        let endless: Vec<u8> = (0..20).flat_map(|_| records(&[(record::STDOUT, &vec![b'x'; 0xffff])])).collect();
         assert!(matches!(asked(&endless).0, Err(FastCgiError::Protocol { .. } | FastCgiError::Socket { .. })));
     }
 
