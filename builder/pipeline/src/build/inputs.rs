@@ -64,7 +64,7 @@ impl Inputs {
 
     /// The configured root: packages, accounts, answers.
     pub(super) fn rootfs_key(&self) -> Key {
-        let mut key = KeyBuilder::new("rootfs", 4)
+        let mut key = KeyBuilder::new("rootfs", 5)
             .text("accounts: passwd", &self.accounts.passwd)
             .text("accounts: group", &self.accounts.group)
             .text("accounts: memberships", &format!("{:?}", self.accounts.memberships))
@@ -133,7 +133,7 @@ impl Inputs {
     /// The initrd: of the overlays' result only what `units/initrd.toml` can lead to.
     pub(super) fn initrd_key(&self, upper: &Path) -> Result<Key> {
         let units = self.definition.units_dir();
-        let key = KeyBuilder::new("initrd", 2)
+        let key = KeyBuilder::new("initrd", 3)
             .stage(&self.rootfs_key())
             .text("compression", &format!("{:?}", self.compression))
             .file("units/initrd.toml", &units.join("initrd.toml"))?
@@ -157,7 +157,7 @@ impl Inputs {
     pub(super) fn image_key(&self) -> Result<Key> {
         let units = self.definition.units_dir();
         let size = &self.definition.image.size;
-        let mut key = KeyBuilder::new("image", 2)
+        let mut key = KeyBuilder::new("image", 3)
             .stage(&self.seal_key()?)
             .file("units/initrd.toml", &units.join("initrd.toml"))?
             .tree("units/initrd", &units.join("initrd"))?

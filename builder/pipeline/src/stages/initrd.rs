@@ -251,7 +251,7 @@ fn compress(archive: &[u8], compression: Compression) -> Result<Vec<u8>> {
     /// Programs and modules resemble each other over the whole archive. The kernel takes windows up to 2^27.
     const WINDOW_LOG: u32 = 25;
     let level = match compression {
-        Compression::Quick => 16,
+        Compression::Quick => 11,
         Compression::Small => 19,
     };
     let mut encoder = zstd::Encoder::new(Vec::new(), level)?;

@@ -24,6 +24,8 @@ use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
 use crate::root_tree::RootTree;
 
 const DPKG_DATABASE: &str = "/usr/lib/sysimage/dpkg";
+/// Where scripts find [`tamed_programs`]; nothing of it is in the root.
+const TAMED: &str = "/run/casemate-tamed";
 
 /// What a root is made from.
 #[derive(Debug)]
@@ -49,15 +51,22 @@ pub fn make(input: &RootfsInput<'_>, root: &Path, step: &dyn Fn(&str)) -> Result
     let options = unpack_options(input)?;
     let mut unpacked = unpack_all(&input.packages, root, &options)?;
     let log = root.with_extension("log");
-    let runner = script_runner(root, &log, input.helper)?;
-    unpacked.run(|script| run_script(&runner, script, step)).map_err(|error| match error {
+    let tamed = tamed_programs(root)?;
+    let runner = script_runner(root, &log, input.helper, Some(&tamed))?;
+    let modules = script_runner(root, &root.with_extension("modules.log"), input.helper, None)?;
+    let tree = RootTree::new(root.to_owned());
+    // Scripts run one after the other: the index of the kernel's modules is made beside them.
+    let (configured, indexed) = std::thread::scope(|scope| {
+        let indexing = scope.spawn(|| index_modules(&modules, &tree));
+        let configured = unpacked.run(|script| run_script(&runner, script, step));
+        (configured, indexing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    configured.map_err(|error| match error {
         ScriptError::Unpack(error) => anyhow::Error::from(error),
         ScriptError::Script(error) => error.context(format!("the scripts' output is in `{}`", log.display())),
     })?;
-    let tree = RootTree::new(root.to_owned());
-    for release in tree.children("/usr/lib/modules")? {
-        runner.run(&Tool::new("/usr/sbin/depmod").arg(&release)).remedied()?;
-    }
+    indexed?;
+    fs::remove_dir_all(&tamed)?;
     check_configured(&tree)?;
     trim_again(&tree, &options.trim)?;
     add_members(&tree, input.accounts)?;
@@ -94,9 +103,30 @@ impl From<UnpackError> for ScriptError {
     }
 }
 
-fn script_runner(root: &Path, log: &Path, helper: Option<&Path>) -> Result<SandboxRunner> {
+/// Programs that scripts find before the real ones, in a directory beside the root: `depmod` does nothing, since [`index_modules`] does it.
+fn tamed_programs(root: &Path) -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = root.with_extension("tamed");
+    fs::create_dir(&dir)?;
+    let depmod = dir.join("depmod");
+    fs::write(&depmod, "#!/bin/sh\n")?;
+    fs::set_permissions(&depmod, std::fs::Permissions::from_mode(0o755))?;
+    Ok(dir)
+}
+
+/// What the kernel package's script asks `depmod` for; it needs the modules and no other package's script.
+fn index_modules(runner: &SandboxRunner, tree: &RootTree) -> Result<()> {
+    for release in tree.children("/usr/lib/modules")? {
+        runner.run(&Tool::new("/usr/sbin/depmod").arg(&release)).remedied()?;
+    }
+    Ok(())
+}
+
+fn script_runner(root: &Path, log: &Path, helper: Option<&Path>, tamed: Option<&Path>) -> Result<SandboxRunner> {
     let sink = tools::LogFile::create(log).remedied()?;
-    let mut runner = SandboxRunner::new(Sandbox::new(root).writable()).with_sink(std::sync::Arc::new(sink));
+    let sandbox = Sandbox::new(root).writable();
+    let sandbox = tamed.map_or_else(|| sandbox.clone(), |dir| sandbox.clone().bind_read_only(dir, TAMED));
+    let mut runner = SandboxRunner::new(sandbox).with_sink(std::sync::Arc::new(sink));
     if let Some(helper) = helper {
         runner = runner.with_helper(helper);
     }
@@ -105,7 +135,8 @@ fn script_runner(root: &Path, log: &Path, helper: Option<&Path>) -> Result<Sandb
 
 fn run_script(runner: &SandboxRunner, script: &ScriptStep, step: &dyn Fn(&str)) -> Result<(), ScriptError> {
     step(&format!("{} {}", script.script, script.package));
-    let tool = Tool::new(&script.program).args(&script.args).cwd("/").stdin(script.input.as_bytes());
+    let path = format!("{TAMED}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let tool = Tool::new(&script.program).args(&script.args).cwd("/").stdin(script.input.as_bytes()).env("PATH", path);
     let tool = script.env.iter().fold(tool, |tool, (key, value)| tool.env(key, value));
     let done = runner.run(&tool).remedied();
     done.map(drop)
