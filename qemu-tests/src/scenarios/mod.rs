@@ -4,6 +4,7 @@ mod accepted;
 mod container;
 mod first_boot;
 mod jail;
+mod limits;
 mod packages;
 mod power_cut;
 mod refused;

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use fs_err as fs;
 use vm::guest::{Client, Seen, Start, flip_in_file};
 
 use crate::artifacts::{Artifacts, Image};
 use crate::host::TestHost;
 use crate::operator::{Facts, Operator};
+use crate::scenarios::limits;
 
 const TITLE: &str = "Casemate proves itself";
 const SITE: &str = "www.example.org";
@@ -23,6 +25,7 @@ pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts) -> Result<()> {
     let stranger = Operator::new(artifacts, &dir, "stranger")?;
     let facts = Facts { hostname: "web1.example.org", serial: 1, wordpress: Some(TITLE) };
     let document = operator.document(&dir, &facts)?;
+    fs::write(&document, fs::read_to_string(&document)? + &limits::document())?;
     let mut host = TestHost::flashed(artifacts, Image::Webhost, &dir, DISK_BYTES, &document)?;
     let client = Client::new(artifacts.run_tree(), &dir, host.ports());
 
@@ -39,6 +42,7 @@ pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts) -> Result<()> {
     ensure!(first.identity() == second.identity(), "the second boot shows another identity: {first:?} then {second:?}");
     ensure!(client.ssh_ok(&operator.key, "cat /run/machine-id")? == machine_id, "the machine id changed");
     check_site(&client, &second)?;
+    limits::hurt_only_the_site_itself(&client, &operator)?;
     never_returns_a_damaged_byte(&client, &operator, &host, artifacts)?;
     machine
         .wait_for_serial_past_panic("Kernel panic", Duration::from_secs(120))
