@@ -40,21 +40,23 @@ impl<'a> ContainerHost<'a> {
     pub(crate) fn new(artifacts: &'a Artifacts, dir: &Path, document: &str, machine_id: &'a str) -> Result<Self> {
         let image = artifacts.image(Image::Webhost).join("root.erofs");
         let root = RootImage::mount(&image, "erofs", &dir.join("root"))?;
-        let network = format!(
-            "\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\"]\ngateway = [\"{NEIGHBOUR}\"]\ndns = [\"{NEIGHBOUR}\"]\n"
-        );
         let state = dir.join("var");
         fs::create_dir_all(state.join("lib/casemate"))?;
         // As the initrd leaves it.
         fs::write(state.join("lib/casemate/machine-id"), format!("{machine_id}\n"))?;
         let state = tools::mount::bind_as_state(&state, &state).remedied()?;
-        let document = document.to_owned() + &network;
+        let document = with_network(document);
         let (network, neighbour) = (NetworkNamespace::new()?, NetworkNamespace::new()?);
         let (here, there) =
             (Port { interface: "host0", address: UNNAMED }, Port { interface: "wire0", address: NEIGHBOUR });
         network.connect(&here, &neighbour, &there).context("cannot lay the wire")?;
         let dir = dir.to_owned();
         Ok(Self { artifacts, dir, root, state, document, machine_id, neighbour, network, starts: 0 })
+    }
+
+    /// The document of the starts that follow.
+    pub(crate) fn give(&mut self, document: &str) {
+        self.document = with_network(document);
     }
 
     /// A client at the neighbour's end of the wire.
@@ -83,4 +85,11 @@ impl<'a> ContainerHost<'a> {
         let console = container.console().text()?;
         Ok((container, Seen::of(&console), console))
     }
+}
+
+/// A document with the network of this wire.
+fn with_network(document: &str) -> String {
+    format!(
+        "{document}\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\"]\ngateway = [\"{NEIGHBOUR}\"]\ndns = [\"{NEIGHBOUR}\"]\n"
+    )
 }
