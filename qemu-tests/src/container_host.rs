@@ -54,8 +54,8 @@ impl<'a> ContainerHost<'a> {
         Ok(Self { artifacts, dir, root, state, document, machine_id, neighbour, network, starts: 0 })
     }
 
-    /// What the host gets at its next start.
-    pub(crate) fn set_document(&mut self, document: &str) {
+    /// The document of the starts that follow.
+    pub(crate) fn give(&mut self, document: &str) {
         self.document = with_network(document);
     }
 
@@ -91,7 +91,7 @@ impl<'a> ContainerHost<'a> {
     }
 }
 
-/// The document with the network that this wire needs.
+/// A document with the network of this wire.
 fn with_network(document: &str) -> String {
     format!(
         "{document}\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\"]\ngateway = [\"{NEIGHBOUR}\"]\ndns = [\"{NEIGHBOUR}\"]\n"

@@ -102,6 +102,7 @@ impl Resolver<'_> {
         let name = site.map_or_else(|| row.name.to_string(), |site| format!("{} {site}", row.name));
         let question = match &row.probe {
             ProbeKind::Ssh { port } => Question::Ssh(*port),
+            ProbeKind::Smtp { port } => Question::Smtp(*port),
             ProbeKind::Tcp { port } => Question::Tcp(*port),
             ProbeKind::Unix { path } => Question::Unix(self.paths.at(path.as_str())),
             ProbeKind::Exec { command } => Question::Exec(command.iter().map(ToString::to_string).collect()),

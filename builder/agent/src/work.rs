@@ -97,6 +97,8 @@ pub enum Question {
     Network(Wanted),
     /// An ssh server greets on this port.
     Ssh(u16),
+    /// A mail server greets on this port.
+    Smtp(u16),
     /// Somebody accepts on this port.
     Tcp(u16),
     /// Somebody accepts on this socket.

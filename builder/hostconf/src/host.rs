@@ -79,7 +79,7 @@ pub struct HostConfig {
     pub network: NetworkSettings,
     /// How it gets certificates.
     pub tls: TlsSettings,
-    /// Who takes the mail that sites send; absent: nobody, and it waits on the host.
+    /// Who takes the mail that sites send; absent: nobody, and sites are told so.
     pub relay: Option<Relay>,
     /// The domains it serves.
     pub domains: Vec<Domain>,

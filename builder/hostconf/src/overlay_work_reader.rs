@@ -83,7 +83,7 @@ fn read_env(section: &Section<'_, '_>, templates: Templates) -> BTreeMap<Variabl
 }
 
 pub(crate) fn read_health(row: &Section<'_, '_>) -> Option<HealthRow> {
-    row.allow(&["name", "ssh", "tcp", "unix", "exec", "https", "kinds"]);
+    row.allow(&["name", "ssh", "smtp", "tcp", "unix", "exec", "https", "kinds"]);
     let name = row.text("name");
     let probe = read_probe(row);
     let of_sites = matches!(probe, Some(ProbeKind::Https { .. }));

@@ -4,13 +4,18 @@ use crate::document::Section;
 use crate::names::{AbsolutePath, Line, RequestPath, Word};
 
 /// The keys of the probes.
-pub(crate) const PROBES: [&str; 5] = ["ssh", "tcp", "unix", "exec", "https"];
+pub(crate) const PROBES: [&str; 6] = ["ssh", "smtp", "tcp", "unix", "exec", "https"];
 
 /// What is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeKind {
     /// An ssh server greets on this port of the loopback.
     Ssh {
+        /// Port.
+        port: u16,
+    },
+    /// A mail server greets on this port of the loopback.
+    Smtp {
         /// Port.
         port: u16,
     },
@@ -52,6 +57,7 @@ pub(crate) fn read_probe(row: &Section<'_, '_>) -> Option<ProbeKind> {
     let section = row.optional_section(key)?;
     match key {
         "ssh" => read_port(&section).map(|port| ProbeKind::Ssh { port }),
+        "smtp" => read_port(&section).map(|port| ProbeKind::Smtp { port }),
         "tcp" => read_port(&section).map(|port| ProbeKind::Tcp { port }),
         "unix" => {
             section.allow(&["path"]);

@@ -43,16 +43,16 @@ fn limits_and_allowed_names_have_usual_values_where_nothing_is_said() {
     };
     let usual = read("");
     assert_eq!(
-        (usual.limits.memory.to_string(), usual.limits.tasks, usual.limits.cpu_percent),
-        ("512M".to_owned(), 64, 200)
+        (usual.limits.memory.to_string(), usual.limits.tasks, usual.limits.cpu_percent, usual.limits.mail_per_hour),
+        ("512M".to_owned(), 64, 200, 60)
     );
     assert!(usual.limits.disk.is_none() && usual.allow.is_empty());
     let said = read(
-        "allow = [\".example.com\"]\nlimits = { memory = \"1G\", tasks = 100, cpu_percent = 50, disk = \"5G\" }\n",
+        "allow = [\".example.com\"]\nlimits = { memory = \"1G\", tasks = 100, cpu_percent = 50, disk = \"5G\", mail_per_hour = 500 }\n",
     );
     assert_eq!(
-        (said.limits.memory.to_string(), said.limits.tasks, said.limits.cpu_percent),
-        ("1G".to_owned(), 100, 50)
+        (said.limits.memory.to_string(), said.limits.tasks, said.limits.cpu_percent, said.limits.mail_per_hour),
+        ("1G".to_owned(), 100, 50, 500)
     );
     assert_eq!(said.limits.disk.unwrap().to_string(), "5G");
     assert_eq!(said.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), [".example.com"]);
@@ -159,6 +159,11 @@ fn limits_and_allowed_names_are_checked() {
         (
             site("name = \"www.example.org\"\nkind = \"php\"\nlimits = { tasks = 4 }\n"),
             "host.toml:14:20: `tasks` is 4, it must be a whole number from 10 to 4096",
+        ),
+        // To Postfix 0 would be "as many as you like".
+        (
+            site("name = \"www.example.org\"\nkind = \"php\"\nlimits = { mail_per_hour = 0 }\n"),
+            "host.toml:14:28: `mail_per_hour` is 0, it must be a whole number from 1 to 10000",
         ),
     ];
     for (text, expected) in cases {

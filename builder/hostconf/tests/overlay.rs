@@ -69,11 +69,11 @@ const OVERLAY_CASES: &[(&str, &str)] = &[
     ),
     (
         "[[health]]\nname = \"x\"",
-        "2:1: no probe in `[[health]]`: give exactly one of `ssh`, `tcp`, `unix`, `exec`, `https`",
+        "2:1: no probe in `[[health]]`: give exactly one of `ssh`, `smtp`, `tcp`, `unix`, `exec`, `https`",
     ),
     (
         "[[health]]\nname = \"x\"\nssh = { port = 22 }\ntcp = { port = 22 }",
-        "2:1: 2 probes in `[[health]]`: give exactly one of `ssh`, `tcp`, `unix`, `exec`, `https`",
+        "2:1: 2 probes in `[[health]]`: give exactly one of `ssh`, `smtp`, `tcp`, `unix`, `exec`, `https`",
     ),
     (
         "[[secret]]\nkind = \"password\"\npath = \"/var/lib/casemate/x\"",

@@ -8,6 +8,7 @@ mod limits;
 mod packages;
 mod power_cut;
 mod refused;
+mod relay;
 mod secure_boot;
 mod site_work;
 mod web;
@@ -60,5 +61,10 @@ pub(crate) const ALL: &[Scenario] = &[
         claim: "a_program_in_one_site_reaches_no_file_process_database_program_or_network_but_its_own_and_is_named_in_the_journal",
         images: &[Image::Webhost],
         run: jail::keeps_a_program_in,
+    },
+    Scenario {
+        claim: "mail_of_a_site_leaves_by_the_relay_only_under_its_own_names_in_measure_and_is_logged_with_its_name",
+        images: &[Image::Webhost],
+        run: relay::takes_all_mail,
     },
 ];

@@ -78,6 +78,7 @@ fn question(host: Host<'_>, question: &Question) -> Result<(), String> {
     match question {
         Question::Network(wanted) => wanted.check(&addresses::usable()).map_err(|error| error.to_string()),
         Question::Ssh(port) => probe::ssh(*port, TIMEOUT).map_err(|error| error.to_string()),
+        Question::Smtp(port) => probe::smtp(*port, TIMEOUT).map_err(|error| error.to_string()),
         Question::Tcp(port) => probe::tcp(*port, TIMEOUT).map(drop).map_err(|error| error.to_string()),
         Question::Unix(path) => probe::unix(path).map_err(|error| error.to_string()),
         Question::Exec(command) => exec(host, command),

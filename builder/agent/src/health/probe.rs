@@ -3,6 +3,7 @@
 //! A probe speaks to this host only: loopback, a socket below the root, or a program.
 
 use std::io::Read as _;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpStream;
@@ -35,11 +36,13 @@ pub enum ProbeError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The greeting is not that of an ssh server.
-    #[error("port {port} does not greet as ssh: `{greeting}`")]
-    NotSsh {
+    /// The greeting is not that of the server that should be there.
+    #[error("port {port} does not greet as {protocol}: `{greeting}`")]
+    Greeting {
         /// The port.
         port: u16,
+        /// What should be spoken there.
+        protocol: &'static str,
         /// What came.
         greeting: String,
     },
@@ -74,13 +77,31 @@ pub fn tcp(port: u16, timeout: Duration) -> Result<TcpStream, ProbeError> {
 
 /// An ssh server greets (RFC 4253 §4.2).
 pub fn ssh(port: u16, timeout: Duration) -> Result<(), ProbeError> {
+    greeted(port, "ssh", *b"SSH-2.0-", timeout).map(drop)
+}
+
+/// A mail server greets and is ready (RFC 5321 §4.2).
+pub fn smtp(port: u16, timeout: Duration) -> Result<(), ProbeError> {
+    let mut stream = greeted(port, "smtp", *b"220 ", timeout)?;
+    // Who only hangs up is a line in the server's log, at each look. What it says to this is not asked.
+    let _ = stream.write_all(b"QUIT\r\n").and_then(|()| stream.read_to_end(&mut Vec::new()));
+    Ok(())
+}
+
+/// Connects and reads the first bytes that a server says, which must be these.
+fn greeted<const LENGTH: usize>(
+    port: u16,
+    protocol: &'static str,
+    expected: [u8; LENGTH],
+    timeout: Duration,
+) -> Result<TcpStream, ProbeError> {
     let mut stream = tcp(port, timeout)?;
-    let mut greeting = [0; 8];
+    let mut greeting = [0; LENGTH];
     let read = stream.read_exact(&mut greeting);
-    if read.is_ok() && &greeting == b"SSH-2.0-" {
-        return Ok(());
+    if read.is_ok() && greeting == expected {
+        return Ok(stream);
     }
-    Err(ProbeError::NotSsh { port, greeting: greeting.escape_ascii().to_string() })
+    Err(ProbeError::Greeting { port, protocol, greeting: greeting.escape_ascii().to_string() })
 }
 
 /// Somebody accepts connections on a socket in the file system.
@@ -117,7 +138,6 @@ pub fn https(page: &Page<'_>, config: &Arc<ClientConfig>, timeout: Duration) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
     use std::net::TcpListener;
     use std::thread;
 
@@ -209,6 +229,15 @@ mod tests {
         ssh(greet(b"SSH-2.0-OpenSSH_10.0\r\n"), SOON).unwrap();
         let error = ssh(greet(b"220 mail ESMTP\r\n"), SOON).unwrap_err();
         assert!(error.to_string().contains("220 mail"), "{error}");
+    }
+
+    #[test]
+    fn knows_a_mail_server_by_its_greeting() {
+        smtp(greet(b"220 mail.example.org ESMTP\r\n"), SOON).unwrap();
+        for greeting in [b"SSH-2.0-OpenSSH_10.0\r\n".as_slice(), b"421 too busy\r\n", b"220", b""] {
+            let error = smtp(greet(greeting), SOON).unwrap_err();
+            assert!(error.to_string().contains("does not greet as smtp"), "{error}");
+        }
     }
 
     #[test]

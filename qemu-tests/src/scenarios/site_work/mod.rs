@@ -106,7 +106,7 @@ pub(crate) fn is_done(artifacts: &Artifacts) -> Result<()> {
     drop(container);
 
     let (only, _) = FURTHER.split_once("\n[[domain.site]]").context("the document has one site")?;
-    host.set_document(&document(2, only)?);
+    host.give(&document(2, only)?);
     let (container, _, _) = host.boot()?;
     Visitor { container: &container, client: &client }.sites_that_left()
 }
