@@ -120,7 +120,7 @@ impl Node {
         // The mode of a link says nothing: Linux makes all 0777.
         let mode = if matches!(kind, Kind::Link(_)) { 0 } else { entry.metadata.mode() & 0o7777 };
         let owner = (entry.metadata.uid(), entry.metadata.gid());
-        Ok(Self { kind, mode, owner, attributes: read_attributes(&entry.path)?, same_as })
+        Ok(Self { kind, mode, owner, attributes: pipeline::root_tree::attributes(&entry.path)?, same_as })
     }
 }
 
@@ -150,17 +150,4 @@ impl Kind {
         };
         Ok(Self::Special(name, entry.metadata.rdev()))
     }
-}
-
-fn read_attributes(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut names = vec![0_u8; 64 << 10];
-    let count = rustix::fs::llistxattr(path, &mut names[..])?;
-    let mut attributes = BTreeMap::new();
-    for name in names[..count].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0_u8; 64 << 10];
-        let length = rustix::fs::lgetxattr(path, name, &mut value[..])?;
-        value.truncate(length);
-        attributes.insert(String::from_utf8_lossy(name).into_owned(), value);
-    }
-    Ok(attributes)
 }

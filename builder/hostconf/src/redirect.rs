@@ -50,8 +50,9 @@ impl FromStr for RedirectTarget {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let address =
-            text.strip_prefix("https://").is_some_and(|rest| !rest.starts_with('/') && is_path(&format!("/{rest}")));
+        let address = text
+            .strip_prefix("https://")
+            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && is_path(&format!("/{rest}")));
         if address || is_path(text) {
             return Ok(Self(text.to_owned()));
         }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here follows an absolute link of the tree, which would lead to the build machine's own files.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -204,6 +205,20 @@ impl RootTree {
 /// The parts of a path, last one first.
 fn parts(path: &str) -> Vec<String> {
     path.split('/').filter(|part| !part.is_empty() && *part != ".").rev().map(str::to_owned).collect()
+}
+
+/// Extended attributes of a path itself, by name (xattr(7)).
+pub fn attributes(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut names = vec![0_u8; 64 << 10];
+    let count = rustix::fs::llistxattr(path, &mut names[..])?;
+    let mut attributes = BTreeMap::new();
+    for name in names[..count].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0_u8; 64 << 10];
+        let length = rustix::fs::lgetxattr(path, name, &mut value[..])?;
+        value.truncate(length);
+        attributes.insert(String::from_utf8_lossy(name).into_owned(), value);
+    }
+    Ok(attributes)
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ impl Limits<'_> {
     fn disk(&self) -> Result<()> {
         let write = |id: &str, place: &str, mib: u64| {
             format!(
-                "setpriv --reuid={id}-php --regid={id}-php --clear-groups dd if=/dev/urandom of=/var/lib/casemate/sites/{id}/{place} bs=1M count={mib} conv=fsync 2>&1 || true"
+                "setpriv --reuid={id}-php --regid={id} --clear-groups dd if=/dev/urandom of=/var/lib/casemate/sites/{id}/{place} bs=1M count={mib} conv=fsync 2>&1 || true"
             )
         };
         let uploads = "htdocs/wp-content/uploads/much";

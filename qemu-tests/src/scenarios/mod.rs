@@ -5,6 +5,7 @@ mod container;
 mod first_boot;
 mod jail;
 mod limits;
+mod many_sites;
 mod packages;
 mod power_cut;
 mod refused;
@@ -56,6 +57,11 @@ pub(crate) const ALL: &[Scenario] = &[
         claim: "sites_are_logged_into_by_link_filled_by_sftp_cloned_restored_moved_and_removed_and_nobody_reaches_more_than_the_own",
         images: &[Image::Webhost],
         run: site_work::is_done,
+    },
+    Scenario {
+        claim: "each_of_a_hundred_sites_adds_less_than_a_tenth_of_a_second_to_a_start",
+        images: &[Image::Webhost],
+        run: many_sites::start_quickly,
     },
     Scenario {
         claim: "a_program_in_one_site_reaches_no_file_process_database_program_or_network_but_its_own_and_is_named_in_the_journal",

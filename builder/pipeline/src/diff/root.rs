@@ -10,7 +10,7 @@ use fs_err as fs;
 use super::change::{Change, FileChange};
 use super::owners::Owners;
 use crate::flash::fill;
-use crate::root_tree::{Entry, RootTree};
+use crate::root_tree::{self, Entry, RootTree};
 
 /// One root, unpacked, and whose its paths are.
 pub(super) struct Side<'a> {
@@ -83,7 +83,17 @@ fn differences(before: &Entry, after: &Entry) -> Result<Vec<&'static str>> {
     if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
         what.push("owner");
     }
+    if attributes(before)? != attributes(after)? {
+        what.push("attributes");
+    }
     Ok(what)
+}
+
+/// What the image itself says: capabilities of programs and the like, and not what the disk it is unpacked to adds.
+fn attributes(entry: &Entry) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut all = root_tree::attributes(&entry.path)?;
+    all.retain(|name, _| name.starts_with("security.") || name.starts_with("user."));
+    Ok(all)
 }
 
 fn kind(entry: &Entry) -> u8 {

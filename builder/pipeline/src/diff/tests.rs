@@ -208,6 +208,8 @@ fn content_mode_owner_link_and_kind_of_paths_are_compared() {
         tree.link("/usr/bin/b", "c").unwrap();
         fs::set_permissions(tree.at("/etc/motd"), std::fs::Permissions::from_mode(0o600)).unwrap();
         std::os::unix::fs::chown(tree.at("/usr/bin"), Some(7), None).unwrap();
+        let (flags, program) = (rustix::fs::XattrFlags::empty(), tree.at("/usr/bin/a"));
+        rustix::fs::setxattr(program, "user.mark", b"1", flags).unwrap();
         tree.remove("/usr/lib/sysimage/dpkg/info/tool:amd64.list").unwrap();
         tree.write("/usr/share/theme/style.css", b"12345", 0o644).unwrap();
         tree.write("/usr/lib/systemd/x.service", b"", 0o644).unwrap();
@@ -216,7 +218,7 @@ fn content_mode_owner_link_and_kind_of_paths_are_compared() {
     let expected = [
         ("/etc/motd", Change::Changed, "mode"),
         ("/usr/bin", Change::Changed, "owner"),
-        ("/usr/bin/a", Change::Changed, "content"),
+        ("/usr/bin/a", Change::Changed, "content+attributes"),
         ("/usr/bin/b", Change::Changed, "link"),
         ("/usr/lib/sysimage/dpkg/info/tool:amd64.list", Change::Removed, ""),
         ("/usr/lib/systemd", Change::Added, ""),

@@ -12,7 +12,12 @@ pub const TREE: &str = "tree";
 
 /// Unpacks `image` to [`TREE`] below `target`, with owners and modes.
 pub fn extract(tools: &ToolsTree, image: &Path, target: &Path) -> Result<()> {
-    let tool = Tool::new("fsck.erofs").args(["--preserve", &format!("--extract=/run/target/{TREE}"), "/run/image"]);
+    let tool = Tool::new("fsck.erofs").args([
+        "--preserve",
+        "--xattrs",
+        &format!("--extract=/run/target/{TREE}"),
+        "/run/image",
+    ]);
     tools.run(&tool, &[Workplace::Input(image, "/run/image"), Workplace::Output(target, "/run/target")])?;
     Ok(())
 }
