@@ -8,6 +8,7 @@ mod container_host;
 mod flash;
 mod host;
 mod neighbour;
+mod neighbour_tls;
 mod operator;
 mod scan;
 mod scenarios;

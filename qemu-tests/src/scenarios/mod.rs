@@ -4,6 +4,7 @@ mod accepted;
 mod container;
 mod first_boot;
 mod jail;
+mod managed;
 mod packages;
 mod power_cut;
 mod refused;
@@ -59,5 +60,10 @@ pub(crate) const ALL: &[Scenario] = &[
         claim: "a_program_in_one_site_reaches_no_file_process_database_program_or_network_but_its_own_and_is_named_in_the_journal",
         images: &[Image::Webhost],
         run: jail::keeps_a_program_in,
+    },
+    Scenario {
+        claim: "a_managed_site_gets_code_from_wordpress_org_only_with_a_snapshot_before_and_what_breaks_it_is_undone",
+        images: &[Image::Webhost],
+        run: managed::gets_code,
     },
 ];
