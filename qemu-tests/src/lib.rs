@@ -9,6 +9,7 @@ mod flash;
 mod host;
 mod neighbour;
 mod neighbour_smtp;
+mod neighbour_tls;
 mod operator;
 mod scan;
 mod scenarios;

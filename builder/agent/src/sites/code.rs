@@ -22,6 +22,7 @@ use tools::Failure;
 use super::Site;
 use super::php;
 use super::snapshot;
+use super::snapshot::SnapshotName;
 use crate::files::Access;
 use crate::host::Host;
 
@@ -96,7 +97,8 @@ struct Request {
     items: Vec<String>,
 }
 
-/// Changes code and says in one sentence what came of it. Whatever is not as before afterwards is put back.
+/// Changes code and says in one sentence what came of it; that not all was done is an error. A site that does not answer afterwards as it
+/// should is put back.
 pub fn change(host: Host<'_>, site: &Site, action: Action, items: &[Item]) -> Result<String> {
     check(site, action, items)?;
     let list = items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
@@ -114,16 +116,25 @@ pub fn change(host: Host<'_>, site: &Site, action: Action, items: &[Item]) -> Re
         probe(host, site)?;
         Ok(said)
     });
-    let sentence = match outcome {
-        Ok(said) => describe(&said, &before.to_string()),
-        Err(error) => {
-            snapshot::restore(host, site, &before)?;
-            format!("undone, the site is as it was in {before}: {error:#}")
-        }
+    let (sentence, is_done) = match outcome {
+        Ok(said) => (describe(&said, &before), said.failed.is_empty()),
+        Err(error) => (undo(host, site, &before, &error)?, false),
     };
-    // A note that cannot be kept must not hide what was done.
-    let _ = php::run(host, &site.account.id(), site.name.as_str(), NOTE, &[("CASEMATE_NOTE", &sentence)]);
-    Ok(sentence)
+    remember(host, site, &sentence);
+    if is_done { Ok(sentence) } else { Err(Failure::refused(sentence).into()) }
+}
+
+/// Puts the site back, and says why.
+fn undo(host: Host<'_>, site: &Site, before: &SnapshotName, error: &anyhow::Error) -> Result<String> {
+    snapshot::restore(host, site, before)
+        .and_then(|()| probe(host, site))
+        .with_context(|| format!("{error:#}; and the way back to {before} failed"))?;
+    Ok(format!("undone, the site is as it was in {before}: {error:#}"))
+}
+
+/// Keeps a sentence for the page in wp-admin. One that cannot be kept must not hide what was done.
+fn remember(host: Host<'_>, site: &Site, sentence: &str) {
+    let _ = php::run(host, &site.account.id(), site.name.as_str(), NOTE, &[("CASEMATE_NOTE", sentence)]);
 }
 
 fn check(site: &Site, action: Action, items: &[Item]) -> Result<()> {
@@ -136,7 +147,7 @@ fn check(site: &Site, action: Action, items: &[Item]) -> Result<()> {
     Ok(())
 }
 
-fn describe(said: &Said, before: &str) -> String {
+fn describe(said: &Said, before: &SnapshotName) -> String {
     let list = |items: &[String]| if items.is_empty() { "nothing".to_owned() } else { items.join(", ") };
     let failed = if said.failed.is_empty() { String::new() } else { format!("; failed: {}", list(&said.failed)) };
     format!("changed: {}{failed}; what the site was before is kept as {before}", list(&said.changed))
@@ -162,18 +173,25 @@ pub fn answer_request(host: Host<'_>, site: &Site) -> Result<Option<String>> {
     let request = read_request(&path);
     host.files.remove(&path)?;
     let Some(request) = request? else { return Ok(None) };
-    let stamp = host.paths.run().join("requests").join(site.account.id());
+    let done = accept(host, site, &request).and_then(|items| change(host, site, request.action, &items));
+    // Whoever asked in wp-admin looks there for the answer, also for a refusal.
+    remember(host, site, &done.as_ref().map_or_else(|error| format!("{error:#}"), Clone::clone));
+    done.map(Some)
+}
+
+/// The items of a request that does not come too soon after another.
+fn accept(host: Host<'_>, site: &Site, request: &Request) -> Result<Vec<Item>> {
+    let stamps = host.paths.run().join("requests");
+    let stamp = stamps.join(site.account.id());
     let recent = fs::metadata(&stamp)
         .and_then(|found| found.modified())
         .is_ok_and(|then| SystemTime::now().duration_since(then).is_ok_and(|passed| passed < PAUSE));
     ensure!(!recent, "{} asks again within {} seconds: refused", site.name, PAUSE.as_secs());
+    host.files.ensure_directory(&stamps, Access::SECRET_DIRECTORY)?;
+    // Its time counts, and an equal file is not written again.
     host.files.remove(&stamp)?;
-    host.files.write(&stamp, b"", Access::SECRET).or_else(|_| {
-        host.files.make_directory(&host.paths.run().join("requests"), Access::SECRET_DIRECTORY)?;
-        host.files.write(&stamp, b"", Access::SECRET)
-    })?;
-    let items = request.items.iter().map(|item| item.parse()).collect::<Result<Vec<Item>, Failure>>()?;
-    change(host, site, request.action, &items).map(Some)
+    host.files.write(&stamp, b"", Access::SECRET)?;
+    Ok(request.items.iter().map(|item| item.parse()).collect::<Result<Vec<Item>, Failure>>()?)
 }
 
 /// The directory is the site's: a link or a pipe in it is not followed and not waited for.

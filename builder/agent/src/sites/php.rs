@@ -33,6 +33,14 @@ impl Pool {
         format!("casemate-php-{name}@{id}.{kind}")
     }
 
+    /// The name of its lines in the journal (`pool.conf.j2`, `owner.conf.j2`).
+    fn log(self, id: &str) -> String {
+        match self {
+            Self::Visitors => format!("php-{id}"),
+            Self::Owner => format!("php-owner-{id}"),
+        }
+    }
+
     fn socket(self, id: &str) -> String {
         match self {
             Self::Visitors => format!("/run/php/{id}.sock"),
@@ -79,8 +87,16 @@ fn ask(
     if answer.status == 200 {
         return Ok(answer.body);
     }
-    let said = [answer.body.trim(), &answer.errors].join(" ");
-    bail!("`{script}` of {name} failed with status {}: {}", answer.status, said.trim());
+    bail!("`{script}` of {name} failed with status {}{}", answer.status, reason(&answer, &pool.log(id)));
+}
+
+/// What a program says of its failure. A page for visitors does not say it: that is in the journal.
+fn reason(answer: &fastcgi::Answer, log: &str) -> String {
+    let body = if answer.body.contains('<') { "" } else { answer.body.trim() };
+    match [body, &answer.errors].join(" ").trim() {
+        "" => format!("; `journalctl -t {log}` says why"),
+        said => format!(": {said}"),
+    }
 }
 
 /// Does `work` while no program of the site runs; visitors are told to come back (503). The site's socket is there again afterwards,
@@ -116,6 +132,13 @@ mod tests {
                 "systemctl start -- casemate-php-fpm@site002.socket"
             ]
         );
+    }
+
+    #[test]
+    fn a_failure_says_its_reason_and_not_the_page_for_visitors() {
+        let answer = |body: &str| fastcgi::Answer { status: 500, body: body.to_owned(), errors: String::new() };
+        assert_eq!(reason(&answer("no room\n"), "php-site001"), ": no room");
+        assert_eq!(reason(&answer("<p>sorry"), "php-site001"), "; `journalctl -t php-site001` says why");
     }
 
     #[test]

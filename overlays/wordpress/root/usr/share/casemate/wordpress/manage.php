@@ -22,6 +22,7 @@ ob_start();
 require '/usr/share/wordpress/wp-load.php';
 require_once ABSPATH . 'wp-admin/includes/admin.php';
 require_once ABSPATH . 'wp-admin/includes/class-wp-upgrader.php';
+require_once ABSPATH . 'wp-admin/includes/plugin-install.php';
 
 /** Whoever changed an answer on its way, or the database, could name any package. */
 function from_wordpress_org(string $address): bool
@@ -34,22 +35,51 @@ add_filter('pre_http_request', static function ($answer, array $arguments, strin
 add_filter('upgrader_pre_download', static function ($reply, string $package) {
     return from_wordpress_org($package) ? $reply : new WP_Error('foreign', "not a package of wordpress.org: $package");
 }, 10, 2);
+// Nobody is sent on to another address. WordPress's own look at addresses asks for theirs by DNS, which is not here: the proxy looks.
+add_filter('http_request_args', static function (array $arguments): array {
+    return ['redirection' => 0, 'reject_unsafe_urls' => false, 'timeout' => max(30, $arguments['timeout'])] + $arguments;
+});
+$unanswered = [];
+add_action('http_api_debug', static function ($answer, $context, $class, $arguments, string $address) use (&$unanswered): void {
+    $status = is_wp_error($answer) ? $answer->get_error_message() : wp_remote_retrieve_response_code($answer);
+    if ($status !== 200) {
+        $unanswered[] = strtok($address, '?') . ": $status";
+    }
+}, 10, 5);
 
-/** Versions that are newer than what is here, by item; asked now and taken from nowhere else. */
+/** What wordpress.org says is kept in memory: the database is the site's to write, also between two of our looks at it. */
+function keep_here(string $name): void
+{
+    $kept = new stdClass();
+    add_filter("pre_set_site_transient_$name", static function ($value) use (&$kept) {
+        return $kept = $value;
+    });
+    add_filter("pre_site_transient_$name", static function () use (&$kept) {
+        return $kept;
+    });
+}
+keep_here('update_plugins');
+keep_here('update_themes');
+
+/** Files or folders, and versions, that are newer than what is here and can be had, by item. */
 function newer(): array
 {
-    delete_site_transient('update_plugins');
-    delete_site_transient('update_themes');
-    wp_clean_plugins_cache();
-    wp_clean_themes_cache();
+    global $unanswered;
     wp_update_plugins();
     wp_update_themes();
+    if ($unanswered !== []) {
+        exit('no answer about versions: ' . implode('; ', $unanswered) . "\n");
+    }
     $newer = [];
     foreach (get_site_transient('update_plugins')->response ?? [] as $file => $update) {
-        $newer['plugin/' . explode('/', $file)[0]] = $file;
+        if (!empty($update->package)) {
+            $newer['plugin/' . explode('/', $file)[0]] = [$file, $update->new_version];
+        }
     }
     foreach (get_site_transient('update_themes')->response ?? [] as $slug => $update) {
-        $newer["theme/$slug"] = $slug;
+        if (!empty($update['package'])) {
+            $newer["theme/$slug"] = [$slug, $update['new_version']];
+        }
     }
     return $newer;
 }
@@ -66,6 +96,7 @@ function outcome(mixed $done, WP_Upgrader_Skin $skin): ?string
     return $done ? null : implode(' ', array_map('wp_strip_all_tags', $skin->get_upgrade_messages()));
 }
 
+/** The reason why not, or nothing. */
 function update(string $item, array $newer): ?string
 {
     if (!isset($newer[$item])) {
@@ -73,30 +104,44 @@ function update(string $item, array $newer): ?string
     }
     $skin = new Automatic_Upgrader_Skin();
     $upgrader = str_starts_with($item, 'plugin/') ? new Plugin_Upgrader($skin) : new Theme_Upgrader($skin);
-    return outcome($upgrader->upgrade($newer[$item]), $skin);
+    return outcome($upgrader->upgrade($newer[$item][0]), $skin);
 }
 
-function install(string $item): ?string
+/** The reason why not, or nothing; and the version. */
+function install(string $item): array
 {
     [$kind, $name] = explode('/', $item);
     $fields = ['slug' => $name, 'fields' => ['sections' => false]];
     $found = $kind === 'plugin' ? plugins_api('plugin_information', $fields) : themes_api('theme_information', $fields);
     if (is_wp_error($found)) {
-        return $found->get_error_message();
+        return [$found->get_error_message(), ''];
     }
     $skin = new Automatic_Upgrader_Skin();
     $upgrader = $kind === 'plugin' ? new Plugin_Upgrader($skin) : new Theme_Upgrader($skin);
-    return outcome($upgrader->install($found->download_link), $skin);
+    return [outcome($upgrader->install($found->download_link), $skin), $found->version];
 }
 
 $action = (string) ($_SERVER['CASEMATE_ACTION'] ?? '');
 $items = preg_split('/ +/', (string) ($_SERVER['CASEMATE_ITEMS'] ?? ''), -1, PREG_SPLIT_NO_EMPTY);
 $newer = $action === 'install' ? [] : newer();
-$items = $items === [] ? array_keys($newer) : ($action === 'check' ? array_intersect($items, array_keys($newer)) : $items);
+if ($items === []) {
+    $items = array_keys($newer);
+} elseif ($action === 'check') {
+    $items = array_intersect($items, array_keys($newer));
+}
 $answer = ['changed' => [], 'failed' => []];
 foreach ($items as $item) {
-    $reason = $action === 'check' ? null : ($action === 'install' ? install($item) : update($item, $newer));
-    $answer[$reason === null ? 'changed' : 'failed'][] = $reason === null ? $item : "$item ($reason)";
+    $unanswered = [];
+    [$reason, $version] = match ($action) {
+        'check' => [null, $newer[$item][1]],
+        'update' => [update($item, $newer), $newer[$item][1] ?? ''],
+        'install' => install($item),
+    };
+    if ($reason === null) {
+        $answer['changed'][] = "$item " . substr(preg_replace('/[^\w.+-]/', '?', (string) $version), 0, 40);
+    } else {
+        $answer['failed'][] = "$item (" . implode('; ', [$reason, ...$unanswered]) . ')';
+    }
 }
 ob_end_clean();
 http_response_code(200);

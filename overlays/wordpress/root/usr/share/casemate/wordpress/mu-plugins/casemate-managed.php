@@ -6,12 +6,14 @@
 
 defined('ABSPATH') || exit;
 
-// With the owner's rights only WordPress itself runs, and no code that the database names.
+// With the owner's rights only WordPress itself runs, and no code that the database names: plugins, a theme, or where themes are.
 if (getenv('CASEMATE_OWNER') === '1') {
     add_filter('pre_option_active_plugins', '__return_empty_array');
-    add_filter('pre_option_template', static fn (): string => 'twentytwentyfive');
-    add_filter('pre_option_stylesheet', static fn (): string => 'twentytwentyfive');
-    add_filter('pre_option_recently_activated', '__return_empty_array');
+    foreach (['template', 'stylesheet'] as $casemate_name) {
+        add_filter("pre_option_$casemate_name", static fn (): string => 'twentytwentyfive');
+        add_filter("pre_option_{$casemate_name}_root", static fn (): string => '/usr/share/wordpress/wp-content/themes');
+    }
+    unset($casemate_name);
     return;
 }
 
@@ -20,24 +22,35 @@ if (!defined('CASEMATE_MANAGED') || !is_admin()) {
 }
 
 add_action('admin_menu', static function (): void {
-    add_management_page('Code by the host', 'Code by the host', 'activate_plugins', 'casemate-managed', 'casemate_managed_page');
+    $page = add_management_page('Code by the host', 'Code by the host', 'activate_plugins', 'casemate-managed', 'casemate_managed_page');
+    add_action("load-$page", 'casemate_managed_take');
 });
+
+/** Takes the form before the first byte of the page, so that a refusal has its status. */
+function casemate_managed_take(): void
+{
+    global $casemate_said;
+    if (($_SERVER['REQUEST_METHOD'] ?? '') !== 'POST') {
+        return;
+    }
+    check_admin_referer('casemate-managed');
+    if (!isset($_POST['install'])) {
+        $casemate_said = casemate_managed_ask(['action' => 'update', 'items' => []]);
+        return;
+    }
+    $name = sanitize_key($_POST['name'] ?? '');
+    $kind = ($_POST['kind'] ?? '') === 'theme' ? 'theme' : 'plugin';
+    $casemate_said = $name === '' ? 'Name a plugin or theme.' : casemate_managed_ask(['action' => 'install', 'items' => ["$kind/$name"]]);
+}
 
 function casemate_managed_page(): void
 {
-    $said = '';
-    if (($_SERVER['REQUEST_METHOD'] ?? '') === 'POST') {
-        check_admin_referer('casemate-managed');
-        $name = sanitize_key($_POST['name'] ?? '');
-        $kind = ($_POST['kind'] ?? '') === 'theme' ? 'theme' : 'plugin';
-        $request = isset($_POST['install']) ? ['action' => 'install', 'items' => ["$kind/$name"]] : ['action' => 'update', 'items' => []];
-        $said = $request['action'] === 'install' && $name === '' ? 'Name a plugin or theme.' : casemate_managed_ask($request);
-    }
+    global $casemate_said;
     $note = get_option('casemate_note');
     echo '<div class="wrap"><h1>Code by the host</h1><p>Plugins and themes of this site are installed and updated by the host it runs on: with a ',
         'snapshot before, a look at the site after, and the way back by itself when the site does not answer.</p>';
-    if ($said !== '') {
-        echo '<div class="notice notice-info"><p>', esc_html($said), '</p></div>';
+    if (is_string($casemate_said)) {
+        echo '<div class="notice notice-info"><p>', esc_html($casemate_said), '</p></div>';
     }
     if (is_array($note)) {
         echo '<p><strong>Last time</strong> (', esc_html(wp_date('Y-m-d H:i', (int) $note['time'])), '): ', esc_html((string) $note['text']), '</p>';
