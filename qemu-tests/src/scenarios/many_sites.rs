@@ -25,7 +25,7 @@ pub(crate) fn start_quickly(artifacts: &Artifacts) -> Result<()> {
         Ok(fs::read_to_string(operator.document(&dir, &facts)?)? + "\n[[domain]]\nname = \"example.net\"\n" + &all)
     };
     let mut host = ContainerHost::new(artifacts, &dir, &document(1, 1)?, MACHINE_ID)?;
-    let mut start = |host: &mut ContainerHost<'_>| -> Result<f64> {
+    let start = |host: &mut ContainerHost<'_>| -> Result<f64> {
         let (mut container, _, _) = host.boot()?;
         let seconds = seconds_to_sockets(&container)?;
         ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");

@@ -73,6 +73,8 @@ pub(crate) const ALL: &[Scenario] = &[
         claim: "mail_of_a_site_leaves_by_the_relay_only_under_its_own_names_in_measure_and_is_logged_with_its_name",
         images: &[Image::Webhost],
         run: relay::takes_all_mail,
+    },
+    Scenario {
         claim: "a_managed_site_gets_code_from_wordpress_org_only_with_a_snapshot_before_and_what_breaks_it_is_undone",
         images: &[Image::Webhost],
         run: managed::gets_code,
