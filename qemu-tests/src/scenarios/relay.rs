@@ -2,9 +2,10 @@
 //!
 //! Four starts of one host: without a relay, with one that has no TLS, with one that nobody vouches for, and with the same where that is allowed.
 
+mod program;
+
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tools::{ResultExt as _, Tool};
 use vm::Container;
 use vm::guest::Client;
 
+use self::program::{plant, submit, submit_one, wordpress};
 use crate::artifacts::{Artifacts, say};
 use crate::container_host::{ADDRESS, ContainerHost, NEIGHBOUR};
 use crate::host::PATIENCE;
@@ -24,11 +26,6 @@ use crate::operator::{Facts, Operator};
 const SITE: &str = "www.example.org";
 const OTHER: &str = "b.example.org";
 const MACHINE_ID: &str = "a11ca5e5a11ca5e5a11ca5e5a11ca5e5";
-/// Programs of the two sites, as the container sees them.
-const PROGRAM: &str = "/var/lib/casemate/sites/site001/htdocs/wp-content/plugins/mail.php";
-const OTHER_PROGRAM: &str = "/var/lib/casemate/sites/site002/htdocs/mail.php";
-/// What they do to send mail.
-const MAIL: &str = include_str!("mail.php");
 /// Port of the relay without TLS, and of the one with it.
 const PLAIN: u16 = 587;
 const WITH_TLS: u16 = 2587;
@@ -77,9 +74,10 @@ pub(crate) fn takes_all_mail(artifacts: &Artifacts) -> Result<()> {
     check_root(&container, &relay)?;
     check_measure(&client, &relay)?;
     check_journal(&container)?;
+    fs::write(dir.join("var/lib/casemate/keys/relay/password"), PASSWORD)?;
+    check_password_in_the_clear(&container, &relay)?;
     end(container)?;
 
-    fs::write(dir.join("var/lib/casemate/keys/relay/password"), PASSWORD)?;
     let keys = dir.join("var/lib/casemate/keys/tls");
     let tls = identity(&keys.join("site001.key"), &keys.join("site001.crt"))?;
     let relay = Relay::start(&host.neighbour, WITH_TLS, Some(tls))?;
@@ -102,44 +100,6 @@ fn section(port: u16, tls: &str) -> String {
 fn end(mut container: Container) -> Result<()> {
     ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
     Ok(())
-}
-
-/// Puts the program where each site has its own.
-fn plant(container: &Container, dir: &Path) -> Result<()> {
-    for program in [PROGRAM, OTHER_PROGRAM] {
-        let inside = Path::new(program).strip_prefix("/")?;
-        fs::write(dir.join(inside), MAIL)?;
-        let own = "chown --reference=\"$(dirname \"$0\")\" \"$0\" && chmod 0640 \"$0\"";
-        container.exec(&Tool::new("sh").args(["-c", own, program])).remedied()?;
-    }
-    Ok(())
-}
-
-/// What `WordPress` says of mail that it sends itself.
-fn wordpress(client: &Client, what: &str) -> Result<String> {
-    ask(client, SITE, &format!("/wp-content/plugins/mail.php?what={what}"))
-}
-
-/// Words of SMTP from a site's program; a line for each message, the answer that decided it.
-fn submit(client: &Client, site: &str, values: &[(&str, &str)]) -> Result<Vec<String>> {
-    let path = if site == SITE { "/wp-content/plugins/mail.php" } else { "/mail.php" };
-    let given: String = values.iter().map(|(name, value)| format!("&{name}={}", hex(value))).collect();
-    Ok(ask(client, site, &format!("{path}?what=smtp{given}"))?.lines().map(str::to_owned).collect())
-}
-
-/// One message; the answer that decided it.
-fn submit_one(client: &Client, site: &str, values: &[(&str, &str)]) -> Result<String> {
-    submit(client, site, values)?.pop().context("the program says nothing")
-}
-
-fn ask(client: &Client, site: &str, path: &str) -> Result<String> {
-    let answer = client.https_unverified(site, path)?;
-    ensure!(answer.status == 200, "the site's program answers {}{}", answer.head, answer.body);
-    Ok(answer.body)
-}
-
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whoever sends is told at once, and nothing waits for a relay that nobody has named.
@@ -293,11 +253,14 @@ fn check_addresses(client: &Client) -> Result<()> {
     Ok(())
 }
 
+fn alert(container: &Container) -> Result<()> {
+    container.exec(&Tool::new("sendmail").arg("root").stdin(*b"Subject: alert\n\ntext\n")).remedied().map(drop)
+}
+
 /// Root's own mail is the administrator's.
 fn check_root(container: &Container, relay: &Relay) -> Result<()> {
     let before = relay.messages().len();
-    let alert = "printf 'Subject: alert\\n\\ntext\\n' | sendmail root";
-    container.exec(&Tool::new("sh").args(["-c", alert])).remedied()?;
+    alert(container)?;
     let message = next(relay, before)?;
     ensure!(message.sender == "root@relay.example.org", "root's mail comes from {}", message.sender);
     ensure!(message.recipients == ["ops@example.org"], "root's mail goes to {:?}", message.recipients);
@@ -347,6 +310,18 @@ fn check_journal(container: &Container) -> Result<()> {
     let fault = lines.lines().find(|line| ["fatal:", "panic:", "error:"].iter().any(|word| line.contains(word)));
     ensure!(fault.is_none(), "Postfix is not content: {fault:?}");
     Ok(())
+}
+
+/// The relay asks for the password, and has no TLS: it gets neither the password nor mail.
+fn check_password_in_the_clear(container: &Container, relay: &Relay) -> Result<()> {
+    container.exec(&Tool::new("systemctl").args(["reload", "postfix.service"])).remedied()?;
+    let before = relay.messages().len();
+    alert(container)?;
+    let waits = wait_for_queue(container, "SASL authentication failed");
+    let login = relay.messages().into_iter().skip(before).find_map(|message| message.login);
+    ensure!(login.is_none(), "the password went over the wire in the clear");
+    waits?;
+    container.exec(&Tool::new("postsuper").args(["-d", "ALL"])).remedied().map(drop)
 }
 
 /// Mail waits rather than go to somebody whom no authority knows.
