@@ -3,10 +3,10 @@
 //! Four starts of one host: without a relay, with one that has no TLS, with one that nobody vouches for, and with the same where that is allowed.
 
 mod program;
+mod queue;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,6 +16,7 @@ use vm::Container;
 use vm::guest::Client;
 
 use self::program::{plant, submit, submit_one, wordpress};
+use self::queue::{queue, wait_for_queue};
 use crate::artifacts::{Artifacts, say};
 use crate::container_host::{ADDRESS, ContainerHost, NEIGHBOUR};
 use crate::host::PATIENCE;
@@ -117,11 +118,6 @@ fn check_without_relay(container: &Container, client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// What waits, one JSON object in a line.
-fn queue(container: &Container) -> Result<String> {
-    Ok(container.exec(&Tool::new("postqueue").arg("-j")).remedied()?.stdout_text())
-}
-
 /// Nothing answers outside, because nothing listens there.
 fn check_listeners(container: &Container, host: &ContainerHost<'_>) -> Result<()> {
     let outside = SocketAddr::from((ADDRESS, 25));
@@ -158,19 +154,6 @@ fn check_queue(container: &Container, client: &Client, host: &ContainerHost<'_>)
     ensure!(message.text.contains("From: WordPress <wordpress@example.org>\n"), "the message: {}", message.text);
     ensure!(message.text.contains("&action=rp"), "the message: {}", message.text);
     Ok(relay)
-}
-
-/// Waits until a message waits, and for this reason.
-fn wait_for_queue(container: &Container, reason: &str) -> Result<()> {
-    let mut waiting = String::new();
-    for _ in 0..100 {
-        waiting = queue(container)?;
-        if waiting.contains("\"deferred\"") && waiting.contains(reason) {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
-    bail!("no message waits because of `{reason}`: {waiting}")
 }
 
 /// The next message, which must be the only new one.
