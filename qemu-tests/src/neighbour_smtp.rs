@@ -17,6 +17,8 @@ use vm::NetworkNamespace;
 
 /// How long a client may think.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The one way to log in.
+const LOGIN: &str = "AUTH PLAIN";
 /// No line and no message is longer.
 const LONGEST: usize = 1 << 20;
 
@@ -37,7 +39,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Listens on this port of all addresses; with `tls` it offers STARTTLS and, when that was done, a login.
+    /// Listens on this port of all addresses; it offers a login, but with `tls` only after STARTTLS.
     pub(crate) fn start(network: &NetworkNamespace, port: u16, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
         let listener = network.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
         let taken = Arc::new(Mutex::new(Vec::new()));
@@ -80,14 +82,14 @@ pub(crate) fn identity(key: &Path, certificate: &Path) -> Result<Arc<ServerConfi
 
 fn serve(mut stream: TcpStream, tls: Option<Arc<ServerConfig>>, taken: &Mutex<Vec<Message>>) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
-    let offers = if tls.is_some() { "STARTTLS" } else { "8BITMIME" };
+    let offers = if tls.is_some() { "STARTTLS" } else { LOGIN };
     say(&mut stream, "220 relay ESMTP")?;
     let asked = converse(&mut stream, offers, &Message::default(), taken)?;
     let (Asked::ForTls, Some(config)) = (asked, tls) else { return Ok(()) };
     let connection = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut encrypted = StreamOwned::new(connection, stream);
     let fresh = Message { encrypted: true, ..Message::default() };
-    converse(&mut encrypted, "AUTH PLAIN", &fresh, taken).map(drop)
+    converse(&mut encrypted, LOGIN, &fresh, taken).map(drop)
 }
 
 /// How a conversation ended.
