@@ -355,7 +355,7 @@ impl Site<'_> {
         ensure!(!found.writes && !found.reaches, "PHP of the site reaches its code: {found:?}");
         ensure!(found.uploads.is_none(), "PHP of the site cannot use its uploads: {found:?}");
         let groups = self.shell(&format!("find {HTDOCS}/wp-content/uploads -printf '%g %m\\n' | sort -u"))?;
-        ensure!(groups == "site001 2750\n", "folders of uploads are {groups}");
+        ensure!(groups == "site001 750\n", "folders of uploads are {groups}");
         self.shell("systemctl stop casemate-php-owner@site001.socket").map(drop)
     }
 
