@@ -86,7 +86,7 @@ fn personalise(host: Host<'_>, status: &mut Status) -> Result<(), Reasons> {
     let chosen = choose(host, &image, gathered, status)?;
     let assignments = assign_accounts(host, &image, &chosen.document)?;
     let work = plan(host, &image, &chosen.document, &assignments)?;
-    status.notices.extend(state_directories::make(host, &work.directories).map_err(one)?);
+    status.notices.extend(state_directories::make(host, &work.directories));
     make_secrets(host, &work.secrets)?;
     rendering::render(host, &work).map_err(one)?;
     all_pass(checks::run(host, &work.checks))?;

@@ -16,24 +16,34 @@ use crate::work::Directory;
 
 /// Makes what is missing and sets mode, owner and limit. Nothing below a directory is touched: it belongs to the site.
 ///
-/// Returns what cannot be kept here.
-pub fn make(host: Host<'_>, directories: &[Directory]) -> Result<Vec<String>, String> {
-    let mut notices = Vec::new();
-    for directory in directories {
-        let is_new = !directory.path.is_dir();
-        if is_new && directory.subvolume.is_some() {
-            make_subvolume(host, &directory.path)?;
-        }
-        host.files.make_directory(&directory.path, directory.access).map_err(|error| error.to_string())?;
-        if is_new && directory.nocow {
-            // Only files that are made later are concerned; a file system without the flag works as well, only slower.
-            let _ = host.runner.run(&Tool::new("chattr").arg("+C").arg(&directory.path));
-        }
-        if let Some(limit) = directory.subvolume {
-            notices.extend(keep(host, &directory.path, limit));
-        }
+/// Returns what cannot be made or kept. What is in a site's directory is the site's affair: a file in the way, or a full quota, must not
+/// keep the host and all other sites from starting.
+pub fn make(host: Host<'_>, directories: &[Directory]) -> Vec<String> {
+    directories.iter().filter_map(|directory| make_one(host, directory).unwrap_or_else(Some)).collect()
+}
+
+fn make_one(host: Host<'_>, directory: &Directory) -> Result<Option<String>, String> {
+    refuse_links(host, &directory.path)?;
+    let is_new = !directory.path.is_dir();
+    if is_new && directory.subvolume.is_some() {
+        make_subvolume(host, &directory.path)?;
     }
-    Ok(notices)
+    host.files.make_directory(&directory.path, directory.access).map_err(|error| error.to_string())?;
+    if is_new && directory.nocow {
+        // Only files that are made later are concerned; a file system without the flag works as well, only slower.
+        let _ = host.runner.run(&Tool::new("chattr").arg("+C").arg(&directory.path));
+    }
+    Ok(directory.subvolume.and_then(|limit| keep(host, &directory.path, limit)))
+}
+
+/// Root changes owners here. All parents are root's, so nobody can put a link there meanwhile; one that stands there is not followed.
+fn refuse_links(host: Host<'_>, path: &Path) -> Result<(), String> {
+    let state = host.paths.state();
+    let below = path.ancestors().take_while(|part| part.starts_with(&state) && *part != state);
+    match below.filter(|part| part.is_symlink()).last() {
+        Some(link) => Err(format!("`{}` is a link: remove it", link.display())),
+        None => Ok(()),
+    }
 }
 
 /// A cut leaves an empty subvolume at its place, which the next run goes on with.
@@ -78,4 +88,45 @@ fn limit_to(host: Host<'_>, path: &Path, limit: &str) -> Result<(), ToolError> {
         return Ok(());
     }
     host.runner.run(&Tool::new("btrfs").args(["--quiet", "qgroup", "limit", limit]).arg(path)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::files::Access;
+    use crate::testing::Tree;
+
+    fn directory(tree: &Tree, path: &str) -> Directory {
+        let path = tree.paths.at(path);
+        Directory { path, access: Access { mode: 0o750, ..Access::PUBLIC_DIRECTORY }, nocow: false, subvolume: None }
+    }
+
+    #[test]
+    fn a_link_in_a_site_leads_root_nowhere_and_the_other_sites_are_made() {
+        let tree = Tree::new();
+        tree.put("/var/lib/casemate/home/admin/.profile", "");
+        let home = tree.paths.at("/var/lib/casemate/home/admin");
+        let before = tree.listing();
+        let one = directory(&tree, "/var/lib/casemate/sites/site001/htdocs/uploads");
+        std::fs::create_dir_all(one.path.parent().unwrap()).unwrap();
+        symlink(&home, &one.path).unwrap();
+        let two = directory(&tree, "/var/lib/casemate/sites/site002/htdocs");
+        let said = make(tree.host(), &[one, two.clone()]);
+        assert!(said.len() == 1 && said[0].contains("uploads` is a link"), "{said:?}");
+        assert!(two.path.is_dir());
+        let after = tree.listing();
+        assert_eq!(before.get("var/lib/casemate/home/admin"), after.get("var/lib/casemate/home/admin"));
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_told_and_keeps_nobody_else() {
+        let tree = Tree::new();
+        tree.put("/var/lib/casemate/sites/site001/htdocs", "a file");
+        let all = ["site001", "site002"].map(|id| directory(&tree, &format!("/var/lib/casemate/sites/{id}/htdocs")));
+        let said = make(tree.host(), &all);
+        assert!(said.len() == 1 && said[0].contains("site001"), "{said:?}");
+        assert!(all[1].path.is_dir());
+    }
 }

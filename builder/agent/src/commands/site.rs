@@ -32,8 +32,8 @@ use crate::sites::snapshot;
 use crate::sites::snapshot::SnapshotName;
 use crate::sites::volume;
 
-/// Runs what `WordPress` has planned.
-const CRON: &str = "/usr/share/wordpress/wp-cron.php";
+/// Runs what `WordPress` has planned, and answers when it is done.
+const CRON: &str = "/usr/share/casemate/wordpress/cron.php";
 
 /// What is done.
 #[derive(Debug, clap::Args)]
@@ -205,15 +205,14 @@ fn change(host: Host<'_>, sites: &Sites, verb: Verb) -> Result<()> {
         Verb::Db { verb: DatabaseVerb::Export { site } } => export(host, with_database(sites.find(&site)?)?),
         Verb::Db { verb: DatabaseVerb::Import { site } } => import(host, with_database(sites.find(&site)?)?),
         Verb::Snapshot { site, label } => {
-            print(&format!("{}\n", snapshot::take(host, sites.find(&site)?.present()?, label.as_deref())?))
+            print(&format!("{}\n", snapshot::take_for(host, sites.find(&site)?.present()?, label.as_deref())?))
         }
         Verb::Snapshots { site, remove } => {
             remove.map_or(Ok(()), |name| snapshot::remove(host, sites.find(&site)?, &name))
         }
         Verb::Restore { site, snapshot } => {
             let site = sites.find(&site)?.present()?;
-            let before = snapshot::take_before(host, site, "restore")?;
-            snapshot::restore(host, site, &snapshot)?;
+            let before = snapshot::go_back(host, site, &snapshot)?;
             print(&format!("{} is as it was in {snapshot}; what it was before is kept as {before}\n", site.name))
         }
         Verb::Clone { from, to } => {
@@ -318,12 +317,19 @@ fn purge(host: Host<'_>, site: &Site, delete_everything: bool) -> Result<()> {
     host.files.remove(&host.paths.keys().join("wordpress").join(&id))?;
     let [key, certificate] = ["key", "crt"].map(|end| host.paths.tls().join(format!("{id}.{end}")));
     tls::remove(host, &key, &certificate)?;
+    // What a cut restore, clone, import or export left.
+    for name in [format!("{id}.sql"), format!("{id}.sql.new")] {
+        host.files.remove(&host.paths.snapshots().join(name))?;
+    }
+    volume::remove(host, &host.paths.site(&format!(".{id}.new")))?;
     volume::remove(host, &host.paths.site(&id))?;
     print(&format!("nothing of {} is left; its number {id} is not given to another site\n", site.name))
 }
 
 fn cron(host: Host<'_>, sites: &Sites) -> Result<ExitCode> {
     for_each(sites.iter().filter(|site| site.wordpress().is_ok()), |site| {
+        // While files and database are exchanged, nobody else may start the site's PHP.
+        let _lock = lock(host)?;
         let uri = [("REQUEST_URI", "/wp-cron.php")];
         php::run(host, &site.account.id(), site.name.as_str(), CRON, &uri).map(|_| None)
     })

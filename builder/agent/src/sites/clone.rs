@@ -14,6 +14,7 @@ use super::snapshot;
 use super::snapshot::SnapshotName;
 use super::volume;
 use super::volume::Copied;
+use crate::files::Access;
 use crate::host::Host;
 use crate::state_directories;
 
@@ -48,6 +49,9 @@ pub fn clone(host: Host<'_>, from: &Site, to: &Site) -> Result<Cloned> {
     volume::remove(host, &new)?;
     volume::copy(host, &kept.join("files"), &new, Copied::Writable)?;
     volume::hand_over(host, &new, [from.owner(), from.php()], [to.owner(), to.php()])?;
+    // Sessions of the one are not sessions of the other.
+    host.files.remove(&new.join("tmp"))?;
+    host.files.make_directory(&new.join("tmp"), Access { mode: 0o700, owner: to.php() })?;
     state_directories::set_quota(host, &new, to)?;
     php::stopped(host, to, || {
         volume::replace(host, &new, &files)?;

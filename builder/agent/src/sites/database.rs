@@ -53,9 +53,19 @@ fn execute(host: Host<'_>, statements: &str) -> Result<()> {
     Ok(())
 }
 
-/// The server asks the kernel who is calling.
+/// The server asks the kernel who is calling. `--sandbox`: the client's own commands, which run programs and read files, are not for dumps.
 fn client(user: Owner) -> Tool {
-    as_user(&Tool::new("mariadb").args(["--no-defaults", SOCKET, "--batch", "--default-character-set=utf8mb4"]), user)
+    as_user(
+        &Tool::new("mariadb").args([
+            "--no-defaults",
+            SOCKET,
+            "--batch",
+            "--sandbox",
+            "--local-infile=0",
+            "--default-character-set=utf8mb4",
+        ]),
+        user,
+    )
 }
 
 #[cfg(test)]

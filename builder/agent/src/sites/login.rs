@@ -29,7 +29,9 @@ pub fn link(host: Host<'_>, site: &Site, user: Option<&AdminUser>) -> Result<Str
     let nonce = hex::encode((host.random)().context("no random bytes from the kernel")?);
     let until = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + GOOD_FOR;
     let token = sign(secret.trim(), user.as_str(), until, &nonce)?;
-    Ok(format!("https://{}/?casemate-login={token}", site.name))
+    // Until its own name leads here, that name is somebody else's, who would read the link in a log.
+    let name = site.settings.as_ref().and_then(|settings| settings.preview.as_ref()).unwrap_or(&site.name);
+    Ok(format!("https://{name}/?casemate-login={token}"))
 }
 
 /// `<account in hex>.<end>.<number>.<signature>`.

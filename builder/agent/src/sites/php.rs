@@ -109,6 +109,8 @@ pub fn stopped<T>(host: Host<'_>, site: &Site, work: impl FnOnce() -> Result<T>)
     let [socket, service] = ["socket", "service"].map(|kind| Pool::Visitors.unit(&id, kind));
     host.runner.run(&Tool::new("systemctl").args(["stop", "--", &socket, &service])).remedied()?;
     let done = work();
+    // Whoever started it meanwhile has it on the files of before.
+    host.runner.run(&Tool::new("systemctl").args(["stop", "--", &socket, &service])).remedied()?;
     host.runner.run(&Tool::new("systemctl").args(["start", "--", &socket])).remedied()?;
     done
 }

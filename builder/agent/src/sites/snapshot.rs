@@ -29,10 +29,10 @@ const FILES: &str = "files";
 const DATABASE: &str = "database.sql";
 /// Where a snapshot grows; what a cut left there is removed by the next.
 const GROWING: &str = ".new";
-/// How many of those that the agent took by itself are kept for a site.
+/// How many of those that the agent took by itself before one kind of change are kept for a site.
 const KEPT: usize = 5;
-/// How labels of such begin.
-const BEFORE: &str = "before-";
+/// How labels of such begin; no label of a person does.
+const AUTOMATIC: &str = "auto-";
 
 /// The name of a snapshot: time in UTC, and what it was taken for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,8 +58,8 @@ impl fmt::Display for SnapshotName {
 }
 
 impl SnapshotName {
-    fn is_automatic(&self) -> bool {
-        self.0.split_once('-').is_some_and(|(_, label)| label.starts_with(BEFORE))
+    fn label(&self) -> &str {
+        self.0.split_once('-').map_or("", |(_, label)| label)
     }
 }
 
@@ -67,8 +67,18 @@ fn folder(host: Host<'_>, site: &Site) -> PathBuf {
     host.paths.snapshots().join(site.account.id())
 }
 
+/// Takes one that a person wants; it stays until a person removes it.
+pub fn take_for(host: Host<'_>, site: &Site, label: Option<&str>) -> Result<SnapshotName> {
+    if label.is_some_and(|label| label.starts_with(AUTOMATIC)) {
+        let message =
+            format!("labels that begin with `{AUTOMATIC}` are those of the agent, which removes the oldest of them");
+        return Err(Failure::refused(message).hint("choose another label").into());
+    }
+    take(host, site, label)
+}
+
 /// Takes a snapshot while the site goes on.
-pub fn take(host: Host<'_>, site: &Site, label: Option<&str>) -> Result<SnapshotName> {
+fn take(host: Host<'_>, site: &Site, label: Option<&str>) -> Result<SnapshotName> {
     let folder = folder(host, site);
     let name = free_name(host, &folder, label)?;
     let (new, place) = (folder.join(GROWING), folder.join(&name.0));
@@ -96,14 +106,31 @@ fn free_name(host: Host<'_>, folder: &Path, label: Option<&str>) -> Result<Snaps
     }
 }
 
-/// Takes one before the agent changes the site by itself; of these the oldest go.
+/// Takes one before the agent changes the site by itself. Of those before the same kind of change the oldest go, so that many changes of
+/// one kind do not take away the way back from another.
 pub fn take_before(host: Host<'_>, site: &Site, what: &str) -> Result<SnapshotName> {
-    let name = take(host, site, Some(&format!("{BEFORE}{what}")))?;
-    let automatic: Vec<SnapshotName> = list(host, site)?.into_iter().filter(SnapshotName::is_automatic).collect();
-    for old in automatic.iter().rev().skip(KEPT) {
+    take_keeping(host, site, what, None)
+}
+
+/// The same, and `wanted` stays, however old it is.
+fn take_keeping(host: Host<'_>, site: &Site, what: &str, wanted: Option<&SnapshotName>) -> Result<SnapshotName> {
+    let label = format!("{AUTOMATIC}before-{what}");
+    let name = take(host, site, Some(&label))?;
+    // A clock that went back makes the new one the oldest.
+    let others = list(host, site)?.into_iter().filter(|other| other.label() == label && *other != name);
+    let others: Vec<SnapshotName> = others.filter(|other| Some(other) != wanted).collect();
+    for old in others.iter().rev().skip(KEPT - 1) {
         remove(host, site, old)?;
     }
     Ok(name)
+}
+
+/// Puts a site back to a snapshot and returns the one of what it was until then.
+pub fn go_back(host: Host<'_>, site: &Site, name: &SnapshotName) -> Result<SnapshotName> {
+    find(host, site, name)?;
+    let before = take_keeping(host, site, "restore", Some(name))?;
+    restore(host, site, name)?;
+    Ok(before)
 }
 
 /// All snapshots of a site, oldest first.
@@ -153,6 +180,8 @@ fn discard(host: Host<'_>, path: &Path) -> Result<()> {
 
 /// Removes all snapshots of a site.
 pub fn remove_all(host: Host<'_>, site: &Site) -> Result<()> {
+    // What a cut left is in no list.
+    discard(host, &folder(host, site).join(GROWING))?;
     for name in list(host, site)? {
         remove(host, site, &name)?;
     }

@@ -27,6 +27,9 @@ impl Visitor<'_> {
             "put index.html /index.html",
             "put index.html /tmp/x",
             "ls /../site002",
+            // What root looks for by its name must not become a link.
+            "rename wp-content/uploads wp-content/old",
+            "symlink /var/lib/casemate/home/admin wp-content/link",
             "rm /htdocs/wp-content",
         ] {
             let output = self.client.sftp(&owner.key, "site001", SFTP, &format!("{forbidden}\n"))?;

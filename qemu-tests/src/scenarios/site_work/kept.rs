@@ -32,6 +32,11 @@ impl Visitor<'_> {
         let said = said.remedied()?.stdout_text();
         ensure!(said.contains("denied") && said.contains("site restore"), "the hostile dump says {said}");
         ensure!(self.title(STAGING)?.contains("Staging"), "the hostile dump reached the other site");
+        // A command of the client, which would run as the site's user, but outside of its jail.
+        fs::write(dir.join("var/lib/casemate/dump.sql"), "\\! touch /tmp/escaped\nSELECT 1;\n")?;
+        let import = format!("casemate-agent site db import {SITE} < /var/lib/casemate/dump.sql");
+        self.container.exec(&Tool::new("sh").args(["-c", &import]).accept(&[0, 1, 2])).remedied()?;
+        ensure!(self.shell("ls /tmp")?.lines().all(|name| name != "escaped"), "a dump ran a program of the host");
         let kept = self.run(&format!("site snapshots {SITE}"))?;
         let first = kept.lines().next().context("no snapshot was taken before the import")?;
         self.run(&format!("site restore {SITE} {first}"))?;
@@ -47,7 +52,9 @@ impl Visitor<'_> {
     pub(super) fn snapshots(&self, owner: &Operator) -> Result<()> {
         let listing = "cd /var/lib/casemate/sites/site001/htdocs && find . -printf '%p %u %g %m\\n' | LC_ALL=C sort";
         let before = self.shell(listing)?;
-        let name = self.run(&format!("site snapshot {SITE} --label by-hand"))?;
+        let name = self.run(&format!("site snapshot {SITE} --label before-by-hand"))?;
+        let agents = self.refused(&format!("site snapshot {SITE} --label auto-x"))?;
+        ensure!(agents.contains("auto-"), "a person's snapshot is called as the agent's: {agents}");
         let gone = self.client.sftp(
             &owner.key,
             "site001",
@@ -68,7 +75,10 @@ impl Visitor<'_> {
             "another snapshot was restored"
         );
         self.run(&format!("site snapshots {SITE} --remove {name}"))?;
-        ensure!(!self.run(&format!("site snapshots {SITE}"))?.contains("by-hand"), "the removed snapshot is listed");
+        ensure!(
+            !self.run(&format!("site snapshots {SITE}"))?.contains("before-by-hand"),
+            "the removed snapshot is listed"
+        );
         Ok(())
     }
 
