@@ -131,6 +131,7 @@ mod tests {
             tree.programs.commands(),
             [
                 "systemctl stop -- casemate-php-fpm@site002.socket casemate-php-fpm@site002.service",
+                "systemctl stop -- casemate-php-fpm@site002.socket casemate-php-fpm@site002.service",
                 "systemctl start -- casemate-php-fpm@site002.socket"
             ]
         );
