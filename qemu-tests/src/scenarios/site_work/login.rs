@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{ADMIN_PAGE, FILES, SITE, STAGING, Visitor};
+use super::{ADMIN_PAGE, FILES, PREVIEW, SITE, STAGING, Visitor};
 
 impl Visitor<'_> {
     pub(super) fn log_in_by_link(&self) -> Result<()> {
@@ -64,6 +64,8 @@ impl Visitor<'_> {
             ensure!(answer.status == 403, "the forged link {forged} answers {}", answer.head);
         }
         let of_staging = self.run(&format!("site login {STAGING} --user editor"))?;
+        // Its own name may still lead to somebody else.
+        ensure!(of_staging.starts_with(&format!("https://{PREVIEW}/")), "a link is {of_staging}");
         let (_, foreign) = of_staging.trim().split_once('=').context("no token")?;
         let answer = self.page(SITE, "/", &["--data", &format!("casemate-login={foreign}")])?;
         ensure!(answer.status == 403, "a link of another site answers {}", answer.head);

@@ -24,15 +24,14 @@ const TITLE: &str = "Looked after";
 const SITE: &str = "www.example.org";
 const STAGING: &str = "staging.example.org";
 const FILES: &str = "files.example.net";
-const PREVIEW: &str = "www-example-org.hosts.example.com";
+const PREVIEW: &str = "staging-example-org.hosts.example.com";
 const MACHINE_ID: &str = "10de10de10de10de10de10de10de10de";
 const SFTP: u16 = 2222;
 const PROBE: &str = include_str!("probe.php");
 const ADMIN_PAGE: &str = "<title>Dashboard";
 
 /// Two domains with three sites; the first is the operator's own.
-const FURTHER: &str = r#"preview = "www-example-org.hosts.example.com"
-ssh_keys = ["OWNER"]
+const FURTHER: &str = r#"ssh_keys = ["OWNER"]
 redirect = [{ from = "/old", to = "/?moved=1" }, { from = "/elsewhere", to = "https://example.com/new" }]
 
 [[domain.site]]
@@ -41,6 +40,7 @@ kind = "wordpress"
 title = "Staging"
 admin_user = "stager"
 admin_email = "stager@example.org"
+preview = "staging-example-org.hosts.example.com"
 
 [[domain]]
 name = "example.net"

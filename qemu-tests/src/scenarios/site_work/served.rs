@@ -41,7 +41,7 @@ impl Visitor<'_> {
         ensure!(preview.status == 200 && preview.body.contains(TITLE), "the preview answers {}", preview.head);
         ensure!(preview.head.contains("X-Robots-Tag: noindex"), "the preview may be indexed: {}", preview.head);
         ensure!(
-            !preview.body.contains("=\"https://www.example.org/"),
+            !preview.body.contains("=\"https://staging.example.org/"),
             "the preview leads to the name that is not here yet"
         );
         ensure!(!self.page(SITE, "/", &[])?.head.contains("X-Robots-Tag"), "the site itself may not be indexed");
