@@ -52,6 +52,10 @@ add_action('template_redirect', static function (): void {
 add_filter('redirect_canonical', static fn ($to) => isset($_GET['author']) ? false : $to);
 add_filter('login_errors', static fn (): string => __('Error: the user name or the password is wrong.'));
 
+// "Safe" requests (feeds, embeds, packages) ask DNS first whether a name leads inside. There is no DNS here, so all of them would fail; the
+// proxy, which does look names up, refuses those that lead inside, and all that the document does not allow.
+add_filter('http_request_args', static fn (array $arguments): array => ['reject_unsafe_urls' => false] + $arguments);
+
 // Who tries passwords: one line with the client's address, before anything that the client chose. It is what bans are made of.
 add_action('wp_login_failed', static function (string $name): void {
     casemate_log('login failed', $name);
