@@ -116,13 +116,21 @@ pub fn take_before(host: Host<'_>, site: &Site, what: &str) -> Result<SnapshotNa
 fn take_keeping(host: Host<'_>, site: &Site, what: &str, wanted: Option<&SnapshotName>) -> Result<SnapshotName> {
     let label = format!("{AUTOMATIC}before-{what}");
     let name = take(host, site, Some(&label))?;
-    // A clock that went back makes the new one the oldest.
-    let others = list(host, site)?.into_iter().filter(|other| other.label() == label && *other != name);
-    let others: Vec<SnapshotName> = others.filter(|other| Some(other) != wanted).collect();
-    for old in others.iter().rev().skip(KEPT - 1) {
+    for old in superfluous(&list(host, site)?, &name, wanted) {
         remove(host, site, old)?;
     }
     Ok(name)
+}
+
+/// Which of all, oldest first, go once `new` is there. A clock that went back makes the new one the oldest, and it stays all the same.
+fn superfluous<'s>(
+    all: &'s [SnapshotName],
+    new: &SnapshotName,
+    wanted: Option<&SnapshotName>,
+) -> Vec<&'s SnapshotName> {
+    let others =
+        all.iter().rev().filter(|other| other.label() == new.label() && *other != new && Some(*other) != wanted);
+    others.skip(KEPT - 1).collect()
 }
 
 /// Puts a site back to a snapshot and returns the one of what it was until then.
@@ -197,4 +205,38 @@ fn find(host: Host<'_>, site: &Site, name: &SnapshotName) -> Result<PathBuf> {
     let names: Vec<String> = list(host, site)?.iter().map(ToString::to_string).collect();
     let hint = if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
     Err(Failure::refused(format!("{} has no snapshot `{name}`", site.name)).hint(hint).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(texts: &[&str]) -> Vec<SnapshotName> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn only_the_oldest_before_the_same_kind_of_change_go_and_never_the_new_or_the_wanted_one() {
+        let mut all: Vec<String> = (1..=7).map(|day| format!("2026010{day}T000000Z-auto-before-update")).collect();
+        all.extend(
+            ["20250101T000000Z-before-redesign", "20250101T000000Z", "20250101T000000Z-auto-before-clone"]
+                .map(String::from),
+        );
+        all.sort();
+        let all = names(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        let update = |day: u32| names(&[&format!("2026010{day}T000000Z-auto-before-update")]).remove(0);
+        let gone = |new: u32, wanted: Option<u32>| -> Vec<SnapshotName> {
+            superfluous(&all, &update(new), wanted.map(update).as_ref()).into_iter().cloned().collect()
+        };
+        assert_eq!(gone(7, None), [update(2), update(1)]);
+        assert_eq!(gone(7, Some(1)), [update(2)]);
+        assert_eq!(gone(1, None), [update(3), update(2)]);
+    }
+
+    #[test]
+    fn a_name_leaves_no_directory_and_starts_no_option() {
+        for bad in ["", "-x", "..", "a/b", ".new", "A b"] {
+            assert!(bad.parse::<SnapshotName>().is_err(), "{bad}");
+        }
+    }
 }
