@@ -38,8 +38,18 @@ pub(crate) struct ContainerHost<'a> {
 impl<'a> ContainerHost<'a> {
     /// A host of the image `webhost` in `dir`; `document` gets the network that this wire needs.
     pub(crate) fn new(artifacts: &'a Artifacts, dir: &Path, document: &str, machine_id: &'a str) -> Result<Self> {
-        let image = artifacts.image(Image::Webhost).join("root.erofs");
-        let root = RootImage::mount(&image, "erofs", &dir.join("root"))?;
+        Self::of(artifacts, &artifacts.image(Image::Webhost).join("root.erofs"), dir, document, machine_id)
+    }
+
+    /// The same with the root of any image.
+    pub(crate) fn of(
+        artifacts: &'a Artifacts,
+        root: &Path,
+        dir: &Path,
+        document: &str,
+        machine_id: &'a str,
+    ) -> Result<Self> {
+        let root = RootImage::mount(root, "erofs", &dir.join("root"))?;
         let state = dir.join("var");
         fs::create_dir_all(state.join("lib/casemate"))?;
         // As the initrd leaves it.
@@ -57,6 +67,12 @@ impl<'a> ContainerHost<'a> {
     /// The document of the starts that follow.
     pub(crate) fn give(&mut self, document: &str) {
         self.document = with_network(document);
+    }
+
+    /// The root of the starts that follow, over the same state: an update, as far as a container shows one.
+    pub(crate) fn give_root(&mut self, root: &Path) -> Result<()> {
+        self.root = RootImage::mount(root, "erofs", &self.dir.join("next-root"))?;
+        Ok(())
     }
 
     /// A client at the neighbour's end of the wire.

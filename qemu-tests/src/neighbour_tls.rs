@@ -31,9 +31,9 @@ const LONGEST_BODY: usize = 1 << 20;
 /// Where the scenario's directory lies in the sandbox of openssl.
 const INSIDE: &str = "/run/client";
 
-/// A plugin at one version.
+/// A plugin or theme at one version.
 #[derive(Debug, Clone)]
-pub(crate) struct Plugin {
+pub(crate) struct Release {
     pub(crate) version: &'static str,
     /// What its one file does, after the headers.
     pub(crate) code: &'static str,
@@ -44,7 +44,8 @@ pub(crate) struct Plugin {
 /// What is offered now, and what was asked.
 #[derive(Debug, Default)]
 struct World {
-    plugins: BTreeMap<String, Plugin>,
+    plugins: BTreeMap<String, Release>,
+    themes: BTreeMap<String, Release>,
     asked: Vec<String>,
     is_down: bool,
 }
@@ -81,8 +82,13 @@ impl WordPressOrg {
     }
 
     /// Offers a plugin from now on.
-    pub(crate) fn offer(&self, name: &str, plugin: Plugin) {
+    pub(crate) fn offer(&self, name: &str, plugin: Release) {
         lock(&self.world).plugins.insert(name.to_owned(), plugin);
+    }
+
+    /// The same of a theme.
+    pub(crate) fn offer_theme(&self, name: &str, theme: Release) {
+        lock(&self.world).themes.insert(name.to_owned(), theme);
     }
 
     /// Answers nothing of use from now on, or again.
@@ -165,20 +171,21 @@ fn answer(world: &World, host: &str, path: &str, body: &str) -> Result<Answer> {
         return Ok(Answer::NotFound);
     }
     if host != "api.wordpress.org" {
-        let name = path.trim_start_matches("/plugin/").split('.').next().unwrap_or_default();
-        return Ok(match world.plugins.get(name) {
-            Some(_) if path.ends_with(".moved.zip") => Answer::Moved(format!("https://{ELSEWHERE}/plugin/{name}.zip")),
-            Some(plugin) => Answer::Body(archive(name, plugin)?),
-            None => Answer::NotFound,
-        });
+        return download(world, path);
     }
+    let about = |end: &str| path.starts_with(&format!("/{end}/info/")).then(|| field(path, "request[slug]")).flatten();
     let value = if path.starts_with("/plugins/update-check/") {
-        updates(world, body)?
+        plugin_updates(world, body)?
     } else if path.starts_with("/themes/update-check/") {
-        json!({"themes": {}, "no_update": {}, "translations": []})
-    } else if let Some(name) = path.starts_with("/plugins/info/").then(|| field(path, "request[slug]")).flatten() {
+        theme_updates(world, body)?
+    } else if let Some(name) = about("plugins") {
         match world.plugins.get(&name) {
-            Some(plugin) => information(&name, plugin),
+            Some(plugin) => information("plugin", &name, plugin),
+            None => return Ok(Answer::NotFound),
+        }
+    } else if let Some(name) = about("themes") {
+        match world.themes.get(&name) {
+            Some(theme) => information("theme", &name, theme),
             None => return Ok(Answer::NotFound),
         }
     } else {
@@ -187,28 +194,62 @@ fn answer(world: &World, host: &str, path: &str, body: &str) -> Result<Answer> {
     Ok(Answer::Body(value.to_string().into_bytes()))
 }
 
-fn package(name: &str, plugin: &Plugin) -> String {
-    plugin.package.clone().unwrap_or_else(|| format!("https://{DOWNLOADS}/plugin/{name}.{}.zip", plugin.version))
+fn download(world: &World, path: &str) -> Result<Answer> {
+    let name = |kind: &str| path.strip_prefix(kind)?.split('.').next();
+    if let Some((name, theme)) = name("/theme/").and_then(|name| world.themes.get_key_value(name)) {
+        return Ok(Answer::Body(theme_archive(name, theme)?));
+    }
+    Ok(match name("/plugin/").and_then(|name| world.plugins.get_key_value(name)) {
+        Some((name, _)) if path.ends_with(".moved.zip") => {
+            Answer::Moved(format!("https://{ELSEWHERE}/plugin/{name}.zip"))
+        }
+        Some((name, plugin)) => Answer::Body(archive(name, plugin)?),
+        None => Answer::NotFound,
+    })
 }
 
-fn information(name: &str, plugin: &Plugin) -> Value {
-    json!({"name": name, "slug": name, "version": plugin.version, "download_link": package(name, plugin)})
+fn package(kind: &str, name: &str, code: &Release) -> String {
+    code.package.clone().unwrap_or_else(|| format!("https://{DOWNLOADS}/{kind}/{name}.{}.zip", code.version))
+}
+
+fn information(kind: &str, name: &str, code: &Release) -> Value {
+    json!({"name": name, "slug": name, "version": code.version, "download_link": package(kind, name, code)})
+}
+
+/// What the site says that it has, as a form's field.
+fn said(body: &str, of: &str) -> Result<Value> {
+    let text = field(body, of).with_context(|| format!("the site names no {of}"))?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 /// The plugins that the site has in another version than is offered.
-fn updates(world: &World, body: &str) -> Result<Value> {
-    let said: Value = serde_json::from_str(&field(body, "plugins").context("the site names no plugins")?)?;
+fn plugin_updates(world: &World, body: &str) -> Result<Value> {
+    let said = said(body, "plugins")?;
     let newer = world.plugins.iter().filter_map(|(name, plugin)| {
         let file = format!("{name}/{name}.php");
         let has = said["plugins"].get(&file)?["Version"].as_str()?;
         (has != plugin.version).then(|| {
             let offer = json!({"id": format!("w.org/plugins/{name}"), "slug": name, "plugin": file, "new_version": plugin.version,
-                               "package": package(name, plugin)});
+                               "package": package("plugin", name, plugin)});
             (file, offer)
         })
     });
     let newer: serde_json::Map<String, Value> = newer.collect();
     Ok(json!({"plugins": newer, "translations": [], "no_update": {}}))
+}
+
+/// The same of themes.
+fn theme_updates(world: &World, body: &str) -> Result<Value> {
+    let said = said(body, "themes")?;
+    let newer = world.themes.iter().filter_map(|(name, theme)| {
+        let has = said["themes"].get(name)?["Version"].as_str()?;
+        (has != theme.version).then(|| {
+            let offer = json!({"theme": name, "new_version": theme.version, "url": "", "package": package("theme", name, theme)});
+            (name.clone(), offer)
+        })
+    });
+    let newer: serde_json::Map<String, Value> = newer.collect();
+    Ok(json!({"themes": newer, "translations": [], "no_update": {}}))
 }
 
 /// A field of a form or query.
@@ -237,8 +278,21 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// The package of a theme: what every theme has, and its code.
+fn theme_archive(name: &str, theme: &Release) -> Result<Vec<u8>> {
+    let style = format!("/*\nTheme Name: {name}\nVersion: {}\n*/\n", theme.version);
+    let page = "<!doctype html><html><head><?php wp_head(); ?></head><body><?php wp_footer(); ?></body></html>";
+    let functions = format!("<?php\n{}\n", theme.code);
+    let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+    for (file, content) in [("style.css", style.as_str()), ("index.php", page), ("functions.php", &functions)] {
+        writer.start_file(format!("{name}/{file}"), SimpleFileOptions::default())?;
+        writer.write_all(content.as_bytes())?;
+    }
+    Ok(writer.finish()?.into_inner())
+}
+
 /// The package of a plugin: one folder with one file.
-fn archive(name: &str, plugin: &Plugin) -> Result<Vec<u8>> {
+fn archive(name: &str, plugin: &Release) -> Result<Vec<u8>> {
     let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
     writer.start_file(format!("{name}/{name}.php"), SimpleFileOptions::default())?;
     write!(writer, "<?php\n/**\n * Plugin Name: {name}\n * Version: {}\n */\n{}\n", plugin.version, plugin.code)?;
@@ -250,7 +304,7 @@ mod tests {
     use super::*;
 
     fn world() -> World {
-        let plugin = Plugin { version: "2.0", code: "", package: None };
+        let plugin = Release { version: "2.0", code: "", package: None };
         World { plugins: [("good".to_owned(), plugin)].into(), ..World::default() }
     }
 
@@ -258,7 +312,7 @@ mod tests {
     fn what_differs_is_offered_and_what_is_the_same_is_not() {
         for (has, offers) in [("1.0", 1), ("2.0", 0)] {
             let body = format!("a=b&plugins=%7B%22plugins%22%3A{{\"good%2Fgood.php\":{{\"Version\":\"{has}\"}}}}%7D");
-            let newer = updates(&world(), &body).unwrap();
+            let newer = plugin_updates(&world(), &body).unwrap();
             assert_eq!(newer["plugins"].as_object().unwrap().len(), offers, "{newer}");
         }
     }
@@ -278,6 +332,7 @@ mod tests {
         assert!(matches!(about, Answer::Body(body) if String::from_utf8_lossy(&body).contains("/plugin/good.2.0.zip")));
         assert!(matches!(answer(&world, DOWNLOADS, "/plugin/good.2.0.zip", "").unwrap(), Answer::Body(_)));
         assert!(matches!(answer(&world, DOWNLOADS, "/plugin/good.moved.zip", "").unwrap(), Answer::Moved(_)));
+        assert!(matches!(answer(&world, DOWNLOADS, "/theme/good.2.0.zip", "").unwrap(), Answer::NotFound));
         assert!(matches!(answer(&world, DOWNLOADS, "/plugin/bad.zip", "").unwrap(), Answer::NotFound));
     }
 }

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::time::Instant;
 
 use thiserror::Error;
 
@@ -37,7 +38,7 @@ pub struct Request<'a> {
     pub script: &'a str,
     /// Further variables of `$_SERVER`, e.g. `HTTP_HOST`.
     pub variables: &'a [(&'a str, &'a str)],
-    /// How long nothing may come.
+    /// The time for the whole answer.
     pub patience: Duration,
 }
 
@@ -76,13 +77,30 @@ pub enum FastCgiError {
 /// Asks once and reads the whole answer.
 pub fn ask(socket: &Path, request: &Request<'_>) -> Result<Answer, FastCgiError> {
     let failed = |source| FastCgiError::Socket { socket: socket.to_owned(), source };
+    let end = Instant::now() + request.patience;
     let mut stream = UnixStream::connect(socket).map_err(failed)?;
-    stream.set_read_timeout(Some(request.patience)).map_err(failed)?;
     stream.set_write_timeout(Some(request.patience)).map_err(failed)?;
     stream.write_all(&encode(request)).map_err(failed)?;
-    let (output, errors) = read_streams(&mut stream, socket)?;
+    let (output, errors) = read_streams(&mut Until { stream: &stream, end }, socket)?;
     let errors = String::from_utf8_lossy(&errors).trim().to_owned();
     Ok(Answer { errors, ..split_head(&output) })
+}
+
+/// Reads until a moment, however little comes at a time.
+struct Until<'a> {
+    stream: &'a UnixStream,
+    end: Instant,
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
+    }
 }
 
 /// The whole request: begin (role: responder), variables, empty input.
@@ -235,6 +253,27 @@ mod tests {
         assert!(matches!(asked(&records(&[(record::BEGIN, &[])])).0, Err(FastCgiError::Protocol { .. })));
         let endless: Vec<u8> = (0..20).flat_map(|_| records(&[(record::STDOUT, &vec![b'x'; 0xffff])])).collect();
         assert!(matches!(asked(&endless).0, Err(FastCgiError::Protocol { .. } | FastCgiError::Socket { .. })));
+    }
+
+    #[test]
+    fn an_answer_that_drips_has_no_more_time_than_one_that_does_not_come() {
+        let folder = testing::folder();
+        let socket = folder.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                // Ends when nobody listens any more.
+                while stream.write_all(&records(&[(record::STDOUT, b"x")])).is_ok() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let begin = Instant::now();
+            let request = Request { script: "/x.php", variables: &[], patience: Duration::from_millis(200) };
+            let answer = ask(&socket, &request);
+            assert!(matches!(answer, Err(FastCgiError::Socket { .. })), "{answer:?}");
+            assert!(begin.elapsed() < Duration::from_secs(5));
+        });
     }
 
     #[test]

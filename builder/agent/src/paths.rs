@@ -153,6 +153,11 @@ impl Paths {
         self.at("/run/casemate-agent.lock")
     }
 
+    /// Held by whoever changes one site.
+    pub fn site_lock(&self, id: &str) -> PathBuf {
+        self.at(&format!("/run/casemate-agent-{id}.lock"))
+    }
+
     /// Private mount points of the sources.
     pub fn mounts(&self) -> PathBuf {
         self.at("/run/casemate-sources")

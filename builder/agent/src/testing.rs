@@ -4,15 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use tools::Output;
 use tools::RecordingRunner;
 use tools::Runner;
+use tools::Stdin;
 use tools::Tool;
 use tools::ToolError;
 
@@ -33,7 +37,12 @@ impl Tree {
     pub(crate) fn new() -> Self {
         let folder = folder();
         let files = Arc::new(Files::new(Ownership::Leave));
-        let programs = Programs { files: Arc::clone(&files), seen: Mutex::default(), failing: Mutex::default() };
+        let programs = Programs {
+            databases: self::folder(),
+            files: Arc::clone(&files),
+            seen: Mutex::default(),
+            failing: Mutex::default(),
+        };
         Self { paths: Paths::new(folder.path()), folder, files, programs }
     }
 
@@ -86,8 +95,9 @@ fn list(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Fake programs: `ssh-keygen` and `openssl` write files, all others succeed, those named in `failing` do not.
+/// Fake programs: `ssh-keygen` and `openssl` write files, `cp` copies, a database is a file; all others succeed, those named in `failing` do not.
 pub(crate) struct Programs {
+    databases: tempfile::TempDir,
     files: Arc<Files>,
     seen: Mutex<Vec<String>>,
     failing: Mutex<BTreeMap<String, String>>,
@@ -97,6 +107,11 @@ impl Programs {
     /// Commands so far, as lines of shell.
     pub(crate) fn commands(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// The file that stands for a database.
+    pub(crate) fn database(&self, id: &str) -> PathBuf {
+        self.databases.path().join(id)
     }
 
     /// Lets every command that holds this text fail with these lines.
@@ -129,7 +144,10 @@ impl Runner for Programs {
         if let Err(error) = self.files.step() {
             return cut(error);
         }
-        let output = pretend(tool);
+        let output = match pretend(tool).map(Ok).or_else(|| self.pretend_in_steps(tool)).transpose() {
+            Ok(output) => output.unwrap_or_default(),
+            Err(error) => return cut(error),
+        };
         match self.files.step() {
             Ok(()) => RecordingRunner::new().answer(0, output, "").run(tool),
             Err(error) => cut(error),
@@ -137,14 +155,75 @@ impl Runner for Programs {
     }
 }
 
-/// Writes what the real program would, as far as the agent looks at it.
-fn pretend(tool: &Tool) -> String {
-    let words: Vec<String> = tool.arguments().iter().map(|word| word.to_string_lossy().into_owned()).collect();
+impl Programs {
+    /// What can be cut in the middle.
+    fn pretend_in_steps(&self, tool: &Tool) -> Option<io::Result<String>> {
+        let words = words(tool);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let done = match (tool.program().to_str()?, words.as_slice()) {
+            ("cp", [.., from, to]) => self.copy(Path::new(from), Path::new(to)),
+            ("mariadb-dump", [.., id]) => {
+                let to = words.iter().find_map(|word| word.strip_prefix("--result-file=")).unwrap();
+                self.half_then_whole(Path::new(to), &fs::read(self.database(id)).unwrap())
+            }
+            ("mariadb", [.., statements]) => self.execute(statements.strip_prefix("--execute=")?),
+            ("setpriv", [.., "--", id]) if words.contains(&"mariadb") => match tool.input() {
+                Stdin::File(path) => self.half_then_whole(&self.database(id), &fs::read(path).unwrap()),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(done.map(|()| String::new()))
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::create_dir(to)?;
+        for entry in fs::read_dir(from)? {
+            let (entry, to) = (entry?.path(), to.to_owned());
+            let to = to.join(entry.file_name().unwrap());
+            self.files.step()?;
+            if entry.is_dir() { self.copy(&entry, &to)? } else { fs::copy(&entry, &to).map(drop)? }
+        }
+        Ok(())
+    }
+
+    fn half_then_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        fs::write(path, &bytes[..bytes.len() / 2])?;
+        self.files.step()?;
+        fs::write(path, bytes)
+    }
+
+    /// `DROP DATABASE` and `CREATE DATABASE`, which may both be there.
+    fn execute(&self, statements: &str) -> io::Result<()> {
+        let id = statements.split('`').nth(1).unwrap();
+        let path = self.database(id);
+        if statements.contains("DROP DATABASE") {
+            let _ = fs::remove_file(&path);
+            self.files.step()?;
+        }
+        if statements.contains("CREATE DATABASE") && !path.exists() { fs::write(path, "") } else { Ok(()) }
+    }
+}
+
+fn words(tool: &Tool) -> Vec<String> {
+    tool.arguments().iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+/// A second later at each call.
+fn now() -> String {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let calls = CALLS.fetch_add(1, Ordering::Relaxed);
+    format!("20260101T{:02}{:02}{:02}Z\n", calls / 3600, calls / 60 % 60, calls % 60)
+}
+
+/// Writes what the real program would, as far as the agent looks at it; nothing of programs that it does not know.
+fn pretend(tool: &Tool) -> Option<String> {
+    let words = words(tool);
     let after =
         |flag: &str| words.iter().position(|word| word == flag).and_then(|at| words.get(at + 1)).map(PathBuf::from);
     match tool.program().to_str() {
         Some("ssh-keygen") if words[0] == "-y" => {
-            return include_str!("../tests/data/host_key.pub").to_owned();
+            return Some(include_str!("../tests/data/host_key.pub").to_owned());
         }
         Some("ssh-keygen") => fs::write(after("-f").unwrap(), "private key\n").unwrap(),
         Some("openssl") if words[0] == "genpkey" => {
@@ -157,7 +236,8 @@ fn pretend(tool: &Tool) -> String {
             let certificate = include_str!("../tests/data/certificate.pem");
             fs::write(after("-out").unwrap(), format!("{names}\n{certificate}")).unwrap();
         }
-        _ => {}
+        Some("date") => return Some(now()),
+        _ => return None,
     }
-    String::new()
+    Some(String::new())
 }

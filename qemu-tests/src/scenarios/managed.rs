@@ -14,7 +14,7 @@ use vm::guest::{Answer, Client};
 use crate::artifacts::Artifacts;
 use crate::container_host::{ContainerHost, NEIGHBOUR};
 use crate::neighbour::Neighbour;
-use crate::neighbour_tls::{DOWNLOADS, ELSEWHERE, Plugin, WordPressOrg};
+use crate::neighbour_tls::{DOWNLOADS, ELSEWHERE, Release, WordPressOrg};
 use crate::operator::{Facts, Operator};
 
 const SITE: &str = "www.example.org";
@@ -79,8 +79,8 @@ pub(crate) fn gets_code(artifacts: &Artifacts) -> Result<()> {
     })
 }
 
-fn plugin(version: &'static str, code: &'static str) -> Plugin {
-    Plugin { version, code, package: None }
+fn at(version: &'static str, code: &'static str) -> Release {
+    Release { version, code, package: None }
 }
 
 impl Site<'_> {
@@ -89,6 +89,7 @@ impl Site<'_> {
         self.is_installed()?;
         self.is_updated()?;
         self.is_undone()?;
+        self.themes()?;
         self.is_asked_for()?;
         self.foreign_code()?;
         self.other_requests()?;
@@ -180,7 +181,7 @@ impl Site<'_> {
     }
 
     fn is_installed(&self) -> Result<()> {
-        self.world.offer("good", plugin("1.0", "header('X-Good: 1.0');"));
+        self.world.offer("good", at("1.0", "header('X-Good: 1.0');"));
         let said = self.run(&format!("site install {SITE} plugin/good"))?;
         ensure!(said.contains("changed: plugin/good 1.0;"), "the installation says {said}");
         let kept = self.snapshots()?;
@@ -197,7 +198,7 @@ impl Site<'_> {
     }
 
     fn is_updated(&self) -> Result<()> {
-        self.world.offer("good", plugin("2.0", "header('X-Good: 2.0');"));
+        self.world.offer("good", at("2.0", "header('X-Good: 2.0');"));
         self.shell("systemctl start casemate-wordpress-update.service")?;
         self.sees("2.0")?;
         self.says("casemate-wordpress-update.service", &format!("{SITE}: changed: plugin/good 2.0;"))?;
@@ -212,7 +213,7 @@ impl Site<'_> {
 
     fn is_undone(&self) -> Result<()> {
         let before = self.files()?;
-        self.world.offer("good", plugin("3.0", BREAKS));
+        self.world.offer("good", at("3.0", BREAKS));
         let said = self.fails(&format!("site update {SITE}"))?;
         ensure!(
             said.contains("undone, the site is as it was in ") && said.contains("500"),
@@ -224,7 +225,36 @@ impl Site<'_> {
         let found = self.probe("")?;
         ensure!(found.data.as_deref() == Some("kept"), "the database holds what the broken version wrote: {found:?}");
         ensure!(found.note.is_some_and(|note| note.contains("undone")), "the note does not say it");
-        self.world.offer("good", plugin("2.0", "header('X-Good: 2.0');"));
+        self.world.offer("good", at("2.0", "header('X-Good: 2.0');"));
+        Ok(())
+    }
+
+    /// A theme is installed, switched to and updated, and one that breaks the site is undone like a plugin.
+    fn themes(&self) -> Result<()> {
+        self.world.offer_theme("plain", at("1.0", "header('X-Theme: 1.0');"));
+        let said = self.run(&format!("site install {SITE} theme/plain"))?;
+        ensure!(said.contains("changed: theme/plain 1.0;"), "the installation of a theme says {said}");
+        ensure!(!self.page("/", &[])?.head.contains("X-Theme"), "the theme is on before anybody switched to it");
+        self.probe("?do=theme&name=plain")?;
+        self.wears("1.0")?;
+        self.world.offer_theme("plain", at("2.0", "header('X-Theme: 2.0');"));
+        self.run(&format!("site update {SITE}"))?;
+        self.wears("2.0")?;
+        let before = self.files()?;
+        self.world.offer_theme("plain", at("3.0", BREAKS));
+        let said = self.fails(&format!("site update {SITE} theme/plain"))?;
+        ensure!(said.contains("undone, the site is as it was in "), "a broken theme says {said}");
+        self.wears("2.0")?;
+        ensure!(self.files()? == before, "files differ after the way back from a theme");
+        self.world.offer_theme("plain", at("2.0", "header('X-Theme: 2.0');"));
+        self.probe("?do=theme&name=twentytwentyfive").map(drop)
+    }
+
+    /// The front page is made by this version of the theme, and by the good plugin as before.
+    fn wears(&self, version: &str) -> Result<()> {
+        let front = self.page("/", &[])?;
+        let header = format!("X-Theme: {version}");
+        ensure!(front.status == 200 && front.head.contains(&header), "not `{header}` but {}", front.head);
         Ok(())
     }
 
@@ -236,7 +266,7 @@ impl Site<'_> {
         ensure!(form.status == 200 && form.body.contains("Last time"), "the page shows no note: {}", form.head);
         let nonce = form.body.split_once("name=\"_wpnonce\" value=\"").and_then(|(_, rest)| rest.split_once('"'));
         let (nonce, _) = nonce.context("the page has no nonce")?;
-        self.world.offer("asked", plugin("1.0", ""));
+        self.world.offer("asked", at("1.0", ""));
         let ask = |nonce: &str| {
             let data = format!("_wpnonce={nonce}&kind=plugin&name=asked&install=");
             self.page(PAGE, &["--cookie", cookies, "--data", &data])
@@ -287,7 +317,7 @@ impl Site<'_> {
             ("plain", format!("http://{DOWNLOADS}/plugin/plain.zip"), "not a package of wordpress.org"),
             ("sent", format!("https://{DOWNLOADS}/plugin/sent.moved.zip"), "302"),
         ] {
-            self.world.offer(name, Plugin { version: "1.0", code: "", package: Some(package) });
+            self.world.offer(name, Release { version: "1.0", code: "", package: Some(package) });
             let said = self.fails(&format!("site install {SITE} plugin/{name}"))?;
             ensure!(said.contains("changed: nothing") && said.contains(reason), "the package of `{name}` says {said}");
             self.shell(&format!("test ! -e {HTDOCS}/wp-content/plugins/{name}"))?;
@@ -390,7 +420,7 @@ impl Site<'_> {
     }
 
     fn is_not_run(&self, version: &'static str, code: &'static str) -> Result<()> {
-        self.world.offer("good", plugin(version, code));
+        self.world.offer("good", at(version, code));
         self.run(&format!("site update {SITE}"))?;
         self.sees(version)?;
         let marks =

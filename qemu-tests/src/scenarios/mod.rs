@@ -8,6 +8,8 @@ mod limits;
 mod managed;
 mod many_sites;
 mod packages;
+mod page_cost;
+mod pinned;
 mod power_cut;
 mod refused;
 mod relay;
@@ -78,5 +80,15 @@ pub(crate) const ALL: &[Scenario] = &[
         claim: "a_managed_site_gets_code_from_wordpress_org_only_with_a_snapshot_before_and_what_breaks_it_is_undone",
         images: &[Image::Webhost],
         run: managed::gets_code,
+    },
+    Scenario {
+        claim: "plugins_and_themes_that_are_pinned_in_the_image_work_as_if_they_were_the_sites_own_and_nobody_changes_them",
+        images: &[Image::Webhost],
+        run: pinned::are_part_of_the_image,
+    },
+    Scenario {
+        claim: "a_page_of_wordpress_costs_hardly_more_than_with_apaches_own_php",
+        images: &[Image::Webhost],
+        run: page_cost::is_that_of_a_stock_server,
     },
 ];

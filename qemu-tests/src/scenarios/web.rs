@@ -41,6 +41,7 @@ pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts) -> Result<()> {
     let (mut machine, second) = host.boot_healthy(&host.spec(Start::Direct)?)?;
     ensure!(first.identity() == second.identity(), "the second boot shows another identity: {first:?} then {second:?}");
     ensure!(client.ssh_ok(&operator.key, "cat /run/machine-id")? == machine_id, "the machine id changed");
+    limits::nobody_came_yet(&client, &operator)?;
     check_site(&client, &second)?;
     limits::hurt_only_the_site_itself(&client, &operator)?;
     never_returns_a_damaged_byte(&client, &operator, &host, artifacts)?;

@@ -11,6 +11,7 @@ use crate::console;
 use crate::facts;
 use crate::health::gate;
 use crate::host::Host;
+use crate::sites::php;
 use crate::status::CheckResult;
 use crate::status::Phase;
 use crate::status::Status;
@@ -31,7 +32,9 @@ pub(super) struct Arguments {
 pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let probes = read_probes(host)?;
     let mut status = status::read(host)?;
+    let running = php::running(host)?;
     status.health = if arguments.wait { wait(host, &probes, &status) } else { gate::ask(host, &probes) };
+    php::rest(host, php::running(host)?.difference(&running))?;
     let works = status.health.iter().all(CheckResult::passes);
     status.phase = if works { Phase::Healthy } else { Phase::Unhealthy };
     facts::look(host.paths, &mut status);

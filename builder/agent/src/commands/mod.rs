@@ -8,6 +8,7 @@ mod status;
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ use crate::host::Host;
 use crate::host::kernel_random;
 use crate::initrd;
 use crate::paths::Paths;
+use crate::sites::Site;
 
 /// Turns a signed host.toml into a running host.
 #[derive(Debug, Parser)]
@@ -71,15 +73,54 @@ pub fn run() -> ExitCode {
 
 /// Lets one agent at a time change the host; a second one waits. The lock ends with the value, or with the process.
 fn lock(host: Host<'_>) -> anyhow::Result<fs::File> {
-    let path = host.paths.lock();
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    locked(&host.paths.lock(), FlockOperation::LockExclusive)
+}
+
+/// Lets one agent at a time change these sites, and none the whole host meanwhile: a site that hangs keeps no other waiting.
+fn lock_sites(host: Host<'_>, sites: &[&Site]) -> anyhow::Result<Vec<fs::File>> {
+    let mut ids: Vec<String> = sites.iter().map(|site| site.account.id()).collect();
+    // Everybody takes them in the same order, so nobody waits in a circle.
+    ids.sort();
+    ids.dedup();
+    let whole = locked(&host.paths.lock(), FlockOperation::LockShared);
+    let each = ids.iter().map(|id| locked(&host.paths.site_lock(id), FlockOperation::LockExclusive));
+    std::iter::once(whole).chain(each).collect()
+}
+
+fn locked(path: &Path, operation: FlockOperation) -> anyhow::Result<fs::File> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
     let file = file.with_context(|| format!("cannot open `{}`", path.display()))?;
-    rustix::fs::flock(&file, FlockOperation::LockExclusive)
-        .with_context(|| format!("cannot lock `{}`", path.display()))?;
+    rustix::fs::flock(&file, operation).with_context(|| format!("cannot lock `{}`", path.display()))?;
     Ok(file)
 }
 
 /// Text for a person or data for a machine.
 fn print(text: &str) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sites::tests::sites;
+    use crate::testing::Tree;
+
+    fn is_free(path: &Path, operation: FlockOperation) -> bool {
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        rustix::fs::flock(&file, operation).is_ok()
+    }
+
+    #[test]
+    fn work_on_one_site_keeps_the_whole_host_and_no_other_site_waiting() {
+        let (tree, sites) = (Tree::new(), sites());
+        fs::create_dir_all(tree.paths.lock().parent().unwrap()).unwrap();
+        let [one, other] = ["site001", "site002"].map(|id| sites.find(id).unwrap());
+        let held = lock_sites(tree.host(), &[one, one]).unwrap();
+        assert_eq!(held.len(), 2);
+        assert!(!is_free(&tree.paths.lock(), FlockOperation::NonBlockingLockExclusive));
+        assert!(!is_free(&tree.paths.site_lock("site001"), FlockOperation::NonBlockingLockExclusive));
+        drop(lock_sites(tree.host(), &[other]).unwrap());
+        drop(held);
+        assert!(is_free(&tree.paths.lock(), FlockOperation::NonBlockingLockExclusive));
+    }
 }

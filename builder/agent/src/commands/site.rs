@@ -13,12 +13,11 @@ use hostconf::CodeSource;
 use serde::Serialize;
 use tools::Failure;
 
-use super::lock;
+use super::lock_sites;
 use super::print;
 use crate::files::Access;
 use crate::host::Host;
 use crate::personalise;
-use crate::secrets::tls;
 use crate::sites::Site;
 use crate::sites::Sites;
 use crate::sites::clone;
@@ -28,9 +27,9 @@ use crate::sites::code::Item;
 use crate::sites::database;
 use crate::sites::login;
 use crate::sites::php;
+use crate::sites::purge;
 use crate::sites::snapshot;
 use crate::sites::snapshot::SnapshotName;
-use crate::sites::volume;
 
 /// Runs what `WordPress` has planned, and answers when it is done.
 const CRON: &str = "/usr/share/casemate/wordpress/cron.php";
@@ -182,22 +181,40 @@ pub(super) fn run(host: Host<'_>, arguments: Arguments) -> Result<ExitCode> {
         }
         Verb::Update { site: None, .. } => {
             return for_each_managed(&sites, |site| {
-                let _lock = lock(host)?;
+                let _lock = lock_sites(host, &[site])?;
                 code::change(host, site, Action::Update, &[]).map(Some)
             });
         }
         Verb::Requests => {
             return for_each_managed(&sites, |site| {
-                let _lock = lock(host)?;
+                let _lock = lock_sites(host, &[site])?;
                 code::answer_request(host, site)
             });
         }
         changing => {
-            let _lock = lock(host)?;
+            let concerned = concerned(&sites, &changing)?;
+            let _locks = lock_sites(host, &concerned)?;
             change(host, &sites, changing)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The sites that a verb changes or reads whole.
+fn concerned<'s>(sites: &'s Sites, verb: &Verb) -> Result<Vec<&'s Site>> {
+    let names = match verb {
+        Verb::Db { verb: DatabaseVerb::Export { site } | DatabaseVerb::Import { site } }
+        | Verb::Snapshot { site, .. }
+        | Verb::Snapshots { site, .. }
+        | Verb::Restore { site, .. }
+        | Verb::Update { site: Some(site), .. }
+        | Verb::Install { site, .. }
+        | Verb::Purge { site, .. } => vec![site],
+        Verb::Clone { from, to } => vec![from, to],
+        // All others change nothing, or take their turns themselves.
+        _ => Vec::new(),
+    };
+    names.into_iter().map(|name| sites.find(name)).collect()
 }
 
 fn change(host: Host<'_>, sites: &Sites, verb: Verb) -> Result<()> {
@@ -234,7 +251,7 @@ fn change(host: Host<'_>, sites: &Sites, verb: Verb) -> Result<()> {
         Verb::Install { site, items } => {
             print(&format!("{}\n", code::change(host, sites.find(&site)?, Action::Install, &items)?))
         }
-        Verb::Purge { site, delete_everything } => purge(host, sites.find(&site)?, delete_everything),
+        Verb::Purge { site, delete_everything } => purge_when_sure(host, sites.find(&site)?, delete_everything),
         // All others change nothing and are done by the caller.
         _ => Ok(()),
     }
@@ -297,7 +314,7 @@ fn import(host: Host<'_>, site: &Site) -> Result<()> {
     print(&format!("imported; what the site was before is kept as {before}\n"))
 }
 
-fn purge(host: Host<'_>, site: &Site, delete_everything: bool) -> Result<()> {
+fn purge_when_sure(host: Host<'_>, site: &Site, delete_everything: bool) -> Result<()> {
     if site.settings.is_some() {
         return Err(Failure::refused(format!("`{}` is in host.toml", site.name))
             .hint("take it out of the document first, apply it and look that nobody misses it")
@@ -311,27 +328,20 @@ fn purge(host: Host<'_>, site: &Site, delete_everything: bool) -> Result<()> {
         .hint("say so with `--delete-everything`")
         .into());
     }
+    purge::purge(host, site)?;
     let id = site.account.id();
-    database::delete(host, site)?;
-    snapshot::remove_all(host, site)?;
-    host.files.remove(&host.paths.keys().join("wordpress").join(&id))?;
-    let [key, certificate] = ["key", "crt"].map(|end| host.paths.tls().join(format!("{id}.{end}")));
-    tls::remove(host, &key, &certificate)?;
-    // What a cut restore, clone, import or export left.
-    for name in [format!("{id}.sql"), format!("{id}.sql.new")] {
-        host.files.remove(&host.paths.snapshots().join(name))?;
-    }
-    volume::remove(host, &host.paths.site(&format!(".{id}.new")))?;
-    volume::remove(host, &host.paths.site(&id))?;
     print(&format!("nothing of {} is left; its number {id} is not given to another site\n", site.name))
 }
 
 fn cron(host: Host<'_>, sites: &Sites) -> Result<ExitCode> {
     for_each(sites.iter().filter(|site| site.wordpress().is_ok()), |site| {
         // While files and database are exchanged, nobody else may start the site's PHP.
-        let _lock = lock(host)?;
-        let uri = [("REQUEST_URI", "/wp-cron.php")];
-        php::run(host, &site.account.id(), site.name.as_str(), CRON, &uri).map(|_| None)
+        let _lock = lock_sites(host, &[site])?;
+        let (id, uri) = (site.account.id(), [("REQUEST_URI", "/wp-cron.php")]);
+        let rests = !php::running(host)?.contains(&id);
+        let done = php::run(host, &id, site.name.as_str(), CRON, &uri);
+        php::rest(host, rests.then_some(&id))?;
+        done.map(|_| None)
     })
 }
 

@@ -15,17 +15,21 @@ use crate::host::Host;
 use crate::setup::as_user;
 
 const SOCKET: &str = "--socket=/run/mysqld/mysqld.sock";
+/// As `casemate.sql.j2` makes databases.
+const CHARACTERS: &str = "CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci";
 
 /// Writes all tables as SQL, as they are at one moment. The file appears complete or not at all.
 pub fn export(host: Host<'_>, site: &Site, to: &Path) -> Result<()> {
-    let new = to.with_extension("sql.new");
+    let (id, new) = (site.account.id(), to.with_extension("sql.new"));
+    // One that was being replaced when the agent was cut off may be gone.
+    execute(host, &format!("CREATE DATABASE IF NOT EXISTS `{id}` {CHARACTERS}"))?;
     host.files.remove(&new)?;
     // Times, definers and table spaces are this server's own affair; users of sites have no triggers or routines.
     let tool = Tool::new("mariadb-dump")
         .args(["--no-defaults", SOCKET, "--single-transaction", "--quick", "--hex-blob", "--skip-triggers"])
         .args(["--no-tablespaces", "--skip-dump-date", "--default-character-set=utf8mb4"])
         .arg(format!("--result-file={}", new.display()))
-        .args(["--", &site.account.id()]);
+        .args(["--", &id]);
     host.runner.run(&tool).remedied()?;
     Ok(host.files.publish(&new, to, Access::SECRET)?)
 }
@@ -33,10 +37,7 @@ pub fn export(host: Host<'_>, site: &Site, to: &Path) -> Result<()> {
 /// Empties the database and runs the SQL of a file as the site's PHP user.
 pub fn replace(host: Host<'_>, site: &Site, from: &Path) -> Result<()> {
     let id = site.account.id();
-    let fresh = format!(
-        "DROP DATABASE IF EXISTS `{id}`; CREATE DATABASE `{id}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci"
-    );
-    execute(host, &fresh)?;
+    execute(host, &format!("DROP DATABASE IF EXISTS `{id}`; CREATE DATABASE `{id}` {CHARACTERS}"))?;
     host.runner.run(&client(site.php()).args(["--", &id]).stdin_file(from)).remedied()?;
     Ok(())
 }

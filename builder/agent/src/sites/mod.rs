@@ -4,9 +4,12 @@
 
 pub mod clone;
 pub mod code;
+#[cfg(test)]
+mod cuts;
 pub mod database;
 pub mod login;
 pub mod php;
+pub mod purge;
 pub mod snapshot;
 pub mod volume;
 

@@ -1,5 +1,6 @@
 //! Starts, stops and asks the PHP of one site.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -97,6 +98,26 @@ fn reason(answer: &fastcgi::Answer, log: &str) -> String {
         "" => format!("; `journalctl -t {log}` says why"),
         said => format!(": {said}"),
     }
+}
+
+/// Ids of the sites whose PHP runs.
+pub fn running(host: Host<'_>) -> Result<BTreeSet<String>> {
+    let pattern = Pool::Visitors.unit("*", "service");
+    let tool = Tool::new("systemctl").args(["list-units", "--plain", "--no-legend", "--state=active,activating", "--"]);
+    let listed = host.runner.run(&tool.arg(pattern)).remedied()?.stdout_text();
+    let id = |line: &str| Some(line.split_whitespace().next()?.split_once('@')?.1.strip_suffix(".service")?.to_owned());
+    Ok(listed.lines().filter_map(id).collect())
+}
+
+/// Ends the PHP of these sites when it has answered what it was asked; the next visitor starts it again. For sites that only the host itself
+/// has asked: where nobody comes, a site costs its socket.
+pub fn rest<'i>(host: Host<'_>, ids: impl IntoIterator<Item = &'i String>) -> Result<()> {
+    let units: Vec<String> = ids.into_iter().map(|id| Pool::Visitors.unit(id, "service")).collect();
+    if units.is_empty() {
+        return Ok(());
+    }
+    host.runner.run(&Tool::new("systemctl").args(["stop", "--quiet", "--"]).args(units)).remedied()?;
+    Ok(())
 }
 
 /// Does `work` while no program of the site runs; visitors are told to come back (503). The site's socket is there again afterwards,

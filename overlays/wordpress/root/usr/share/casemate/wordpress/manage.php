@@ -61,6 +61,12 @@ function keep_here(string $name): void
 keep_here('update_plugins');
 keep_here('update_themes');
 
+/** Part of the image: a new image brings the new version, and nothing here could be written. */
+function is_pinned(string $folder): bool
+{
+    return is_link($folder);
+}
+
 /** Files or folders, and versions, that are newer than what is here and can be had, by item. */
 function newer(): array
 {
@@ -72,12 +78,13 @@ function newer(): array
     }
     $newer = [];
     foreach (get_site_transient('update_plugins')->response ?? [] as $file => $update) {
-        if (!empty($update->package)) {
-            $newer['plugin/' . explode('/', $file)[0]] = [$file, $update->new_version];
+        $name = explode('/', $file)[0];
+        if (!empty($update->package) && !is_pinned(WP_PLUGIN_DIR . "/$name")) {
+            $newer["plugin/$name"] = [$file, $update->new_version];
         }
     }
     foreach (get_site_transient('update_themes')->response ?? [] as $slug => $update) {
-        if (!empty($update['package'])) {
+        if (!empty($update['package']) && !is_pinned(WP_CONTENT_DIR . "/themes/$slug")) {
             $newer["theme/$slug"] = [$slug, $update['new_version']];
         }
     }

@@ -1,0 +1,194 @@
+//! Plugins and themes that are pinned in the image: a site has them as if they lay in its own folders, nobody can change them, and an image
+//! without them leaves nothing of them behind.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use bundle::Sha256Digest;
+use fs_err as fs;
+use serde::Deserialize;
+use tools::{ResultExt as _, Tool};
+use vm::Container;
+use vm::guest::Client;
+use zip::write::SimpleFileOptions;
+
+use crate::artifacts::{Artifacts, Image};
+use crate::container_host::ContainerHost;
+use crate::host::PATIENCE;
+use crate::operator::{Facts, Operator};
+
+const SITE: &str = "www.example.org";
+const MACHINE_ID: &str = "9119911991199119911991199119911f";
+const CONTENT: &str = "/var/lib/casemate/sites/site001/htdocs/wp-content";
+const PROBE: &str = include_str!("pinned.php");
+
+/// A package as wordpress.org has it: one folder.
+struct Package {
+    name: &'static str,
+    kind: &'static str,
+    files: &'static [(&'static str, &'static str)],
+}
+
+const PACKAGES: [Package; 3] = [
+    Package {
+        name: "sucuri-scanner",
+        kind: "plugins",
+        files: &[
+            (
+                "sucuri.php",
+                "<?php /* Plugin Name: Sucuri Security */\nrequire __DIR__ . '/src/hooks.php';\n\
+                 register_activation_hook(__FILE__, fn () => update_option('pinned_activated', plugin_basename(__FILE__)));\n",
+            ),
+            (
+                "src/hooks.php",
+                "<?php add_action('wp_head', fn () => print('<link href=\"' . esc_url(plugins_url('inc/style.css', __DIR__)) . '\">'));\n",
+            ),
+            ("inc/style.css", "/* of a pinned plugin */\n"),
+        ],
+    },
+    Package {
+        name: "loginizer",
+        kind: "plugins",
+        files: &[(
+            "loginizer.php",
+            "<?php /* Plugin Name: Loginizer */\nadd_filter('authenticate', fn () => new WP_Error('x', 'Loginizer is in the way'), 99);\n",
+        )],
+    },
+    Package {
+        name: "pinned-theme",
+        kind: "themes",
+        files: &[
+            ("style.css", "/* Theme Name: Pinned */\n"),
+            ("index.php", "<?php wp_head(); echo '<link href=\"', get_stylesheet_uri(), '\">';\n"),
+        ],
+    },
+];
+
+/// What the probe finds.
+#[derive(Debug, Deserialize)]
+struct Found {
+    plugins: Vec<String>,
+    activated: Option<String>,
+    writes: bool,
+}
+
+pub(crate) fn are_part_of_the_image(artifacts: &Artifacts) -> Result<()> {
+    let dir = artifacts.scratch("pinned")?;
+    let operator = Operator::new(artifacts, &dir, "operator")?;
+    let facts = Facts { hostname: "pinned.example.org", serial: 1, wordpress: Some("Pinned") };
+    let document = fs::read_to_string(operator.document(&dir, &facts)?)?;
+    let output = dir.join("out");
+    let definition = define(artifacts, &dir)?;
+    artifacts.casemate(&["build", &definition.to_string_lossy(), "--output", &output.to_string_lossy()], 0)?;
+    let mut host = ContainerHost::of(artifacts, &output.join("root.erofs"), &dir, &document, MACHINE_ID)?;
+    let client = host.client();
+
+    let (mut container, _, _) = host.boot()?;
+    plant(&container)?;
+    is_there(&client)?;
+    cannot_be_changed(&container, &client)?;
+    ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
+    drop(container);
+
+    host.give_root(&artifacts.image(Image::Webhost).join("root.erofs"))?;
+    let (container, _, _) = host.boot()?;
+    leaves_nothing(&container, &client)
+}
+
+/// The image `webhost` with the packages pinned, as the documentation says it.
+fn define(artifacts: &Artifacts, dir: &Path) -> Result<PathBuf> {
+    let image = dir.join("image");
+    fs::create_dir_all(&image)?;
+    let mut text = fs::read_to_string(artifacts.definition(Image::Webhost).join("image.toml"))?;
+    for package in &PACKAGES {
+        let (name, kind, bytes) = (package.name, package.kind, archive(package)?);
+        let sha256 = Sha256Digest::of(&bytes);
+        fs::write(image.join(format!("{name}.zip")), bytes)?;
+        text += &format!(
+            "\n[[asset]]\nname = \"{name}\"\nfile = \"{name}.zip\"\nsha256 = \"{sha256}\"\nsize = \"1M\"\nunpack = \"zip\"\n\
+             into = \"/usr/share/casemate/wordpress/{kind}/{name}\"\nstrip = 1\nlicence = \"GPL-2.0-or-later\"\n"
+        );
+    }
+    fs::write(image.join("image.toml"), text)?;
+    let example = "host.example.toml";
+    fs::copy(artifacts.definition(Image::Webhost).join(example), image.join(example))?;
+    Ok(image)
+}
+
+fn archive(package: &Package) -> Result<Vec<u8>> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (path, content) in package.files {
+        writer.start_file(format!("{}/{path}", package.name), SimpleFileOptions::default())?;
+        writer.write_all(content.as_bytes())?;
+    }
+    Ok(writer.finish()?.into_inner())
+}
+
+/// A file of the owner that does what an administrator does in wp-admin.
+fn plant(container: &Container) -> Result<()> {
+    let place = format!("cd {CONTENT}/plugins && printf '%s' \"$0\" > probe.php && chown --reference=. probe.php");
+    container.exec(&Tool::new("sh").args(["-c", &place, PROBE])).remedied().map(drop)
+}
+
+fn probe(client: &Client, query: &str) -> Result<Found> {
+    let answer = client.https_unverified(SITE, &format!("/wp-content/plugins/probe.php{query}"))?;
+    ensure!(answer.status == 200, "the probe answers {}{}", answer.head, answer.body);
+    serde_json::from_str(&answer.body).with_context(|| format!("the probe says {}", answer.body))
+}
+
+/// Listed, activated by its own hook, run, and with its pictures and styles.
+fn is_there(client: &Client) -> Result<()> {
+    let found = probe(client, "")?;
+    for plugin in ["sucuri-scanner/sucuri.php", "loginizer/loginizer.php"] {
+        ensure!(found.plugins.iter().any(|name| name == plugin), "WordPress does not list `{plugin}`: {found:?}");
+    }
+    let found = probe(client, "?do=activate")?;
+    ensure!(
+        found.activated.as_deref() == Some("sucuri-scanner/sucuri.php"),
+        "the plugin's hook has not run: {found:?}"
+    );
+    let front = client.https_unverified(SITE, "/")?;
+    for (path, content) in [
+        ("/wp-content/plugins/sucuri-scanner/inc/style.css", "of a pinned plugin"),
+        ("/wp-content/themes/pinned-theme/style.css", "Theme Name: Pinned"),
+    ] {
+        ensure!(
+            front.status == 200 && front.body.contains(&format!("https://{SITE}{path}")),
+            "the front page does not ask for `{path}`: {}{}",
+            front.head,
+            front.body
+        );
+        let file = client.https_unverified(SITE, path)?;
+        ensure!(file.status == 200 && file.body.contains(content), "`{path}` answers {}{}", file.head, file.body);
+    }
+    for path in ["/wp-content/plugins/sucuri-scanner/", "/wp-content/plugins/sucuri-scanner/none.css"] {
+        let answer = client.https_unverified(SITE, path)?;
+        ensure!([403, 404].contains(&answer.status), "`{path}` answers {}", answer.head);
+    }
+    let login = client.https_with(SITE, "/wp-login.php", &["--data", "log=editor&pwd=guess"])?;
+    ensure!(login.body.contains("Loginizer is in the way"), "the login does not ask the pinned plugin: {}", login.head);
+    Ok(())
+}
+
+fn cannot_be_changed(container: &Container, client: &Client) -> Result<()> {
+    ensure!(!probe(client, "")?.writes, "PHP of the site writes into a pinned plugin");
+    let write = format!(
+        "setpriv --reuid=site001 --regid=site001 --clear-groups sh -c 'echo x >> {CONTENT}/plugins/loginizer/loginizer.php' 2>&1"
+    );
+    let said = container.exec(&Tool::new("sh").args(["-c", &write]).accept(&[1, 2])).remedied()?.stdout_text();
+    ensure!(said.contains("Read-only file system") || said.contains("Permission denied"), "the owner says {said}");
+    Ok(())
+}
+
+/// The links are gone with the packages; what the owner has stays, and the site answers.
+fn leaves_nothing(container: &Container, client: &Client) -> Result<()> {
+    let links = format!("find {CONTENT} -type l -printf '%p\\n'; ls {CONTENT}/plugins");
+    let left = container.exec(&Tool::new("sh").args(["-c", &links])).remedied()?.stdout_text();
+    ensure!(left == "probe.php\n", "an image without the packages leaves {left}");
+    let login = client.https_with(SITE, "/wp-login.php", &["--data", "log=editor&pwd=guess"])?;
+    ensure!(login.status == 200 && !login.body.contains("in the way"), "the login answers {}", login.head);
+    let front = client.https_unverified(SITE, "/")?;
+    ensure!(front.status == 200, "the front page answers {}", front.head);
+    Ok(())
+}
