@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
-use tools::{Access, Bind, ResultExt as _};
+use tools::{Access, Bind, ResultExt as _, Tool};
 use vm::guest::{Client, Seen};
 use vm::netns::Port;
 use vm::{Container, ContainerSpec, MachineId, NetworkNamespace, RootImage};
@@ -105,6 +105,19 @@ impl<'a> ContainerHost<'a> {
         let console = container.console().text()?;
         Ok((container, Seen::of(&console), console))
     }
+}
+
+/// What a script of root's says; it must succeed.
+pub(crate) fn shell(container: &Container, script: &str) -> Result<String> {
+    Ok(container.exec(&Tool::new("sh").args(["-c", script])).remedied()?.stdout_text())
+}
+
+/// Puts a file where it is said, for the owner of the folder that it comes into; that folder may be new.
+pub(crate) fn put_file(container: &Container, path: &str, content: &str) -> Result<()> {
+    const PUT: &str = "folder=$(dirname \"$0\") && above=$(dirname \"$folder\") && \
+                       if ! [ -d \"$folder\" ]; then mkdir \"$folder\" && chown --reference=\"$above\" \"$folder\"; fi && \
+                       printf '%s' \"$1\" > \"$0\" && chown --reference=\"$folder\" \"$0\"";
+    container.exec(&Tool::new("sh").args(["-c", PUT, path, content])).remedied().map(drop)
 }
 
 /// A document with the network of this wire.

@@ -189,7 +189,7 @@ fn split_head(output: &[u8]) -> Answer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -201,6 +201,14 @@ mod tests {
             push_record(&mut bytes, *kind, content);
         }
         bytes
+    }
+
+    /// Answers one request well, with this body.
+    pub(crate) fn answer(mut stream: UnixStream, body: &str) {
+        let mut request = vec![0; 4096];
+        assert!(stream.read(&mut request).unwrap() > 0);
+        let body = format!("Status: 200 OK\r\n\r\n{body}");
+        stream.write_all(&records(&[(record::STDOUT, body.as_bytes()), (record::END, &[0; 8])])).unwrap();
     }
 
     /// A PHP that sends `answer` to whoever asks, and returns what it was sent.

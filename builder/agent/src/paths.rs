@@ -153,9 +153,14 @@ impl Paths {
         self.at("/run/casemate-agent.lock")
     }
 
+    /// The locks of single sites; units that are kept out of the rest of `/run` have this as their runtime directory.
+    pub fn site_locks(&self) -> PathBuf {
+        self.at("/run/casemate-sites")
+    }
+
     /// Held by whoever changes one site.
     pub fn site_lock(&self, id: &str) -> PathBuf {
-        self.at(&format!("/run/casemate-agent-{id}.lock"))
+        self.site_locks().join(format!("{id}.lock"))
     }
 
     /// Private mount points of the sources.

@@ -15,8 +15,11 @@ const LARGEST: u64 = 1 << 30;
 /// Where assets may be put: `/var` is state, the rest of the root belongs to Debian or to the build.
 const PLACES: [&str; 3] = ["/usr/share", "/usr/lib", "/etc"];
 
-/// What the build itself writes there.
-const TAKEN: [&str; 3] = ["/usr/lib/casemate", "/usr/share/casemate", "/usr/lib/sysimage"];
+/// What the build itself writes there, whole.
+const TAKEN: [&str; 2] = ["/usr/lib/casemate", "/usr/lib/sysimage"];
+
+/// Where the build writes files of its own; folders in it are those of overlays, which say what belongs there.
+const SHARED: &str = "/usr/share/casemate";
 
 words!(
     /// How an asset becomes files of the root.
@@ -118,7 +121,9 @@ fn read_source(section: &Section<'_, '_>) -> Option<AssetSource> {
 
 fn read_into(section: &Section<'_, '_>) -> Option<AbsolutePath> {
     let into: AbsolutePath = section.text("into")?;
-    let own = TAKEN.iter().any(|dir| into.as_str() == *dir || into.is_below(dir));
+    let own = TAKEN.iter().chain([&SHARED]).any(|dir| into.as_str() == *dir)
+        || TAKEN.iter().any(|dir| into.is_below(dir))
+        || into.is_below(SHARED) && into.as_str().matches('/').count() == SHARED.matches('/').count() + 1;
     if own || !PLACES.iter().any(|dir| into.is_below(dir)) {
         let places = PLACES.map(|dir| format!("`{dir}`")).join(", ");
         let message = format!("`into` is `{into}`: assets go below {places}, and not where the build itself writes");

@@ -159,6 +159,10 @@ fn an_asset_is_read_with_its_digest_and_its_rule() {
     let asset = &image.assets[0];
     assert_eq!((asset.name.as_str(), asset.size.bytes(), asset.strip), ("rules", 2 << 20, 1));
     assert_eq!((asset.unpack, asset.source.to_string().as_str()), (Unpack::Tar, "https://example.org/rules.tar.gz"));
+    for place in ["/usr/share/casemate/wordpress/plugins/rules", "/usr/share/casemate-rules/x"] {
+        let text = format!("{IMAGE}{}", ASSET.replace("/usr/share/rules", place));
+        assert_eq!(ImageDef::parse("image.toml", &text).unwrap().assets[0].into.as_str(), place);
+    }
     let local = ASSET.replace("url = \"https://example.org/", "file = \"assets/").replace("strip = 1\n", "");
     let image = ImageDef::parse("image.toml", &format!("{IMAGE}{local}")).unwrap();
     assert_eq!(image.assets[0].source, AssetSource::File("assets/rules.tar.gz".into()));
@@ -181,6 +185,7 @@ fn each_broken_rule_of_an_asset_has_its_own_message() {
         ("\"tar\"", "\"none\"", "`strip` is for archives"),
         ("/usr/share/rules", "/var/lib/rules", "assets go below `/usr/share`"),
         ("/usr/share/rules", "/usr/lib/casemate/keys", "not where the build itself writes"),
+        ("/usr/share/rules", "/usr/share/casemate/rules", "not where the build itself writes"),
         ("/usr/share/rules", "/usr/share/../bin", "is not an absolute path"),
         ("Apache-2.0", "see {LICENSE}", "is not an SPDX licence expression"),
         ("strip = 1", "strip = 9", "a whole number from 0 to 8"),

@@ -14,7 +14,7 @@ use vm::Container;
 use vm::guest::Client;
 
 use crate::artifacts::{Artifacts, say};
-use crate::container_host::{ContainerHost, NEIGHBOUR};
+use crate::container_host::{ContainerHost, NEIGHBOUR, put_file, shell};
 use crate::neighbour::{Neighbour, PAGE};
 use crate::operator::{Facts, Operator};
 
@@ -91,7 +91,7 @@ fn plant(container: &Container, dir: &std::path::Path) -> Result<()> {
         "cd {CONTENT} && chown --reference=plugins plugins/attack.php && chown --reference=uploads uploads/program && \
          install uploads/program /dev/shm/program && /dev/shm/program"
     );
-    let said = container.exec(&Tool::new("sh").args(["-c", &place])).remedied()?.stdout_text();
+    let said = shell(container, &place)?;
     ensure!(said == "ran: 42\n", "the attacker's program does not run where it may: {said:?}");
     Ok(())
 }
@@ -134,7 +134,7 @@ fn give_functions_back(container: &Container) -> Result<()> {
         "mkdir -p /run/systemd/system/{unit}.d && printf '[Service]\\nExecStart=\\nExecStart={start}\\n' > /run/systemd/system/{unit}.d/bare.conf && \
          systemctl daemon-reload && systemctl stop --quiet {unit}"
     );
-    container.exec(&Tool::new("sh").args(["-c", &script])).remedied().map(drop)
+    shell(container, &script).map(drop)
 }
 
 /// Every kind of refusal left a line with the site's name, and the other site is in none.
@@ -185,7 +185,7 @@ fn check_links(container: &Container, client: &Client) -> Result<()> {
         "cd {CONTENT}/uploads && ln -s /etc/passwd out.txt && ln -s ../plugins/attack.php in.txt && \
          chown -h --reference=. out.txt in.txt"
     );
-    container.exec(&Tool::new("sh").args(["-c", &link])).remedied()?;
+    shell(container, &link)?;
     for name in ["out.txt", "in.txt"] {
         let answer = client.https_unverified(SITE, &format!("/wp-content/uploads/{name}"))?;
         ensure!(answer.status == 403, "the link `{name}` answers {}{}", answer.head, answer.body);
@@ -199,8 +199,7 @@ fn check_own_requests(container: &Container, client: &Client) -> Result<()> {
                        ['sslverify' => false]); echo is_wp_error($answer) ? $answer->get_error_message() : 'code ' . $answer['response']['code']; \
                        foreach (['listed', 'unlisted', 'inside'] as $name) { $answer = wp_safe_remote_get(\"http://$name.example.net/\"); \
                        echo ', ', is_wp_error($answer) ? $answer->get_error_message() : $answer['response']['code']; }";
-    let place = format!("cd {CONTENT}/plugins && printf '%s' \"$0\" > own.php && chown --reference=. own.php");
-    container.exec(&Tool::new("sh").args(["-c", &place, ASK])).remedied()?;
+    put_file(container, &format!("{CONTENT}/plugins/own.php"), ASK)?;
     let answer = client.https_unverified(SITE, "/wp-content/plugins/own.php")?;
     let asked = "code 200, 200, 403, 403";
     ensure!(
@@ -212,21 +211,16 @@ fn check_own_requests(container: &Container, client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// One site cannot take all connections of the proxy: of a hundred that it opens at once, 64 are let through, and the rest are refused at once and
-/// logged. When they are closed there is room again.
+/// One site cannot take all connections of the proxy: of a hundred that a worker opens, at most 64 are let through, and there is room again afterwards.
 fn check_crowd(container: &Container, client: &Client) -> Result<()> {
-    const OPEN: &str = "<?php $open = []; $begun = hrtime(true); for ($turn = 0; $turn < 100; $turn++) { \
+    const OPEN: &str = "<?php $open = []; for ($turn = 0; $turn < 100; $turn++) { \
                         $stream = @stream_socket_client('tcp://127.77.0.1:3128', $number, $reason, 5); if ($stream) { $open[] = $stream; } } \
-                        echo count($open), ' in ', intdiv(hrtime(true) - $begun, 1_000_000_000), ' s';";
-    let place = format!("cd {CONTENT}/plugins && printf '%s' \"$0\" > crowd.php && chown --reference=. crowd.php");
-    container.exec(&Tool::new("sh").args(["-c", &place, OPEN])).remedied()?;
-    for turn in ["at first", "again"] {
-        let answer = client.https_unverified(SITE, "/wp-content/plugins/crowd.php")?;
-        let open = answer.body.split(' ').next().and_then(|count| count.parse::<u32>().ok());
-        // What was closed just before counts until the kernel has looked.
-        let few = open.is_some_and(|open| (48..=64).contains(&open)) && answer.body.ends_with(" 0 s");
-        ensure!(few, "{turn} the proxy gives one site {} connections", answer.body);
-        thread::sleep(Duration::from_secs(1));
+                        echo count($open);";
+    put_file(container, &format!("{CONTENT}/plugins/crowd.php"), OPEN)?;
+    for _ in 0..2 {
+        let open = client.https_unverified(SITE, "/wp-content/plugins/crowd.php")?.body;
+        let few = open.parse().is_ok_and(|open: u32| (32..=64).contains(&open));
+        ensure!(few, "the proxy gives one worker {open} connections");
     }
     Ok(())
 }

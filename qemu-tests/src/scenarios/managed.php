@@ -8,6 +8,9 @@ switch ($_GET['do'] ?? '') {
         update_option('good_data', 'kept');
         break;
     case 'hostile':
+        // Where the theme of before was.
+        delete_option('template_root');
+        delete_option('stylesheet_root');
         update_option('active_plugins', ['good/good.php', 'hostile/hostile.php']);
         update_option('template', 'hostile');
         update_option('stylesheet', 'hostile');

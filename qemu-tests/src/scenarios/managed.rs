@@ -12,7 +12,7 @@ use vm::Container;
 use vm::guest::{Answer, Client};
 
 use crate::artifacts::Artifacts;
-use crate::container_host::{ContainerHost, NEIGHBOUR};
+use crate::container_host::{ContainerHost, NEIGHBOUR, put_file, shell};
 use crate::neighbour::Neighbour;
 use crate::neighbour_tls::{DOWNLOADS, ELSEWHERE, Release, WordPressOrg};
 use crate::operator::{Facts, Operator};
@@ -98,7 +98,7 @@ impl Site<'_> {
     }
 
     fn shell(&self, script: &str) -> Result<String> {
-        Ok(self.container.exec(&Tool::new("sh").args(["-c", script])).remedied()?.stdout_text())
+        shell(self.container, script)
     }
 
     /// A command of the administrator, as root.
@@ -124,11 +124,7 @@ impl Site<'_> {
 
     /// A file of the owner in `wp-content`.
     fn put(&self, path: &str, content: &str) -> Result<()> {
-        let script = format!(
-            "cd {HTDOCS}/wp-content && mkdir -p \"$(dirname {path})\" && printf '%s' \"$0\" > {path} && \
-             chown --reference=plugins \"$(dirname {path})\" {path}"
-        );
-        self.container.exec(&Tool::new("sh").args(["-c", &script, content])).remedied().map(drop)
+        put_file(self.container, &format!("{HTDOCS}/wp-content/{path}"), content)
     }
 
     /// The host's PHP of the owner trusts the neighbour as it trusts wordpress.org.

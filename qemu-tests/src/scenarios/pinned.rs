@@ -14,13 +14,15 @@ use vm::guest::Client;
 use zip::write::SimpleFileOptions;
 
 use crate::artifacts::{Artifacts, Image};
-use crate::container_host::ContainerHost;
+use crate::container_host::{ContainerHost, put_file, shell};
 use crate::host::PATIENCE;
 use crate::operator::{Facts, Operator};
 
 const SITE: &str = "www.example.org";
 const MACHINE_ID: &str = "9119911991199119911991199119911f";
 const CONTENT: &str = "/var/lib/casemate/sites/site001/htdocs/wp-content";
+/// What the second plugin adds to the login.
+const GUARDED: &str = "X-Guards-Login: Loginizer";
 const PROBE: &str = include_str!("pinned.php");
 
 /// A package as wordpress.org has it: one folder.
@@ -52,7 +54,7 @@ const PACKAGES: [Package; 3] = [
         kind: "plugins",
         files: &[(
             "loginizer.php",
-            "<?php /* Plugin Name: Loginizer */\nadd_filter('authenticate', fn () => new WP_Error('x', 'Loginizer is in the way'), 99);\n",
+            "<?php /* Plugin Name: Loginizer */\nadd_action('login_init', fn () => header('X-Guards-Login: Loginizer'));\n",
         )],
     },
     Package {
@@ -85,9 +87,11 @@ pub(crate) fn are_part_of_the_image(artifacts: &Artifacts) -> Result<()> {
     let client = host.client();
 
     let (mut container, _, _) = host.boot()?;
-    plant(&container)?;
+    // A file of the owner that does what an administrator does in wp-admin.
+    put_file(&container, &format!("{CONTENT}/plugins/probe.php"), PROBE)?;
     is_there(&client)?;
     cannot_be_changed(&container, &client)?;
+    owner_comes_first(&container, &client)?;
     ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
     drop(container);
 
@@ -125,12 +129,6 @@ fn archive(package: &Package) -> Result<Vec<u8>> {
     Ok(writer.finish()?.into_inner())
 }
 
-/// A file of the owner that does what an administrator does in wp-admin.
-fn plant(container: &Container) -> Result<()> {
-    let place = format!("cd {CONTENT}/plugins && printf '%s' \"$0\" > probe.php && chown --reference=. probe.php");
-    container.exec(&Tool::new("sh").args(["-c", &place, PROBE])).remedied().map(drop)
-}
-
 fn probe(client: &Client, query: &str) -> Result<Found> {
     let answer = client.https_unverified(SITE, &format!("/wp-content/plugins/probe.php{query}"))?;
     ensure!(answer.status == 200, "the probe answers {}{}", answer.head, answer.body);
@@ -166,8 +164,8 @@ fn is_there(client: &Client) -> Result<()> {
         let answer = client.https_unverified(SITE, path)?;
         ensure!([403, 404].contains(&answer.status), "`{path}` answers {}", answer.head);
     }
-    let login = client.https_with(SITE, "/wp-login.php", &["--data", "log=editor&pwd=guess"])?;
-    ensure!(login.body.contains("Loginizer is in the way"), "the login does not ask the pinned plugin: {}", login.head);
+    let login = client.https_unverified(SITE, "/wp-login.php")?;
+    ensure!(login.head.contains(GUARDED), "the login does not ask the pinned plugin: {}", login.head);
     Ok(())
 }
 
@@ -181,14 +179,32 @@ fn cannot_be_changed(container: &Container, client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// What the owner has under the name of a pinned plugin counts, for PHP and for browsers.
+fn owner_comes_first(container: &Container, client: &Client) -> Result<()> {
+    let style = "/wp-content/plugins/sucuri-scanner/inc/style.css";
+    shell(container, &format!("rm {CONTENT}/plugins/sucuri-scanner && mkdir {CONTENT}/plugins/sucuri-scanner"))?;
+    put_file(container, &format!("{CONTENT}/plugins/sucuri-scanner/inc/style.css"), "/* of the owner */")?;
+    let shown = client.https_unverified(SITE, style)?;
+    ensure!(shown.status == 200 && shown.body == "/* of the owner */", "not the owner's style but {}", shown.body);
+    shell(container, &format!("rm -r {CONTENT}/plugins/sucuri-scanner"))?;
+    let gone = client.https_unverified(SITE, style)?;
+    ensure!(gone.status == 404, "a plugin whose link is gone answers {}{}", gone.head, gone.body);
+    Ok(())
+}
+
 /// The links are gone with the packages; what the owner has stays, and the site answers.
 fn leaves_nothing(container: &Container, client: &Client) -> Result<()> {
     let links = format!("find {CONTENT} -type l -printf '%p\\n'; ls {CONTENT}/plugins");
-    let left = container.exec(&Tool::new("sh").args(["-c", &links])).remedied()?.stdout_text();
+    let left = shell(container, &links)?;
     ensure!(left == "probe.php\n", "an image without the packages leaves {left}");
-    let login = client.https_with(SITE, "/wp-login.php", &["--data", "log=editor&pwd=guess"])?;
-    ensure!(login.status == 200 && !login.body.contains("in the way"), "the login answers {}", login.head);
+    let login = client.https_unverified(SITE, "/wp-login.php")?;
+    ensure!(login.status == 200 && !login.head.contains(GUARDED), "the login answers {}", login.head);
     let front = client.https_unverified(SITE, "/")?;
-    ensure!(front.status == 200, "the front page answers {}", front.head);
+    ensure!(
+        front.status == 200 && front.body.contains("<title>Pinned"),
+        "without its theme the front page is {}{}",
+        front.head,
+        front.body
+    );
     Ok(())
 }

@@ -18,6 +18,7 @@ use clap::Subcommand;
 use rustix::fs::FlockOperation;
 use tools::HostRunner;
 
+use crate::files::Access;
 use crate::files::Files;
 use crate::files::Ownership;
 use crate::host::Host;
@@ -82,6 +83,7 @@ fn lock_sites(host: Host<'_>, sites: &[&Site]) -> anyhow::Result<Vec<fs::File>> 
     // Everybody takes them in the same order, so nobody waits in a circle.
     ids.sort();
     ids.dedup();
+    host.files.ensure_directory(&host.paths.site_locks(), Access::SECRET_DIRECTORY)?;
     let whole = locked(&host.paths.lock(), FlockOperation::LockShared);
     let each = ids.iter().map(|id| locked(&host.paths.site_lock(id), FlockOperation::LockExclusive));
     std::iter::once(whole).chain(each).collect()

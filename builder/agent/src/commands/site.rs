@@ -161,7 +161,7 @@ struct Row<'a> {
 pub(super) fn run(host: Host<'_>, arguments: Arguments) -> Result<ExitCode> {
     // While the host is set up, its document is not yet the accepted one and the lock is held.
     if let Verb::Php { id, name, script } = &arguments.verb {
-        print(&php::run(host, id, name, script, &[])?)?;
+        print(&php::run_and_rest(host, id, name, script, &[])?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let (_, document, assignments) = personalise::accepted(host).map_err(|reasons| {
@@ -337,11 +337,8 @@ fn cron(host: Host<'_>, sites: &Sites) -> Result<ExitCode> {
     for_each(sites.iter().filter(|site| site.wordpress().is_ok()), |site| {
         // While files and database are exchanged, nobody else may start the site's PHP.
         let _lock = lock_sites(host, &[site])?;
-        let (id, uri) = (site.account.id(), [("REQUEST_URI", "/wp-cron.php")]);
-        let rests = !php::running(host)?.contains(&id);
-        let done = php::run(host, &id, site.name.as_str(), CRON, &uri);
-        php::rest(host, rests.then_some(&id))?;
-        done.map(|_| None)
+        let uri = [("REQUEST_URI", "/wp-cron.php")];
+        php::run_and_rest(host, &site.account.id(), site.name.as_str(), CRON, &uri).map(|_| None)
     })
 }
 

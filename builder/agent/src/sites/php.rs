@@ -15,6 +15,9 @@ use crate::host::Host;
 
 /// A first installation on an emulated machine takes minutes; FPM itself ends a request after this time (`pool.conf.j2`).
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The status page of FPM (`pool.conf.j2`), and how long it may take.
+const STATUS: &str = "/casemate-status";
+const SOON: Duration = Duration::from_secs(10);
 
 /// Whom PHP runs as, and what it may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +76,16 @@ pub fn run(host: Host<'_>, id: &str, name: &str, script: &str, variables: &[(&st
     ask(host, Pool::Visitors, (id, name), script, variables)
 }
 
+/// The same; where no PHP of the site ran before, none runs afterwards.
+pub fn run_and_rest(host: Host<'_>, id: &str, name: &str, script: &str, variables: &[(&str, &str)]) -> Result<String> {
+    let rests = !running(host)?.contains(id);
+    let done = run(host, id, name, script, variables);
+    if rests {
+        rest(host, [&id.to_owned()])?;
+    }
+    done
+}
+
 fn ask(
     host: Host<'_>,
     pool: Pool,
@@ -109,15 +122,28 @@ pub fn running(host: Host<'_>) -> Result<BTreeSet<String>> {
     Ok(listed.lines().filter_map(id).collect())
 }
 
-/// Ends the PHP of these sites when it has answered what it was asked; the next visitor starts it again. For sites that only the host itself
-/// has asked: where nobody comes, a site costs its socket.
+/// Ends the PHP of these sites where nobody is being answered; the next visitor starts it again. For sites that only the host itself has
+/// asked: where nobody comes, a site costs its socket.
 pub fn rest<'i>(host: Host<'_>, ids: impl IntoIterator<Item = &'i String>) -> Result<()> {
-    let units: Vec<String> = ids.into_iter().map(|id| Pool::Visitors.unit(id, "service")).collect();
+    let idle = ids.into_iter().filter(|id| is_idle(host, id));
+    let units: Vec<String> = idle.map(|id| Pool::Visitors.unit(id, "service")).collect();
     if units.is_empty() {
         return Ok(());
     }
     host.runner.run(&Tool::new("systemctl").args(["stop", "--quiet", "--"]).args(units)).remedied()?;
     Ok(())
+}
+
+/// Whether the one process at work is that which answers this question. Who does not answer soon is busy.
+fn is_idle(host: Host<'_>, id: &str) -> bool {
+    let request = Request { script: STATUS, variables: &[], patience: SOON };
+    let answer = fastcgi::ask(&host.paths.at(&Pool::Visitors.socket(id)), &request);
+    answer.is_ok_and(|answer| at_work(&answer.body) == Some(1))
+}
+
+/// From FPM's status page: rows `name: value`.
+fn at_work(page: &str) -> Option<u32> {
+    page.lines().find_map(|line| line.strip_prefix("active processes:")?.trim().parse().ok())
 }
 
 /// Does `work` while no program of the site runs; visitors are told to come back (503). The site's socket is there again afterwards,
@@ -163,6 +189,48 @@ mod tests {
         let answer = |body: &str| fastcgi::Answer { status: 500, body: body.to_owned(), errors: String::new() };
         assert_eq!(reason(&answer("no room\n"), "php-site001"), ": no room");
         assert_eq!(reason(&answer("<p>sorry"), "php-site001"), "; `journalctl -t php-site001` says why");
+    }
+
+    /// FPM of a site, which answers each question with the next of these; then it is gone.
+    fn serve(tree: &Tree, id: &str, answers: &'static [&'static str]) -> std::thread::JoinHandle<()> {
+        let socket = tree.paths.at(&Pool::Visitors.socket(id));
+        std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (stream, _) = listener.accept().unwrap();
+                fastcgi::tests::answer(stream, answer);
+            }
+        })
+    }
+
+    fn stops(tree: &Tree) -> usize {
+        tree.programs.count("systemctl stop --quiet -- casemate-php-fpm@site002.service")
+    }
+
+    #[test]
+    fn php_that_only_the_host_has_asked_ends_again() {
+        let tree = Tree::new();
+        let served = serve(&tree, "site002", &["done", "pool: site002\nidle processes: 0\nactive processes: 1\n"]);
+        assert_eq!(run_and_rest(tree.host(), "site002", "blog.example.org", "/x.php", &[]).unwrap(), "done");
+        served.join().unwrap();
+        assert_eq!(stops(&tree), 1);
+    }
+
+    #[test]
+    fn php_that_ran_before_or_is_at_work_goes_on() {
+        let tree = Tree::new();
+        let served = serve(&tree, "site002", &["done", "active processes: 2\n"]);
+        run_and_rest(tree.host(), "site002", "blog.example.org", "/x.php", &[]).unwrap();
+        served.join().unwrap();
+        assert_eq!(stops(&tree), 0, "somebody is being answered");
+
+        let tree = Tree::new();
+        tree.programs.say("list-units", "casemate-php-fpm@site002.service loaded active running PHP of site002\n");
+        let served = serve(&tree, "site002", &["done"]);
+        run_and_rest(tree.host(), "site002", "blog.example.org", "/x.php", &[]).unwrap();
+        served.join().unwrap();
+        assert_eq!(stops(&tree), 0, "a visitor had started it");
     }
 
     #[test]

@@ -48,10 +48,19 @@ impl Bench {
         said(self.command(output, further), "build")
     }
 
+    /// The same with the large image.
+    pub(crate) fn build_webhost(&self, output: &Path, further: &[&str]) -> Result<Value> {
+        said(self.command_for("webhost", output, further), "build")
+    }
+
     /// The command that builds the small image.
     pub(crate) fn command(&self, output: &Path, further: &[&str]) -> Command {
+        self.command_for("minimal", output, further)
+    }
+
+    fn command_for(&self, image: &str, output: &Path, further: &[&str]) -> Command {
         let mut command = Command::new(casemate());
-        command.arg("build").arg(self.repo().join("images/minimal")).arg("--output").arg(output);
+        command.arg("build").arg(self.repo().join("images").join(image)).arg("--output").arg(output);
         command.args(["--json", "--explain"]).args(further).stdin(Stdio::null());
         command
     }

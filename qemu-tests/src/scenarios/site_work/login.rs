@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{ADMIN_PAGE, FILES, PREVIEW, SITE, STAGING, Visitor};
 
@@ -28,8 +28,36 @@ impl Visitor<'_> {
         ensure!(admin.status == 200 && admin.body.contains(ADMIN_PAGE), "logged in, wp-admin answers {}", admin.head);
         ensure!(self.page(SITE, "/wp-admin/", &[])?.status == 302, "wp-admin is open to everybody");
         ensure!(self.page(SITE, "/", &["--data", &form])?.status == 403, "the link works twice");
+        self.is_not_in_the_log(link.trim(), token)?;
         self.forged_links(token)?;
         self.failed_login()
+    }
+
+    /// Neither as what was asked for nor as where one came from, in no log; and the words of a link hide nothing else.
+    fn is_not_in_the_log(&self, link: &str, token: &str) -> Result<()> {
+        self.page(SITE, "/favicon.ico", &["--referer", link])?;
+        self.page(SITE, "/.denied", &["--referer", link])?;
+        self.page(SITE, "/?hidden=%3Cx%3E&casemate-login=", &["--referer", "https://example.net/kept"])?;
+        self.page(SITE, "/?after=the-link", &[])?;
+        let shown = [
+            "\"GET /?casemate-login=- HTTP/1.1\" 200",
+            "\"GET /favicon.ico HTTP/1.1\"",
+            &format!("\"https://{SITE}/?casemate-login=-\""),
+            "\"GET /?hidden=%3Cx%3E&casemate-login=- HTTP/1.1\"",
+            "\"https://example.net/kept\"",
+        ];
+        let mut lines = String::new();
+        for _ in 0..40 {
+            lines = self.shell("journalctl --boot --no-pager --output=cat")?;
+            if lines.contains("/?after=the-link") {
+                ensure!(!lines.contains(token), "the access log holds the login link: {lines}");
+                let missing: Vec<&&str> = shown.iter().filter(|part| !lines.contains(**part)).collect();
+                ensure!(missing.is_empty(), "the journal has no line with {missing:?}: {lines}");
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(250));
+        }
+        bail!("the access log does not hold the last request: {lines}")
     }
 
     /// What the button of the page behind the link does; returns the browser's cookies.

@@ -15,7 +15,7 @@ use vm::Container;
 use vm::guest::{Answer, Client};
 
 use crate::artifacts::Artifacts;
-use crate::container_host::{ContainerHost, NEIGHBOUR};
+use crate::container_host::{ContainerHost, NEIGHBOUR, shell};
 use crate::host::PATIENCE;
 use crate::neighbour::Neighbour;
 use crate::operator::{Facts, Operator};
@@ -118,7 +118,7 @@ impl Visitor<'_> {
     }
 
     fn shell(&self, script: &str) -> Result<String> {
-        Ok(self.container.exec(&Tool::new("sh").args(["-c", script])).remedied()?.stdout_text())
+        shell(self.container, script)
     }
 
     /// A command that must be refused; returns what it says.

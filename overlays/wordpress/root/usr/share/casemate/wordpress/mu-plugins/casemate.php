@@ -9,6 +9,13 @@ defined('ABSPATH') || exit;
 // The default theme stands beside core; the site's own themes are in its wp-content.
 register_theme_directory('/usr/share/wordpress/wp-content/themes');
 
+// A theme that has left the image, or that its owner took away: visitors get the default one and not an empty page.
+add_action('setup_theme', static function (): void {
+    if (!is_dir(get_stylesheet_directory()) || !is_dir(get_template_directory())) {
+        validate_current_theme();
+    }
+});
+
 // Remote procedure calls: thousands of passwords in one request. Apache refuses the file as well.
 add_filter('xmlrpc_enabled', '__return_false');
 add_filter('xmlrpc_methods', '__return_empty_array');
