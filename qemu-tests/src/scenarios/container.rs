@@ -104,6 +104,14 @@ fn check_refusals(client: &Client) -> Result<()> {
         let named = answer.body.contains(EDITOR) || answer.head.contains(EDITOR);
         ensure!(!named, "`{path}` names a user: {}{}", answer.head, answer.body);
     }
+    for program in
+        ["xmlrpc.php", "wp-config.php", "wp-includes/version.php", "wp-content/themes/twentytwentyfive/functions.php"]
+    {
+        for behind in ["", "/", "/x"] {
+            let answer = client.https(SITE, &format!("/{program}{behind}"))?;
+            ensure!(answer.status == 403, "`/{program}{behind}` answers {}", answer.head);
+        }
+    }
     // The same interface answers where it may, so the refusals above are meant.
     let posts = client.https(SITE, "/wp-json/wp/v2/posts")?;
     ensure!(posts.status == 200, "posts cannot be read: {}", posts.head);
