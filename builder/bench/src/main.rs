@@ -79,6 +79,8 @@ fn measure(options: &Options) -> Result<()> {
     eprintln!("getting packages, tools and sources in order");
     let (_shop, plan) = prepare(options)?;
     let run = |name: &str| -> Result<Taken> {
+        // Nobody pays for what another has written and not flushed.
+        ensure!(Command::new("sync").status()?.success(), "`sync` failed");
         run_part(&["--part".to_owned(), name.to_owned(), "--plan".to_owned(), plan.file().display().to_string()])
     };
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
