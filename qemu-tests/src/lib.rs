@@ -15,6 +15,7 @@ mod scan;
 mod scenarios;
 mod seed;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -30,19 +31,29 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(&Artifacts) -> Result<()>,
 }
 
-/// All scenarios as trials; `listing` leaves out the work of building images.
-pub fn trials(listing: bool) -> Vec<Trial> {
-    let artifacts = (!listing).then(artifacts::shared);
-    scenarios::ALL
-        .iter()
-        .map(|scenario| {
-            let artifacts = artifacts.clone();
-            Trial::test(scenario.claim, move || run(scenario, artifacts.as_ref()))
-        })
-        .collect()
+/// All scenarios as trials.
+pub struct Trials {
+    /// One at a time, nothing beside them.
+    pub alone: Vec<Trial>,
+    /// Two at a time.
+    pub in_pairs: Vec<Trial>,
 }
 
-fn run(scenario: &Scenario, artifacts: Option<&std::sync::Arc<artifacts::Lazy>>) -> Result<(), Failed> {
+impl Trials {
+    /// `listing` leaves out the work of building images.
+    pub fn new(listing: bool) -> Self {
+        let artifacts = (!listing).then(artifacts::shared);
+        let trials =
+            |scenarios: &'static [Scenario]| scenarios.iter().map(|each| trial(each, artifacts.clone())).collect();
+        Self { alone: trials(scenarios::ALONE), in_pairs: trials(scenarios::IN_PAIRS) }
+    }
+}
+
+fn trial(scenario: &'static Scenario, artifacts: Option<Arc<artifacts::Lazy>>) -> Trial {
+    Trial::test(scenario.claim, move || run(scenario, artifacts.as_deref()))
+}
+
+fn run(scenario: &Scenario, artifacts: Option<&artifacts::Lazy>) -> Result<(), Failed> {
     let artifacts =
         artifacts.ok_or("scenarios were only listed")?.get().map_err(|error| Failed::from(error.clone()))?;
     for &image in scenario.images {

@@ -1,6 +1,9 @@
-//! Every scenario, under the names of their claims. Two machines at a time: each is a process of QEMU with two threads.
+//! Every scenario, under the names of their claims: those that measure first and alone, then two machines at a time, each a process of
+//! QEMU with two threads.
 
 use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     // First of all: the sandbox runs this same binary again to make itself.
@@ -9,8 +12,11 @@ fn main() -> ExitCode {
     if let Err(error) = tools::namespace::enter_private_mounts() {
         return tools::report(&error.into());
     }
-    let mut arguments = libtest_mimic::Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    let trials = qemu_tests::Trials::new(arguments.list);
+    let alone = Arguments { test_threads: Some(1), ..arguments.clone() };
+    let alone = libtest_mimic::run(&alone, trials.alone);
     arguments.test_threads.get_or_insert(2);
-    let trials = qemu_tests::trials(arguments.list);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let in_pairs = libtest_mimic::run(&arguments, trials.in_pairs);
+    if alone.has_failed() { alone.exit_code() } else { in_pairs.exit_code() }
 }
