@@ -79,6 +79,11 @@ impl Artifacts {
         &self.run_tree
     }
 
+    /// The tree that holds what attackers use; brought in by the first who asks.
+    pub(crate) fn attack_tree(&self) -> Result<PathBuf> {
+        tree(self, "attack").map(|(path, _)| path)
+    }
+
     /// The keys that the images are signed with.
     pub fn development_keys(&self) -> PathBuf {
         self.keys.clone()

@@ -22,6 +22,8 @@ pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
 /// Who looks at it from outside.
 pub(crate) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
+const WIRE: &str = "wire0";
+
 /// A root, its state, and the wire to its neighbour.
 pub(crate) struct ContainerHost<'a> {
     artifacts: &'a Artifacts,
@@ -58,10 +60,15 @@ impl<'a> ContainerHost<'a> {
         let document = with_network(document);
         let (network, neighbour) = (NetworkNamespace::new()?, NetworkNamespace::new()?);
         let (here, there) =
-            (Port { interface: "host0", address: UNNAMED }, Port { interface: "wire0", address: NEIGHBOUR });
+            (Port { interface: "host0", address: UNNAMED }, Port { interface: WIRE, address: NEIGHBOUR });
         network.connect(&here, &neighbour, &there).context("cannot lay the wire")?;
         let dir = dir.to_owned();
         Ok(Self { artifacts, dir, root, state, document, machine_id, neighbour, network, starts: 0 })
+    }
+
+    /// One more address at the neighbour's end of the wire: somebody else, for curl's `--interface`.
+    pub(crate) fn add_neighbour(&self, address: Ipv4Addr) -> Result<()> {
+        Ok(self.neighbour.add_address(&Port { interface: WIRE, address })?)
     }
 
     /// The document of the starts that follow.

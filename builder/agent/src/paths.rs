@@ -98,6 +98,11 @@ impl Paths {
         self.state().join("snapshots")
     }
 
+    /// Files of the database server, one folder for each database.
+    pub fn databases(&self) -> PathBuf {
+        self.at("/var/lib/mysql/data")
+    }
+
     /// Keys and passwords that were made on this host.
     pub fn keys(&self) -> PathBuf {
         self.state().join("keys")

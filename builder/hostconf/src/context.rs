@@ -14,6 +14,7 @@ use crate::limits::Limits;
 use crate::redirect::Redirect;
 use crate::sealed::SealedImage;
 use crate::ssh_key::SshPublicKey;
+use crate::waf::Waf;
 
 /// Where rendered files are.
 pub(crate) const RUN: &str = "/run/casemate";
@@ -43,6 +44,7 @@ pub(crate) struct SiteFacts {
     redirects: Vec<Redirect>,
     ssh_keys: Vec<SshPublicKey>,
     reachable: Vec<AllowedName>,
+    waf: Waf,
     tls_key: String,
     tls_certificate: String,
 }
@@ -72,6 +74,7 @@ impl SiteFacts {
             redirects: site.redirects.clone(),
             ssh_keys: site.ssh_keys.clone(),
             reachable: reachable(site),
+            waf: site.waf.clone(),
             tls_key: format!("{STATE}/keys/tls/{}.key", account.id()),
             tls_certificate: format!("{STATE}/keys/tls/{}.crt", account.id()),
         }

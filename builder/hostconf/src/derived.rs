@@ -1,4 +1,4 @@
-//! What the builder puts into an image because of the overlays: links for rendered files, and the tmpfiles lines for state.
+//! What the builder puts into an image because of the overlays: links for rendered files, the tmpfiles lines for state, and jails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -49,6 +49,20 @@ pub fn state_tmpfiles(overlays: &OverlaySet) -> String {
         if nocow {
             let _ = writeln!(text, "h {path} - - - - +C");
         }
+    }
+    text
+}
+
+/// The text of `/etc/fail2ban/jail.d/casemate.conf` (jail.conf(5)): every jail of the overlays.
+pub fn jails(overlays: &OverlaySet) -> String {
+    let mut text = String::from("# Derived from [[jail]] of the overlays.\n");
+    for row in overlays.iter().flat_map(|overlay| &overlay.def.jails) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "\n[{}]\nenabled = true\nfilter = {}\njournalmatch = {}\nmaxretry = {}\nfindtime = {}m\nbantime = {}m",
+            row.name, row.filter, row.journal, row.retry, row.find_minutes, row.ban_minutes
+        );
     }
     text
 }

@@ -20,6 +20,7 @@ use crate::overlay_rows::words;
 use crate::redirect::Redirect;
 use crate::relay::Relay;
 use crate::ssh_key::SshPublicKey;
+use crate::waf::Waf;
 
 /// The number of a document; it grows with each change and the highest one wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -165,6 +166,8 @@ pub struct Site {
     pub redirects: Vec<Redirect>,
     /// Keys with which the site's owner may come for its files; none: nobody may.
     pub ssh_keys: Vec<SshPublicKey>,
+    /// What is done with requests that look like attacks.
+    pub waf: Waf,
 }
 
 /// What a site is made of.
@@ -203,6 +206,8 @@ pub struct WordPress {
     pub locale: Locale,
     /// Where plugins and themes come from.
     pub code: CodeSource,
+    /// Whether pages are kept for visitors without a name.
+    pub page_cache: bool,
 }
 
 words!(

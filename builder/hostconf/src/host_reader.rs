@@ -13,15 +13,17 @@ use crate::limits::read_limits;
 use crate::mistake::Mistakes;
 use crate::redirect::read_redirects;
 use crate::relay::read_relay;
+use crate::waf::read_waf;
 
 /// TOML has signed 64-bit numbers.
 const LARGEST_SERIAL: u64 = i64::MAX.unsigned_abs();
 
 /// The keys of a site that only `WordPress` knows.
-const WORDPRESS_KEYS: [&str; 5] = ["title", "admin_user", "admin_email", "locale", "code"];
+const WORDPRESS_KEYS: [&str; 6] = ["title", "admin_user", "admin_email", "locale", "code", "page_cache"];
 
 /// The keys that every kind of site knows.
-const SITE_KEYS: [&str; 8] = ["name", "kind", "aliases", "limits", "allow", "preview", "redirect", "ssh_keys"];
+const SITE_KEYS: [&str; 10] =
+    ["name", "kind", "aliases", "limits", "allow", "preview", "redirect", "ssh_keys", "waf", "waf_exclusion"];
 
 /// A site with the places of its names, for the rules between sites.
 struct PlacedSite {
@@ -147,6 +149,7 @@ fn read_site(section: &Section<'_, '_>) -> Option<PlacedSite> {
     let preview = section.optional_text::<DomainName>("preview");
     let redirects = read_redirects(section);
     let ssh_keys = section.plain_texts("ssh_keys");
+    let waf = read_waf(section);
     if kind == Some(SiteKind::Static) {
         for key in ["limits", "allow"].into_iter().filter(|key| section.has(key)) {
             section.note(
@@ -160,7 +163,8 @@ fn read_site(section: &Section<'_, '_>) -> Option<PlacedSite> {
     names.extend(aliases.iter().cloned());
     let aliases = aliases.into_iter().map(|placed| placed.value).collect();
     let placed_preview = preview.clone().map(|value| Placed { value, spot: section.spot_of("preview") });
-    let site = Site { name, aliases, content: content?, limits: limits?, allow, preview, redirects, ssh_keys };
+    let site =
+        Site { name, aliases, content: content?, limits: limits?, allow, preview, redirects, ssh_keys, waf: waf? };
     Some(PlacedSite { site, names, preview: placed_preview })
 }
 
@@ -170,7 +174,15 @@ fn read_wordpress(section: &Section<'_, '_>) -> Option<WordPress> {
     let admin_email = section.text("admin_email");
     let locale = if section.has("locale") { section.text("locale") } else { "en_US".parse().ok() };
     let code = if section.has("code") { section.text("code") } else { Some(CodeSource::Locked) };
-    Some(WordPress { title: title?, admin_user: admin_user?, admin_email: admin_email?, locale: locale?, code: code? })
+    let page_cache = !section.has("page_cache") || section.flag("page_cache");
+    Some(WordPress {
+        title: title?,
+        admin_user: admin_user?,
+        admin_email: admin_email?,
+        locale: locale?,
+        code: code?,
+        page_cache,
+    })
 }
 
 fn refuse_wordpress_keys(section: &Section<'_, '_>, content: SiteContent) -> SiteContent {

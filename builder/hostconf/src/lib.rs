@@ -37,13 +37,14 @@ mod sealed;
 mod size;
 mod ssh_key;
 mod suggest;
+mod waf;
 
 pub use accounts::{AccountTables, Membership, SiteAccount, account_tables};
 pub use address::{AddressError, InterfaceAddress, Network};
 pub use allowed_name::AllowedName;
 pub use asset::{Asset, AssetSource, Unpack};
 pub use assignments::{Assignments, PoolFull};
-pub use derived::{Link, links, state_tmpfiles};
+pub use derived::{Link, jails, links, state_tmpfiles};
 pub use domain_name::DomainName;
 pub use email::EmailAddress;
 pub use formats::names::{ImageName, ImageVersion};
@@ -55,12 +56,12 @@ pub use image::{ImageDef, ImageSizes};
 pub use mistake::{Mistake, Mistakes};
 pub use names::{
     AbsolutePath, AccountName, AdminUser, AssetName, AssetUrl, ComponentName, DebconfQuestion, FileName, Glob, HostId,
-    InterfaceMatch, LicenceExpression, Line, Locale, MirrorUrl, OverlayName, PackageName, RequestPath, SuiteName,
-    Title, UnitName, ValueError, VariableName, Word,
+    InterfaceMatch, JailName, JournalMatch, LicenceExpression, Line, Locale, MirrorUrl, OverlayName, PackageName,
+    RequestPath, SuiteName, Title, UnitName, ValueError, VariableName, Word,
 };
 pub use overlay::{
-    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SecretKind,
-    SecretRow, SetUid, SetupRow, SkeletonRow, StateRow, UserDef,
+    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, JailRow, Listen, OverlayDef, ProvidedRow, RenderRow, Scope,
+    SecretKind, SecretRow, SetUid, SetupRow, SkeletonRow, StateRow, UserDef,
 };
 pub use overlay_rows::{AnswerKind, Mode, PortZone, Protocol, StateClass};
 pub use overlay_set::{Conflict, Conflicts, LoadedOverlay, OverlaySet};
@@ -78,3 +79,4 @@ pub use sample::SMALL_HOST;
 pub use sealed::SealedImage;
 pub use size::ByteSize;
 pub use ssh_key::{SshKeyError, SshPublicKey};
+pub use waf::{Waf, WafArgument, WafExclusion, WafMode, WafPath, WafRule};

@@ -125,6 +125,18 @@ name!(
     |text| made_of(text, 64, is_lower_digit_dash) && starts_with_letter(text)
 );
 name!(
+    /// The name of a jail of `Fail2Ban`.
+    JailName, "the name of a jail: 1 to 26 of `a-z`, `0-9` and `-`, starting with a letter",
+    |text| made_of(text, 26, is_lower_digit_dash) && starts_with_letter(text)
+);
+name!(
+    /// A condition on the journal, as journalctl(1) takes it.
+    JournalMatch, "fields of the journal, e.g. `_SYSTEMD_UNIT=ssh.service`: `FIELD=value`, several separated by blanks, `+` for \"or\"",
+    |text| is_line(text, 200) && text.split(' ').all(|word| word == "+" || word.split_once('=').is_some_and(|(field, value)| {
+        made_of(field, 64, |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_') && made_of(value, 128, |byte| byte.is_ascii_graphic() && byte != b'%')
+    }))
+);
+name!(
     /// The address of one file.
     AssetUrl, "the address of a file: it starts with `http://` or `https://` and holds no blank, account or `#`",
     |text| text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).is_some_and(|rest| {

@@ -8,8 +8,8 @@ use crate::domain_name::DomainName;
 use crate::host::SiteKind;
 use crate::mistake::Mistakes;
 use crate::names::{
-    AbsolutePath, AccountName, DebconfQuestion, FileName, Glob, Line, OverlayName, PackageName, UnitName, VariableName,
-    Word,
+    AbsolutePath, AccountName, DebconfQuestion, FileName, Glob, JailName, JournalMatch, Line, OverlayName, PackageName,
+    UnitName, VariableName, Word,
 };
 use crate::overlay_rows::{AnswerKind, Mode, PortZone, Protocol, StateClass};
 use crate::pattern::Pattern;
@@ -60,6 +60,8 @@ pub struct OverlayDef {
     pub trim: Vec<Glob>,
     /// Roots for jailed services.
     pub skeletons: Vec<SkeletonRow>,
+    /// Who is banned.
+    pub jails: Vec<JailRow>,
 }
 
 /// An answer for debconf.
@@ -160,6 +162,23 @@ pub struct SkeletonRow {
     pub copy: Vec<AbsolutePath>,
     /// Directories that are empty inside, to be mounted on.
     pub mount_points: Vec<AbsolutePath>,
+}
+
+/// What `Fail2Ban` looks for in the journal, and for how long it bans whoever does it too often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JailRow {
+    /// Its name.
+    pub name: JailName,
+    /// The filter (`filter.d/`), with options in brackets.
+    pub filter: Word,
+    /// Which lines of the journal it reads.
+    pub journal: JournalMatch,
+    /// So many times
+    pub retry: u32,
+    /// in so many minutes
+    pub find_minutes: u32,
+    /// are a ban for so many minutes; for whoever comes again it is longer.
+    pub ban_minutes: u32,
 }
 
 /// A package name that other packages depend on and that the builder itself stands for.

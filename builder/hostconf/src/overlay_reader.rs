@@ -9,8 +9,8 @@ use crate::host::SiteKind;
 use crate::mistake::Mistakes;
 use crate::names::{AbsolutePath, AccountName, Word};
 use crate::overlay::{
-    DebconfAnswer, Dropped, Egress, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SetUid, SkeletonRow, StateRow,
-    UserDef,
+    DebconfAnswer, Dropped, Egress, JailRow, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SetUid, SkeletonRow,
+    StateRow, UserDef,
 };
 use crate::overlay_rows::Mode;
 use crate::overlay_work_reader::{read_check, read_health, read_secret, read_setup};
@@ -31,7 +31,7 @@ pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistake
         root.allow(&[
             "summary", "needs", "packages", "units", "early", "debconf", "users", "groups", "listen", "egress",
             "state", "dropped", "provided", "setuid", "render", "secret", "check", "setup", "health", "trim",
-            "skeleton",
+            "skeleton", "jail",
         ]);
         Some(OverlayDef {
             needs: root.plain_texts("needs"),
@@ -54,6 +54,7 @@ pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistake
             health: read_rows(root, "health", read_health),
             trim: read_rows(root, "trim", read_trim),
             skeletons: read_rows(root, "skeleton", read_skeleton),
+            jails: read_rows(root, "jail", read_jail),
             summary: root.text("summary")?,
         })
     })
@@ -200,6 +201,21 @@ fn read_skeleton(row: &Section<'_, '_>) -> Option<SkeletonRow> {
     let copy = row.some_texts("copy").into_iter().map(|placed| placed.value).collect();
     let mount_points = row.plain_texts("mount_points");
     Some(SkeletonRow { path: path?, copy, mount_points })
+}
+
+fn read_jail(row: &Section<'_, '_>) -> Option<JailRow> {
+    row.allow(&["name", "filter", "journal", "retry", "find_minutes", "ban_minutes"]);
+    let (name, filter, journal) = (row.text("name"), row.text("filter"), row.text("journal"));
+    let number = |key: &str, most| row.integer(key, 1..=most).and_then(|number| u32::try_from(number).ok());
+    let (retry, find, ban) = (number("retry", 1000), number("find_minutes", 10_080), number("ban_minutes", 10_080));
+    Some(JailRow {
+        name: name?,
+        filter: filter?,
+        journal: journal?,
+        retry: retry?,
+        find_minutes: find?,
+        ban_minutes: ban?,
+    })
 }
 
 /// Reads `for` and `kinds`, and says where templates may stand.

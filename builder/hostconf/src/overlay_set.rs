@@ -123,6 +123,9 @@ impl Claims {
         for row in &def.listen {
             self.claim(name, format!("port {}/{}", row.port, row.protocol));
         }
+        for row in &def.jails {
+            self.claim(name, format!("jail `{}`", row.name));
+        }
     }
 
     fn check_paths(&mut self, overlay: &LoadedOverlay) {

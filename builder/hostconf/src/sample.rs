@@ -39,6 +39,15 @@ ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERE
 [[domain.site.redirect]]
 from = "/old"
 to = "/new"
+[[domain.site.waf_exclusion]]
+rule = "942100"
+path = "/shop/"
+argument = "search"
+[[domain.site.waf_exclusion]]
+rule = "941100-941199"
+[[domain.site.waf_exclusion]]
+rule = "942200"
+argument = "text"
 [[domain.site]]
 name = "php.example.org"
 kind = "php"

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use hostconf::{
     Assignments, DomainName, HostConfig, LoadedOverlay, OverlayDef, OverlaySet, PlanErrors, PortTable, RenderPlan,
-    SealedImage, SiteAccount, account_tables, links, plan, state_tmpfiles, trial,
+    SealedImage, SiteAccount, account_tables, jails, links, plan, state_tmpfiles, trial,
 };
 
 /// A `WordPress` and a static site.
@@ -290,4 +290,14 @@ overlay `two`: template `t` is missing: put it beside overlay.toml";
 fn a_sealed_image_reads_what_it_writes() {
     let text = "schema = 1\nname = \"webhost\"\nversion = \"0.1.0\"\noverlays = [\"base\", \"ssh\"]\nsites = 50\ndevelopment = true\n";
     assert_eq!(SealedImage::parse("image.toml", text).unwrap().to_toml(), text);
+}
+
+#[test]
+fn jails_become_sections_for_fail2ban() {
+    let overlays = overlays(
+        "[[jail]]\nname = \"login\"\nfilter = \"casemate-login\"\njournal = \"SYSLOG_IDENTIFIER=apache2-access\"\nretry = 6\nfind_minutes = 10\nban_minutes = 60\n",
+        "",
+    );
+    let expected = "# Derived from [[jail]] of the overlays.\n\n[login]\nenabled = true\nfilter = casemate-login\njournalmatch = SYSLOG_IDENTIFIER=apache2-access\nmaxretry = 6\nfindtime = 10m\nbantime = 60m\n";
+    assert_eq!(jails(&overlays), expected);
 }

@@ -148,7 +148,7 @@ impl Builder {
 
     /// The tools tree of exactly these packages, and whether it was there.
     pub(crate) fn tools_tree_of(&self, kind: ToolsKind, lock: &Lock) -> Result<(ToolsTree, Hit)> {
-        let mut key = KeyBuilder::new(kind.name(), 1);
+        let mut key = KeyBuilder::new(kind.name(), 2);
         for package in &lock.packages {
             key = key.text(&format!("package {}", package.name), &package.sha256.to_string());
         }
@@ -312,6 +312,8 @@ fn finish_tools_tree(root: &Path) -> Result<()> {
     for dir in ["proc", "dev", "sys", "run", "tmp", "etc", "var/tmp", "root"] {
         fs::create_dir_all(root.join(dir))?;
     }
+    // Empty: whoever needs names lays a list over it.
+    fs::write(root.join("etc/hosts"), "")?;
     for (master, target) in [("passwd.master", "passwd"), ("group.master", "group")] {
         let master = root.join("usr/share/base-passwd").join(master);
         if master.exists() {

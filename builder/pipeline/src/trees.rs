@@ -1,4 +1,4 @@
-//! The Debian 13 trees that the builder brings along: one to build with, one to run machines and tests with, one to compare with.
+//! The Debian 13 trees that the builder brings along: one to build with, one to run machines and tests with, one to compare with, one to attack with.
 //!
 //! They are unpacked and never configured, so they hold only programs that work without their maintainer scripts.
 
@@ -17,6 +17,8 @@ pub enum ToolsKind {
     Run,
     /// Debian's own builders, for the test and the benchmark that compare ours with them. No build uses it.
     Compare,
+    /// What attackers use, for scenarios that let it loose on hosts of their own. No build uses it.
+    Attack,
 }
 
 impl ToolsKind {
@@ -26,6 +28,7 @@ impl ToolsKind {
             Self::Build => "tools",
             Self::Run => "run-tools",
             Self::Compare => "compare-tools",
+            Self::Attack => "attack-tools",
         }
     }
 
@@ -87,6 +90,7 @@ impl ToolsKind {
                 "uidmap",
             ],
             Self::Compare => COMPARE,
+            Self::Attack => &["base-files", "base-passwd", "libc-bin", "python3", "sqlmap"],
         }
     }
 }

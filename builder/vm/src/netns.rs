@@ -61,6 +61,11 @@ impl NetworkNamespace {
         other.run(|| bring_up(there))
     }
 
+    /// Gives an interface one more address in its /24.
+    pub fn add_address(&self, port: &Port<'_>) -> io::Result<()> {
+        self.run(|| netlink::add_address(netlink::link_index(port.interface)?, port.address, 24))
+    }
+
     /// Sends everything without a nearer route to this address.
     pub fn default_route(&self, gateway: Ipv4Addr) -> io::Result<()> {
         self.run(|| netlink::add_default_route(gateway))

@@ -30,8 +30,27 @@ struct Mutant {
     name: String,
     takes_out: String,
     scenario: String,
-    fails: String,
+    fails: Reasons,
     edit: Vec<Edit>,
+}
+
+/// What a scenario says; several where one claims several features, which are then taken out together.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Reasons {
+    One(String),
+    All(Vec<String>),
+}
+
+impl Reasons {
+    /// The first that was not said.
+    fn missing(&self, said: &str) -> Option<&str> {
+        let all = match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::All(all) => all,
+        };
+        all.iter().map(String::as_str).find(|reason| !said.contains(reason))
+    }
 }
 
 /// One text for another.
@@ -48,8 +67,11 @@ struct Edit {
 enum Fate {
     Caught,
     Survived,
-    /// The scenario fails, and says another reason.
-    Elsewhere(String),
+    /// The scenario fails, and does not say this reason.
+    Elsewhere {
+        missing: String,
+        said: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -78,7 +100,7 @@ fn run() -> Result<bool> {
         let verdict = match &fate {
             Fate::Caught => "caught".to_owned(),
             Fate::Survived => "SURVIVED: the scenario holds without the feature".to_owned(),
-            Fate::Elsewhere(said) => format!("FAILED ELSEWHERE: `{}` is not in\n{said}", mutant.fails),
+            Fate::Elsewhere { missing, said } => format!("FAILED ELSEWHERE: `{missing}` is not in\n{said}"),
         };
         tell(&format!("{}: {verdict} ({seconds} s; {})", mutant.name, mutant.takes_out));
         all_caught &= fate == Fate::Caught;
@@ -112,15 +134,13 @@ impl Mutant {
     }
 }
 
-fn judge(said: &str, held: bool, fails: &str) -> Fate {
+fn judge(said: &str, held: bool, fails: &Reasons) -> Fate {
     if held {
         return Fate::Survived;
     }
-    if said.contains(fails) {
-        return Fate::Caught;
-    }
+    let Some(missing) = fails.missing(said) else { return Fate::Caught };
     let start = (0..=said.len().saturating_sub(SHOWN)).rev().find(|at| said.is_char_boundary(*at)).unwrap_or(0);
-    Fate::Elsewhere(said.get(start..).unwrap_or_default().to_owned())
+    Fate::Elsewhere { missing: missing.to_owned(), said: said.get(start..).unwrap_or_default().to_owned() }
 }
 
 impl Edit {
@@ -176,9 +196,18 @@ mod tests {
 
     #[test]
     fn only_a_failure_for_the_named_reason_counts() {
-        assert_eq!(judge("all is well", true, "ports are open"), Fate::Survived);
-        assert_eq!(judge("ports are open: 22", false, "ports are open"), Fate::Caught);
-        assert_eq!(judge("no disk", false, "ports are open"), Fate::Elsewhere("no disk".into()));
+        let ports = Reasons::One("ports are open".into());
+        assert_eq!(judge("all is well", true, &ports), Fate::Survived);
+        assert_eq!(judge("ports are open: 22", false, &ports), Fate::Caught);
+        assert_eq!(
+            judge("no disk", false, &ports),
+            Fate::Elsewhere { missing: "ports are open".into(), said: "no disk".into() }
+        );
+        let both = Reasons::All(vec!["ports are open".into(), "no disk".into()]);
+        assert!(
+            matches!(judge("no disk", false, &both), Fate::Elsewhere { missing, .. } if missing == "ports are open")
+        );
+        assert_eq!(judge("no disk, ports are open", false, &both), Fate::Caught);
     }
 
     /// A list that no longer fits the sources would let a claim go untried.

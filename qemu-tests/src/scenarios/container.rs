@@ -112,6 +112,13 @@ fn check_refusals(client: &Client) -> Result<()> {
             ensure!(answer.status == 403, "`/{program}{behind}` answers {}", answer.head);
         }
     }
+    // A login has one spelling, by which the log and bans know it.
+    for (path, wanted) in
+        [("/wp-login.php", 200), ("/wp%2Dlogin.php", 403), ("/wp-login.php/x", 403), ("/WP-LOGIN.PHP", 403)]
+    {
+        let answer = client.https(SITE, path)?;
+        ensure!(answer.status == wanted, "`{path}` answers {}", answer.head);
+    }
     // The same interface answers where it may, so the refusals above are meant.
     let posts = client.https(SITE, "/wp-json/wp/v2/posts")?;
     ensure!(posts.status == 200, "posts cannot be read: {}", posts.head);

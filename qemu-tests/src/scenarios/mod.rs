@@ -1,7 +1,9 @@
 //! The scenarios, grouped by what they are about.
 
 mod accepted;
+mod bans;
 mod container;
+mod database_limit;
 mod first_boot;
 mod jail;
 mod limits;
@@ -15,6 +17,7 @@ mod refused;
 mod relay;
 mod secure_boot;
 mod site_work;
+mod wall;
 mod web;
 
 use crate::{Image, Scenario};
@@ -82,6 +85,21 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         claim: "mail_of_a_site_leaves_by_the_relay_only_under_its_own_names_in_measure_and_is_logged_with_its_name",
         images: &[Image::Webhost],
         run: relay::takes_all_mail,
+    },
+    Scenario {
+        claim: "a_database_that_outgrows_the_limit_of_its_site_is_read_and_emptied_and_hurts_no_other",
+        images: &[Image::Webhost],
+        run: database_limit::hurts_only_the_site_itself,
+    },
+    Scenario {
+        claim: "requests_that_attack_never_reach_php_and_all_others_do",
+        images: &[Image::Webhost],
+        run: wall::refuses_attacks_and_nothing_else,
+    },
+    Scenario {
+        claim: "whoever_tries_too_often_is_cut_off_for_a_while_also_over_restarts_and_administrators_never",
+        images: &[Image::Webhost],
+        run: bans::are_lasting_and_never_for_administrators,
     },
     Scenario {
         claim: "a_managed_site_gets_code_from_wordpress_org_only_with_a_snapshot_before_and_what_breaks_it_is_undone",

@@ -1,5 +1,5 @@
-//! Plugins and themes that are pinned in the image: a site has them as if they lay in its own folders, nobody can change them, and an image
-//! without them leaves nothing of them behind.
+//! What is pinned in the image beside its packages. Plugins and themes: a site has them as if they lay in its own folders, nobody can change
+//! them, and an image without them leaves nothing of them behind. A rule set: it is in the place of Debian's.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -25,17 +25,17 @@ const CONTENT: &str = "/var/lib/casemate/sites/site001/htdocs/wp-content";
 const GUARDED: &str = "X-Guards-Login: Loginizer";
 const PROBE: &str = include_str!("pinned.php");
 
-/// A package as wordpress.org has it: one folder.
+/// A package as its authors have it: one folder.
 struct Package {
     name: &'static str,
     kind: &'static str,
     files: &'static [(&'static str, &'static str)],
 }
 
-const PACKAGES: [Package; 3] = [
+const PACKAGES: [Package; 4] = [
     Package {
         name: "sucuri-scanner",
-        kind: "plugins",
+        kind: "wordpress/plugins",
         files: &[
             (
                 "sucuri.php",
@@ -51,7 +51,7 @@ const PACKAGES: [Package; 3] = [
     },
     Package {
         name: "loginizer",
-        kind: "plugins",
+        kind: "wordpress/plugins",
         files: &[(
             "loginizer.php",
             "<?php /* Plugin Name: Loginizer */\nadd_action('login_init', fn () => header('X-Guards-Login: Loginizer'));\n",
@@ -59,13 +59,24 @@ const PACKAGES: [Package; 3] = [
     },
     Package {
         name: "pinned-theme",
-        kind: "themes",
+        kind: "wordpress/themes",
         files: &[
             ("style.css", "/* Theme Name: Pinned */\n"),
             ("index.php", "<?php wp_head(); echo '<link href=\"', get_stylesheet_uri(), '\">';\n"),
         ],
     },
+    Package {
+        name: "crs",
+        kind: "waf",
+        files: &[(
+            "rules/REQUEST-942-OF-THE-ASSET.conf",
+            "SecRule ARGS:sign \"@streq of-the-asset\" \"id:942999,phase:2,deny,status:403,log,t:none,msg:'A rule of the asset'\"\n",
+        )],
+    },
 ];
+/// What Debian's rule set refuses, and what the asset's does.
+const SQL: &str = "/?id=1%27%20OR%20%271%27=%271";
+const SIGN: &str = "/?sign=of-the-asset";
 
 /// What the probe finds.
 #[derive(Debug, Deserialize)]
@@ -90,6 +101,7 @@ pub(crate) fn are_part_of_the_image(artifacts: &Artifacts) -> Result<()> {
     // A file of the owner that does what an administrator does in wp-admin.
     put_file(&container, &format!("{CONTENT}/plugins/probe.php"), PROBE)?;
     is_there(&client)?;
+    measures_by(&client, SIGN, SQL)?;
     cannot_be_changed(&container, &client)?;
     owner_comes_first(&container, &client)?;
     ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
@@ -97,7 +109,8 @@ pub(crate) fn are_part_of_the_image(artifacts: &Artifacts) -> Result<()> {
 
     host.give_root(&artifacts.image(Image::Webhost).join("root.erofs"))?;
     let (container, _, _) = host.boot()?;
-    leaves_nothing(&container, &client)
+    leaves_nothing(&container, &client)?;
+    measures_by(&client, SQL, SIGN)
 }
 
 /// The image `webhost` with the packages pinned, as the documentation says it.
@@ -111,13 +124,23 @@ fn define(artifacts: &Artifacts, dir: &Path) -> Result<PathBuf> {
         fs::write(image.join(format!("{name}.zip")), bytes)?;
         text += &format!(
             "\n[[asset]]\nname = \"{name}\"\nfile = \"{name}.zip\"\nsha256 = \"{sha256}\"\nsize = \"1M\"\nunpack = \"zip\"\n\
-             into = \"/usr/share/casemate/wordpress/{kind}/{name}\"\nstrip = 1\nlicence = \"GPL-2.0-or-later\"\n"
+             into = \"{}\"\nstrip = 1\nlicence = \"GPL-2.0-or-later\"\n",
+            Path::new("/usr/share/casemate").join(kind).join(name).display()
         );
     }
     fs::write(image.join("image.toml"), text)?;
     let example = "host.example.toml";
     fs::copy(artifacts.definition(Image::Webhost).join(example), image.join(example))?;
     Ok(image)
+}
+
+/// The WAF refuses the one and knows nothing of the other.
+fn measures_by(client: &Client, refused: &str, unknown: &str) -> Result<()> {
+    for (path, wanted) in [(refused, 403), (unknown, 200)] {
+        let status = client.https_unverified(SITE, path)?.status;
+        ensure!(status == wanted, "`{path}` is answered with {status}, not {wanted}");
+    }
+    Ok(())
 }
 
 fn archive(package: &Package) -> Result<Vec<u8>> {

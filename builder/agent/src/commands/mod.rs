@@ -89,11 +89,32 @@ fn lock_sites(host: Host<'_>, sites: &[&Site]) -> anyhow::Result<Vec<fs::File>> 
     std::iter::once(whole).chain(each).collect()
 }
 
+/// The same for one site, or nothing while another agent works on it or on the whole host.
+fn try_lock_site(host: Host<'_>, site: &Site) -> anyhow::Result<Option<[fs::File; 2]>> {
+    host.files.ensure_directory(&host.paths.site_locks(), Access::SECRET_DIRECTORY)?;
+    let whole = try_locked(&host.paths.lock(), FlockOperation::NonBlockingLockShared)?;
+    let site = try_locked(&host.paths.site_lock(&site.account.id()), FlockOperation::NonBlockingLockExclusive)?;
+    Ok(whole.zip(site).map(|(whole, site)| [whole, site]))
+}
+
 fn locked(path: &Path, operation: FlockOperation) -> anyhow::Result<fs::File> {
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    let file = file.with_context(|| format!("cannot open `{}`", path.display()))?;
+    let file = lock_file(path)?;
     rustix::fs::flock(&file, operation).with_context(|| format!("cannot lock `{}`", path.display()))?;
     Ok(file)
+}
+
+fn try_locked(path: &Path, operation: FlockOperation) -> anyhow::Result<Option<fs::File>> {
+    let file = lock_file(path)?;
+    match rustix::fs::flock(&file, operation) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot lock `{}`", path.display())),
+    }
+}
+
+fn lock_file(path: &Path) -> anyhow::Result<fs::File> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    file.with_context(|| format!("cannot open `{}`", path.display()))
 }
 
 /// Text for a person or data for a machine.
@@ -121,6 +142,8 @@ mod tests {
         assert_eq!(held.len(), 2);
         assert!(!is_free(&tree.paths.lock(), FlockOperation::NonBlockingLockExclusive));
         assert!(!is_free(&tree.paths.site_lock("site001"), FlockOperation::NonBlockingLockExclusive));
+        assert!(try_lock_site(tree.host(), one).unwrap().is_none());
+        drop(try_lock_site(tree.host(), other).unwrap().unwrap());
         drop(lock_sites(tree.host(), &[other]).unwrap());
         drop(held);
         assert!(is_free(&tree.paths.lock(), FlockOperation::NonBlockingLockExclusive));

@@ -15,6 +15,7 @@ use tools::Failure;
 
 use super::lock_sites;
 use super::print;
+use super::try_lock_site;
 use crate::files::Access;
 use crate::host::Host;
 use crate::personalise;
@@ -25,7 +26,9 @@ use crate::sites::code;
 use crate::sites::code::Action;
 use crate::sites::code::Item;
 use crate::sites::database;
+use crate::sites::database_limit;
 use crate::sites::login;
+use crate::sites::pages;
 use crate::sites::php;
 use crate::sites::purge;
 use crate::sites::snapshot;
@@ -107,6 +110,11 @@ enum Verb {
         #[arg(required = true)]
         items: Vec<Item>,
     },
+    /// Have every page of a WordPress made anew; needed after an owner has changed a theme or plugin by SFTP
+    ForgetPages {
+        /// Name, alias or id of the site
+        site: String,
+    },
     /// Delete everything of a site that has left host.toml: files, database, snapshots, keys
     Purge {
         /// Name or id of the site
@@ -118,6 +126,9 @@ enum Verb {
     /// Let every WordPress do what it has planned; run by a timer
     #[command(hide = true)]
     Cron,
+    /// Hold databases to the disk limits of their sites; run by a timer
+    #[command(hide = true)]
+    HoldDatabases,
     /// Do what sites have asked for in wp-admin; run when they do
     #[command(hide = true)]
     Requests,
@@ -155,6 +166,8 @@ struct Row<'a> {
     name: &'a str,
     kind: String,
     snapshots: usize,
+    /// Whether its database has reached the limit.
+    database_full: bool,
 }
 
 /// Does it.
@@ -172,6 +185,7 @@ pub(super) fn run(host: Host<'_>, arguments: Arguments) -> Result<ExitCode> {
         Verb::List { json } => list(host, &sites, json)?,
         Verb::Login { site, user } => print(&format!("{}\n", login::link(host, sites.find(&site)?, user.as_ref())?))?,
         Verb::Cron => return cron(host, &sites),
+        Verb::HoldDatabases => return hold_databases(host, &sites),
         Verb::Snapshots { site, remove: None } => {
             print(
                 &snapshot::list(host, sites.find(&site)?)?
@@ -209,6 +223,7 @@ fn concerned<'s>(sites: &'s Sites, verb: &Verb) -> Result<Vec<&'s Site>> {
         | Verb::Restore { site, .. }
         | Verb::Update { site: Some(site), .. }
         | Verb::Install { site, .. }
+        | Verb::ForgetPages { site }
         | Verb::Purge { site, .. } => vec![site],
         Verb::Clone { from, to } => vec![from, to],
         // All others change nothing, or take their turns themselves.
@@ -251,6 +266,12 @@ fn change(host: Host<'_>, sites: &Sites, verb: Verb) -> Result<()> {
         Verb::Install { site, items } => {
             print(&format!("{}\n", code::change(host, sites.find(&site)?, Action::Install, &items)?))
         }
+        Verb::ForgetPages { site } => {
+            let site = sites.find(&site)?.present()?;
+            site.wordpress()?;
+            pages::forget(host, site);
+            Ok(())
+        }
         Verb::Purge { site, delete_everything } => purge_when_sure(host, sites.find(&site)?, delete_everything),
         // All others change nothing and are done by the caller.
         _ => Ok(()),
@@ -262,12 +283,16 @@ fn list(host: Host<'_>, sites: &Sites, json: bool) -> Result<()> {
     for site in sites.iter() {
         let kind = site.kind().map_or_else(|| "not in host.toml".to_owned(), |kind| kind.to_string());
         let snapshots = snapshot::list(host, site)?.len();
-        rows.push(Row { id: site.account.id(), name: site.name.as_str(), kind, snapshots });
+        let database_full = database_limit::is_held(host, site);
+        rows.push(Row { id: site.account.id(), name: site.name.as_str(), kind, snapshots, database_full });
     }
     if json {
         return print(&(serde_json::to_string_pretty(&rows)? + "\n"));
     }
-    let line = |row: &Row<'_>| format!("{}  {:<10} {:>3} snapshots  {}\n", row.id, row.kind, row.snapshots, row.name);
+    let line = |row: &Row<'_>| {
+        let full = if row.database_full { "  (database full)" } else { "" };
+        format!("{}  {:<10} {:>3} snapshots  {}{full}\n", row.id, row.kind, row.snapshots, row.name)
+    };
     print(&rows.iter().map(line).collect::<String>())
 }
 
@@ -306,7 +331,11 @@ fn import(host: Host<'_>, site: &Site) -> Result<()> {
     host.files.set_access(&file, Access::SECRET)?;
     io::copy(&mut io::stdin(), &mut to).context("cannot read standard input")?;
     let before = snapshot::take_before(host, site, "import")?;
-    let done = php::stopped(host, site, || database::replace(host, site, &file));
+    let done = php::stopped(host, site, || {
+        database::replace(host, site, &file)?;
+        pages::forget(host, site);
+        Ok(())
+    });
     host.files.remove(&file)?;
     done.with_context(|| {
         format!("the import failed; `casemate-agent site restore {} {before}` puts the site back", site.name)
@@ -339,6 +368,20 @@ fn cron(host: Host<'_>, sites: &Sites) -> Result<ExitCode> {
         let _lock = lock_sites(host, &[site])?;
         let uri = [("REQUEST_URI", "/wp-cron.php")];
         php::run_and_rest(host, &site.account.id(), site.name.as_str(), CRON, &uri).map(|_| None)
+    })
+}
+
+fn hold_databases(host: Host<'_>, sites: &Sites) -> Result<ExitCode> {
+    for_each(sites.iter().filter(|site| site.runs_php()), |site| {
+        if !database_limit::is_due(host, site)? {
+            return Ok(None);
+        }
+        // Whoever works on the site now may be replacing its database; the next turn comes soon.
+        let Some(_locks) = try_lock_site(host, site)? else { return Ok(None) };
+        let Some(change) = database_limit::keep(host, site)? else { return Ok(None) };
+        print(&format!("{}: {change}\n", site.name))?;
+        database_limit::told(host, site)?;
+        Ok(None)
     })
 }
 

@@ -9,6 +9,7 @@ use tools::Failure;
 
 use super::Site;
 use super::database;
+use super::pages;
 use super::php;
 use super::snapshot;
 use super::snapshot::SnapshotName;
@@ -52,12 +53,15 @@ pub fn clone(host: Host<'_>, from: &Site, to: &Site) -> Result<Cloned> {
     // Sessions of the one are not sessions of the other.
     host.files.remove(&new.join("tmp"))?;
     host.files.make_directory(&new.join("tmp"), Access { mode: 0o700, owner: to.php() })?;
+    pages::forget_in(host, &new);
     state_directories::set_quota(host, &new, to)?;
     php::stopped(host, to, || {
         volume::replace(host, &new, &files)?;
         if to.runs_php() { database::replace(host, to, &kept.join("database.sql")) } else { Ok(()) }
     })?;
     let changed = if to.wordpress().is_ok() { rename(host, from, to)? } else { 0 };
+    // Whoever came before all addresses were changed.
+    pages::forget(host, to);
     Ok(Cloned { before, changed })
 }
 

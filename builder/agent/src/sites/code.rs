@@ -20,6 +20,7 @@ use serde::Serialize;
 use tools::Failure;
 
 use super::Site;
+use super::pages;
 use super::php;
 use super::snapshot;
 use super::snapshot::SnapshotName;
@@ -114,6 +115,7 @@ pub fn change(host: Host<'_>, site: &Site, action: Action, items: &[Item]) -> Re
     let outcome = manage(&action.to_string()).and_then(|said| {
         php::forget_code(host, site)?;
         probe(host, site)?;
+        pages::forget(host, site);
         Ok(said)
     });
     let (sentence, is_done) = match outcome {

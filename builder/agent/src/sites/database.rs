@@ -3,18 +3,23 @@
 //! A file that comes from outside is run with the site's own rights: what it says reaches no other database.
 
 use std::path::Path;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use tools::ResultExt as _;
 use tools::Tool;
 
 use super::Site;
+use super::database_limit;
 use crate::accounts::Owner;
 use crate::files::Access;
 use crate::host::Host;
 use crate::setup::as_user;
 
 const SOCKET: &str = "--socket=/run/mysqld/mysqld.sock";
+/// For gigabytes on a slow disk.
+const COMPACTING: Duration = Duration::from_secs(1800);
 /// As `casemate.sql.j2` makes databases.
 const CHARACTERS: &str = "CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci";
 
@@ -34,8 +39,27 @@ pub fn export(host: Host<'_>, site: &Site, to: &Path) -> Result<()> {
     Ok(host.files.publish(&new, to, Access::SECRET)?)
 }
 
+/// Bytes in the files of its tables that hold nothing.
+pub fn free_bytes(host: Host<'_>, site: &Site) -> Result<u64> {
+    let id = site.account.id();
+    let question =
+        format!("SELECT COALESCE(SUM(data_free), 0) FROM information_schema.tables WHERE table_schema = '{id}'");
+    let tool = client(Owner::ROOT).args(["--skip-column-names", &format!("--execute={question}")]);
+    let said = host.runner.run(&tool).remedied()?.stdout_text();
+    said.trim().parse().with_context(|| format!("the database answers `{said}`"))
+}
+
+/// Writes all tables anew, without room for rows that are gone.
+pub fn compact(host: Host<'_>, site: &Site) -> Result<()> {
+    let tool = Tool::new("mariadb-check").args(["--no-defaults", SOCKET, "--silent", "--optimize", "--"]);
+    host.runner.run(&tool.arg(site.account.id()).timeout(COMPACTING)).remedied()?;
+    Ok(())
+}
+
 /// Empties the database and runs the SQL of a file as the site's PHP user.
 pub fn replace(host: Host<'_>, site: &Site, from: &Path) -> Result<()> {
+    // What is put back is the administrator's wish; whether it is too large is looked at afterwards.
+    database_limit::lift(host, site)?;
     let id = site.account.id();
     execute(host, &format!("DROP DATABASE IF EXISTS `{id}`; CREATE DATABASE `{id}` {CHARACTERS}"))?;
     host.runner.run(&client(site.php()).args(["--", &id]).stdin_file(from)).remedied()?;
@@ -48,7 +72,8 @@ pub fn delete(host: Host<'_>, site: &Site) -> Result<()> {
     execute(host, &format!("DROP DATABASE IF EXISTS `{id}`; DROP USER IF EXISTS `{php}`@localhost, `{id}`@localhost"))
 }
 
-fn execute(host: Host<'_>, statements: &str) -> Result<()> {
+/// Runs statements as root.
+pub(super) fn execute(host: Host<'_>, statements: &str) -> Result<()> {
     let tool = client(Owner::ROOT).arg(format!("--execute={statements}"));
     host.runner.run(&tool).remedied()?;
     Ok(())

@@ -7,7 +7,9 @@ pub mod code;
 #[cfg(test)]
 mod cuts;
 pub mod database;
+pub mod database_limit;
 pub mod login;
+pub mod pages;
 pub mod php;
 pub mod purge;
 pub mod snapshot;

@@ -18,6 +18,7 @@ use tools::Tool;
 
 use super::Site;
 use super::database;
+use super::pages;
 use super::php;
 use super::volume;
 use super::volume::Copied;
@@ -163,6 +164,7 @@ pub fn restore(host: Host<'_>, site: &Site, name: &SnapshotName) -> Result<()> {
     let new = files.with_file_name(format!(".{}.new", site.account.id()));
     volume::remove(host, &new)?;
     volume::copy(host, &kept.join(FILES), &new, Copied::Writable)?;
+    pages::forget_in(host, &new);
     state_directories::set_quota(host, &new, site)?;
     php::stopped(host, site, || {
         volume::replace(host, &new, &files)?;

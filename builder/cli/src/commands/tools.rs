@@ -27,6 +27,8 @@ enum Kind {
     Run,
     /// Debian's own builders, to compare ours with
     Compare,
+    /// What attackers use, to try hosts of one's own
+    Attack,
 }
 
 impl ToolsArgs {
@@ -35,6 +37,7 @@ impl ToolsArgs {
             Kind::Build => ToolsKind::Build,
             Kind::Run => ToolsKind::Run,
             Kind::Compare => ToolsKind::Compare,
+            Kind::Attack => ToolsKind::Attack,
         };
         let builder = context.builder();
         let tree = if self.refresh { builder.fresh_tools_tree(kind)? } else { builder.tools_tree(kind)? };

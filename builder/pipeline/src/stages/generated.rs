@@ -30,6 +30,7 @@ pub const GENERATED: &[Row] = &[
     ("/etc/systemd/system/", Step::Overlay),
     ("/etc/machine-id", Step::Overlay),
     ("/usr/lib/tmpfiles.d/casemate-state.conf", Step::Overlay),
+    ("/etc/fail2ban/jail.d/casemate.conf", Step::Overlay),
     ("/efi", Step::Overlay),
     ("/mnt", Step::Overlay),
     ("/srv", Step::Overlay),

@@ -22,6 +22,8 @@ use crate::assets::{self, Owners, StoredAsset};
 use crate::root_tree::RootTree;
 
 const OWN: &str = "/usr/lib/casemate";
+/// The overlay that reads what `[[jail]]` rows become.
+const FAIL2BAN: &str = "fail2ban";
 
 /// What is laid over a root.
 #[derive(Debug)]
@@ -158,6 +160,9 @@ fn install_own_files(tree: &RootTree, input: &OverlayInput<'_>) -> Result<()> {
         tree.write(&format!("{OWN}/keys/operator/{name}"), &fs::read(key)?, 0o644)?;
     }
     tree.write("/usr/lib/tmpfiles.d/casemate-state.conf", hostconf::state_tmpfiles(input.overlays).as_bytes(), 0o644)?;
+    if input.overlays.iter().any(|overlay| overlay.name.as_str() == FAIL2BAN) {
+        tree.write("/etc/fail2ban/jail.d/casemate.conf", hostconf::jails(input.overlays).as_bytes(), 0o644)?;
+    }
     tree.write("/usr/share/casemate/ports.txt", PortTable::new(input.overlays).to_text().as_bytes(), 0o644)
 }
 

@@ -4,6 +4,7 @@
 mod files;
 mod kept;
 mod login;
+mod pages;
 mod served;
 mod session;
 
@@ -88,6 +89,8 @@ pub(crate) fn is_done(artifacts: &Artifacts) -> Result<()> {
     visitor.edit(&dir)?;
     visitor.bring_files(&owner, &other, &dir)?;
     visitor.planned_work()?;
+    visitor.pages_are_kept()?;
+    visitor.was_refused_nothing()?;
     visitor.database_out_and_in(&dir)?;
     visitor.snapshots(&owner)?;
     visitor.strangers(&owner, &other)?;
@@ -119,6 +122,14 @@ impl Visitor<'_> {
 
     fn shell(&self, script: &str) -> Result<String> {
         shell(self.container, script)
+    }
+
+    /// A day's work looks like no attack.
+    fn was_refused_nothing(&self) -> Result<()> {
+        let log = self.shell("journalctl --sync; journalctl --boot --no-pager --output=cat --identifier=apache2")?;
+        let refused: Vec<&str> = log.lines().filter(|line| line.contains("ModSecurity: Access denied")).collect();
+        ensure!(refused.is_empty(), "the WAF has refused what people do:\n{}", refused.join("\n"));
+        Ok(())
     }
 
     /// A command that must be refused; returns what it says.

@@ -16,6 +16,13 @@ if (($_GET['do'] ?? '') === 'keep') {
     update_option('_transient_timeout_probe', time() - 10);
     wp_schedule_single_event(time() - 1, 'delete_expired_transients');
 }
+if (($_GET['do'] ?? '') === 'comment') {
+    [$newest] = get_posts(['numberposts' => 1, 'orderby' => 'ID', 'order' => 'DESC']);
+    wp_insert_comment(['comment_post_ID' => $newest->ID, 'comment_content' => 'Seen by all', 'comment_author' => 'Somebody', 'comment_approved' => 1]);
+}
+if (($_GET['do'] ?? '') === 'activate') {
+    update_option('active_plugins', [$_GET['plugin']]);
+}
 $posts = get_posts(['title' => 'Kept']);
 $kept = get_option('probe');
 echo json_encode([

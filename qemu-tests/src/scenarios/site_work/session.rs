@@ -62,6 +62,12 @@ impl Visitor<'_> {
         let shown = self.page(SITE, path, &[])?;
         ensure!(shown.status == 200 && shown.head.contains("image/png"), "the picture answers {}", shown.head);
 
+        // As the editor's page sends it.
+        editor.make(
+            "/wp-json/wp/v2/media",
+            &["--form", "file=@/run/client/picture.png;type=image/png", "--form", "title=At the sea"],
+        )?;
+
         let post = serde_json::json!({ "title": "A day", "content": TEXT, "status": "publish", "featured_media": picture.get("id") });
         let post = editor.make("/wp-json/wp/v2/posts", &["--json", &post.to_string()])?;
         let (id, link) = (post.get("id").and_then(Value::as_u64), post.get("link").and_then(Value::as_str));

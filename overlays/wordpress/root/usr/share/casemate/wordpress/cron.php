@@ -11,6 +11,10 @@ header('Content-Type: text/plain');
 set_time_limit(240);
 define('DOING_CRON', true);
 require '/usr/share/wordpress/wp-load.php';
+// Before anything that may not come back.
+if (defined('CASEMATE_PAGES')) {
+    casemate_pages_expire(CASEMATE_PAGES);
+}
 
 foreach (wp_get_ready_cron_jobs() as $time => $hooks) {
     foreach ($hooks as $hook => $events) {

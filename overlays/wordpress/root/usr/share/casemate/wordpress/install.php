@@ -45,6 +45,9 @@ if (in_array(MARK, $tables, true)) {
         $database->query('DROP TABLE `' . str_replace('`', '``', $table) . '`');
     }
 } elseif (in_array('wp_options', $tables, true)) {
+    // They may be of an earlier image.
+    require '/usr/share/casemate/wordpress/pages.php';
+    casemate_pages_forget("/var/lib/casemate/sites/$id/pages");
     finish('is there');
 } elseif ($tables !== []) {
     refuse('the database holds tables, but none of WordPress: empty it, or import a WordPress database');

@@ -63,7 +63,7 @@ add_filter('login_errors', static fn (): string => __('Error: the user name or t
 // proxy, which does look names up, refuses those that lead inside, and all that the document does not allow.
 add_filter('http_request_args', static fn (array $arguments): array => ['reject_unsafe_urls' => false] + $arguments);
 
-// Who tries passwords: one line with the client's address, before anything that the client chose. It is what bans are made of.
+// Who tries passwords: one line with the client's address, before anything that the client chose. It is for people: bans are made of Apache's lines.
 add_action('wp_login_failed', static function (string $name): void {
     casemate_log('login failed', $name);
 });
