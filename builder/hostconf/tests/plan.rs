@@ -294,10 +294,8 @@ fn a_sealed_image_reads_what_it_writes() {
 
 #[test]
 fn jails_become_sections_for_fail2ban() {
-    let overlays = overlays(
-        "[[jail]]\nname = \"login\"\nfilter = \"casemate-login\"\njournal = \"SYSLOG_IDENTIFIER=apache2-access\"\nretry = 6\nfind_minutes = 10\nban_minutes = 60\n",
-        "",
-    );
+    let ban = "summary = \"x\"\n[[jail]]\nname = \"login\"\nfilter = \"casemate-login\"\njournal = \"SYSLOG_IDENTIFIER=apache2-access\"\nretry = 6\nfind_minutes = 10\nban_minutes = 60\n";
+    let overlays = OverlaySet::new(vec![overlay("web", ban, &[])]).unwrap();
     let expected = "# Derived from [[jail]] of the overlays.\n\n[login]\nenabled = true\nfilter = casemate-login\njournalmatch = SYSLOG_IDENTIFIER=apache2-access\nmaxretry = 6\nfindtime = 10m\nbantime = 60m\n";
     assert_eq!(jails(&overlays), expected);
 }
