@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 use vm::guest::Seen;
+
+/// Both images with what their stages leave in the cache, two hosts with their disks, and an image that a scenario builds.
+const NEEDED_MEBIBYTES: u64 = 6 << 10;
 
 /// Which image a scenario boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +114,12 @@ impl Artifacts {
         Ok(())
     }
 
-    /// A scratch directory for one scenario, kept after a failure.
+    /// What is free of the disk that images and scratch directories are on, in MiB.
+    pub(crate) fn free_mebibytes(&self) -> u64 {
+        free_mebibytes(&self.output)
+    }
+
+    /// An empty directory of this name.
     pub fn scratch(&self, name: &str) -> Result<PathBuf> {
         let dir = self.output.join("scratch").join(name);
         if dir.exists() {
@@ -162,11 +170,22 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "scenarios: {line}");
 }
 
+/// What may be written there; zero if nobody knows.
+fn free_mebibytes(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >> 20)
+}
+
 fn prepare() -> Result<Artifacts> {
     let repo = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate has no parent folder")?;
     let casemate = build_casemate(repo)?;
     let output = repo.join("target/scenarios");
     fs::create_dir_all(&output)?;
+    let free = free_mebibytes(&output);
+    ensure!(
+        free >= NEEDED_MEBIBYTES,
+        "`{}` has {free} MiB free; the scenarios need {NEEDED_MEBIBYTES}",
+        output.display()
+    );
     let mut artifacts = Artifacts {
         casemate,
         images: repo.join("images"),

@@ -15,6 +15,7 @@ mod scan;
 mod scenarios;
 mod seed;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,7 +29,9 @@ pub(crate) struct Scenario {
     pub(crate) claim: &'static str,
     /// What it boots; built before it runs.
     pub(crate) images: &'static [Image],
-    pub(crate) run: fn(&Artifacts) -> Result<()>,
+    /// Name of its directory.
+    pub(crate) scratch: &'static str,
+    pub(crate) run: fn(&Artifacts, &Path) -> Result<()>,
 }
 
 /// All scenarios as trials.
@@ -60,8 +63,17 @@ fn run(scenario: &Scenario, artifacts: Option<&artifacts::Lazy>) -> Result<(), F
         artifacts.build(image).map_err(Failed::from)?;
     }
     let started = Instant::now();
-    let result = (scenario.run)(artifacts);
+    let result = in_scratch(scenario, artifacts);
     let outcome = if result.is_ok() { "holds" } else { "FAILS" };
     artifacts::say(&format!("{} {outcome}, {:.0} s", scenario.claim, started.elapsed().as_secs_f64()));
-    result.map_err(|error| Failed::from(format!("{error:?}")))
+    // A disk that is full looks like anything: a machine that stands still, a service that does not start.
+    result
+        .map_err(|error| Failed::from(format!("{error:?}\n\n{} MiB of the disk are free", artifacts.free_mebibytes())))
+}
+
+/// Runs a scenario in an empty directory, which is kept after a failure.
+fn in_scratch(scenario: &Scenario, artifacts: &Artifacts) -> Result<()> {
+    let dir = artifacts.scratch(scenario.scratch)?;
+    (scenario.run)(artifacts, &dir)?;
+    Ok(fs_err::remove_dir_all(dir)?)
 }

@@ -20,8 +20,8 @@ const HOSTNAME: &str = "flashed.example.org";
 /// Not a disk, so the only reason against it must be that, once the image is proven.
 const NO_DISK: &str = "/dev/null";
 
-pub(crate) fn only_a_proven_image_gets_a_report_and_onto_a_disk(artifacts: &Artifacts) -> Result<()> {
-    let subject = Subject::build(artifacts)?;
+pub(crate) fn only_a_proven_image_gets_a_report_and_onto_a_disk(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let subject = Subject::build(artifacts, dir)?;
     subject.has_no_report_at_first()?;
     subject.is_not_proven_by_other_keys()?;
     subject.is_proven()?;
@@ -38,8 +38,8 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    fn build(artifacts: &'a Artifacts) -> Result<Self> {
-        let dir = artifacts.scratch("accepted")?;
+    fn build(artifacts: &'a Artifacts, dir: &Path) -> Result<Self> {
+        let dir = dir.to_owned();
         let (keys, output) = (dir.join("keys"), dir.join("minimal"));
         artifacts.casemate(&["keys", "init", &keys.to_string_lossy()], 0)?;
         let subject = Self { artifacts, dir, keys, output };

@@ -78,13 +78,12 @@ struct Town<'a> {
     network: Network,
 }
 
-pub(crate) fn are_lasting_and_never_for_administrators(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("bans")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
+pub(crate) fn are_lasting_and_never_for_administrators(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
     let facts = Facts { hostname: "bans.example.org", serial: 1, wordpress: Some("Bans") };
     // The administrators are one address here: others on the same wire are strangers.
-    let document = fs::read_to_string(operator.document(&dir, &facts)?)?.replace("10.0.2.0/24", "10.0.2.2/32");
-    let mut host = ContainerHost::new(artifacts, &dir, &document, MACHINE_ID)?;
+    let document = fs::read_to_string(operator.document(dir, &facts)?)?.replace("10.0.2.0/24", "10.0.2.2/32");
+    let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
     for address in ATTACKERS.iter().map(|attacker| attacker.address).chain([VISITOR, AGAIN]) {
         host.add_neighbour(address)?;
     }

@@ -1,6 +1,7 @@
 //! The sealed root as a container: the same files at native speed, in a network of its own, seen from a neighbour on the wire.
 //! Firmware, kernel and verity are claims of the machines.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -27,13 +28,12 @@ const RAN: &str = "ran: 42";
 /// The site's content, as users of the host see it.
 const CONTENT: &str = "/var/lib/casemate/sites/site001/htdocs/wp-content";
 
-pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("container")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
-    let stranger = Operator::new(artifacts, &dir, "stranger")?;
+pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
+    let stranger = Operator::new(artifacts, dir, "stranger")?;
     let facts = Facts { hostname: "container.example.org", serial: 1, wordpress: Some(TITLE) };
-    let document = fs::read_to_string(operator.document(&dir, &facts)?)?.replace("editor", EDITOR);
-    let mut host = ContainerHost::new(artifacts, &dir, &document, MACHINE_ID)?;
+    let document = fs::read_to_string(operator.document(dir, &facts)?)?.replace("editor", EDITOR);
+    let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
 
     let (mut container, first, console) = host.boot()?;
     check_healthy_screen(&console)?;

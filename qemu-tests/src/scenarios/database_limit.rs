@@ -1,5 +1,6 @@
 //! A database that outgrows its site's limit: from then on the site reads and deletes, and all others go on as before.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -38,17 +39,16 @@ struct Database<'a> {
     client: &'a Client,
 }
 
-pub(crate) fn hurts_only_the_site_itself(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("database-limit")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
+pub(crate) fn hurts_only_the_site_itself(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
     let facts = Facts { hostname: "rows.example.org", serial: 1, wordpress: None };
     let site =
         |name| format!("[[domain.site]]\nname = \"{name}\"\nkind = \"php\"\nlimits = {{ disk = \"{LIMIT_MIB}M\" }}\n");
-    let document = fs::read_to_string(operator.document(&dir, &facts)?)?
+    let document = fs::read_to_string(operator.document(dir, &facts)?)?
         + "\n[[domain]]\nname = \"example.net\"\n"
         + &site(GREEDY)
         + &site(OTHER);
-    let mut host = ContainerHost::new(artifacts, &dir, &document, MACHINE_ID)?;
+    let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
     let (container, _, _) = host.boot()?;
     let client = host.client();
     let database = Database { container: &container, client: &client };

@@ -1,5 +1,6 @@
 //! A host that nobody has told what it is.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -9,9 +10,8 @@ use crate::artifacts::{Artifacts, Image};
 use crate::host::{TestHost, wait_waiting};
 use crate::scan::Scanner;
 
-pub(crate) fn waits_and_listens_on_nothing(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("waits")?;
-    let mut host = TestHost::new(artifacts, Image::Minimal, &dir)?;
+pub(crate) fn waits_and_listens_on_nothing(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let mut host = TestHost::new(artifacts, Image::Minimal, dir)?;
     let scanner = Scanner::new("waits")?;
     let mut spec = host.spec(Start::Direct)?;
     spec.network = scanner.network();

@@ -3,6 +3,7 @@
 //! Tried twice: as PHP is set up, and with every PHP function given back, so that the second walls are seen to stand by themselves.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -49,16 +50,15 @@ struct Attempt {
     ms: u64,
 }
 
-pub(crate) fn keeps_a_program_in(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("jail")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
+pub(crate) fn keeps_a_program_in(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
     let facts = Facts { hostname: "jail.example.org", serial: 1, wordpress: Some("Attacked") };
-    let document = fs::read_to_string(operator.document(&dir, &facts)?)? + FURTHER;
-    let mut host = ContainerHost::new(artifacts, &dir, &document, MACHINE_ID)?;
+    let document = fs::read_to_string(operator.document(dir, &facts)?)? + FURTHER;
+    let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
     let neighbour = Neighbour::start(&host.neighbour, NEIGHBOUR)?;
     let (container, _, _) = host.boot()?;
     let client = host.client();
-    plant(&container, &dir)?;
+    plant(&container, dir)?;
 
     let usual = attack(&client)?;
     say(&format!("jail: {} attempts", usual.len()));

@@ -1,6 +1,7 @@
 //! A managed site gets plugins from wordpress.org, by command and by a request from wp-admin, and nothing from elsewhere; what breaks the
 //! site is undone; and neither the site's database nor what visitors can write decides what runs with the owner's rights.
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -59,14 +60,13 @@ struct Site<'a> {
     world: &'a WordPressOrg,
 }
 
-pub(crate) fn gets_code(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("managed")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
+pub(crate) fn gets_code(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
     let facts = Facts { hostname: "managed.example.org", serial: 1, wordpress: Some("Managed") };
-    let document = fs::read_to_string(operator.document(&dir, &facts)?)? + FURTHER;
-    let mut host = ContainerHost::new(artifacts, &dir, &document, MACHINE_ID)?;
+    let document = fs::read_to_string(operator.document(dir, &facts)?)? + FURTHER;
+    let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
     let _neighbour = Neighbour::start(&host.neighbour, NEIGHBOUR)?;
-    let world = WordPressOrg::start(&host.neighbour, artifacts.run_tree(), &dir)?;
+    let world = WordPressOrg::start(&host.neighbour, artifacts.run_tree(), dir)?;
     let (container, _, _) = host.boot()?;
     let client = host.client();
     let site = Site { container: &container, client: &client, world: &world };

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
+use std::path::Path;
 use tools::{ResultExt as _, Tool};
 use vm::Container;
 
@@ -15,16 +16,15 @@ const SITES: u32 = 100;
 /// What a site may add to a start, in seconds.
 const EACH: f64 = 0.1;
 
-pub(crate) fn start_quickly(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("many-sites")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
+pub(crate) fn start_quickly(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
     let document = |serial, sites: u32| -> Result<String> {
         let facts = Facts { hostname: "many.example.org", serial, wordpress: None };
         let site = |number| format!("[[domain.site]]\nname = \"s{number}.example.net\"\nkind = \"php\"\n");
         let all: String = (1..=sites).map(site).collect();
-        Ok(fs::read_to_string(operator.document(&dir, &facts)?)? + "\n[[domain]]\nname = \"example.net\"\n" + &all)
+        Ok(fs::read_to_string(operator.document(dir, &facts)?)? + "\n[[domain]]\nname = \"example.net\"\n" + &all)
     };
-    let mut host = ContainerHost::new(artifacts, &dir, &document(1, 1)?, MACHINE_ID)?;
+    let mut host = ContainerHost::new(artifacts, dir, &document(1, 1)?, MACHINE_ID)?;
     let start = |host: &mut ContainerHost<'_>| -> Result<f64> {
         let (mut container, _, _) = host.boot()?;
         let seconds = seconds_to_sockets(&container)?;

@@ -65,17 +65,16 @@ struct Costs<'a> {
     client: &'a Client,
 }
 
-pub(crate) fn is_that_of_a_stock_server(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("page-cost")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
+pub(crate) fn is_that_of_a_stock_server(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
     let facts = Facts { hostname: "cost.example.org", serial: 1, wordpress: Some("Costs") };
-    let document = fs::read_to_string(operator.document(&dir, &facts)?)?;
-    let mut host = ContainerHost::new(artifacts, &dir, &document, MACHINE_ID)?;
+    let document = fs::read_to_string(operator.document(dir, &facts)?)?;
+    let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
     let _neighbour = Neighbour::start(&host.neighbour, NEIGHBOUR)?;
     let (container, _, _) = host.boot()?;
     let client = host.client();
     let costs = Costs { container: &container, client: &client };
-    costs.start_stock(&dir)?;
+    costs.start_stock(dir)?;
 
     let to_stock = format!("{SITE}:443:{ADDRESS}:{STOCK_PORT}");
     let stock = ["--connect-to", to_stock.as_str()];

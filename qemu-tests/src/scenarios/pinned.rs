@@ -86,15 +86,14 @@ struct Found {
     writes: bool,
 }
 
-pub(crate) fn are_part_of_the_image(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("pinned")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
+pub(crate) fn are_part_of_the_image(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
     let facts = Facts { hostname: "pinned.example.org", serial: 1, wordpress: Some("Pinned") };
-    let document = fs::read_to_string(operator.document(&dir, &facts)?)?;
+    let document = fs::read_to_string(operator.document(dir, &facts)?)?;
     let output = dir.join("out");
-    let definition = define(artifacts, &dir)?;
+    let definition = define(artifacts, dir)?;
     artifacts.casemate(&["build", &definition.to_string_lossy(), "--output", &output.to_string_lossy()], 0)?;
-    let mut host = ContainerHost::of(artifacts, &output.join("root.erofs"), &dir, &document, MACHINE_ID)?;
+    let mut host = ContainerHost::of(artifacts, &output.join("root.erofs"), dir, &document, MACHINE_ID)?;
     let client = host.client();
 
     let (mut container, _, _) = host.boot()?;

@@ -41,14 +41,13 @@ fn talkative(mut spec: MachineSpec) -> MachineSpec {
     spec
 }
 
-pub(crate) fn is_resumed(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("power-cut")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
-    let mut host = TestHost::new(artifacts, Image::Minimal, &dir)?;
+pub(crate) fn is_resumed(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
+    let mut host = TestHost::new(artifacts, Image::Minimal, dir)?;
     let facts = Facts { hostname: "cut.example.org", serial: 1, wordpress: None };
-    let document = fs::read(operator.document(&dir, &facts)?)?;
+    let document = fs::read(operator.document(dir, &facts)?)?;
     let signature = artifacts.sign_as_operator(&document)?;
-    let volume = seed::volume(artifacts, &dir, &[("host.toml", &document), ("host.toml.sig", &signature)])?;
+    let volume = seed::volume(artifacts, dir, &[("host.toml", &document), ("host.toml.sig", &signature)])?;
     for (line, delay) in CUTS {
         let mut machine = host.boot(&talkative(with_seed(&host, &volume)?))?;
         wait_for(&mut machine, line, &[])?;
@@ -60,7 +59,7 @@ pub(crate) fn is_resumed(artifacts: &Artifacts) -> Result<()> {
     }
     let (_machine, seen) = host.boot_healthy(&with_seed(&host, &volume)?)?;
     ensure!(seen.hostname.as_deref() == Some(facts.hostname), "the host calls itself {:?}", seen.hostname);
-    let client = Client::new(artifacts.run_tree(), &dir, host.ports());
+    let client = Client::new(artifacts.run_tree(), dir, host.ports());
     let machine_id = client.ssh_ok(&operator.key, "cat /run/machine-id")?;
     artifacts.record_identity("cut", &seen, &machine_id)?;
     ensure!(client.ssh_ok(&operator.key, "systemctl --failed --no-legend")?.trim().is_empty(), "units have failed");

@@ -1,5 +1,6 @@
 //! Documents that must not make a host of anything.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -34,13 +35,12 @@ name = "www.example.org"
 kind = "joomla"
 "#;
 
-pub(crate) fn with_every_reason(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("refused")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
-    let mut host = TestHost::new(artifacts, Image::Minimal, &dir)?;
+pub(crate) fn with_every_reason(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
+    let mut host = TestHost::new(artifacts, Image::Minimal, dir)?;
     let scanner = Scanner::new("refused")?;
     // On the ESP: a good document, signed by somebody whom the image does not know.
-    let good = operator.document(&dir, &Facts { hostname: "web1.example.org", serial: 1, wordpress: None })?;
+    let good = operator.document(dir, &Facts { hostname: "web1.example.org", serial: 1, wordpress: None })?;
     artifacts.casemate(&["keys", "init", &dir.join("foreign").to_string_lossy()], 0)?;
     let foreign = dir.join("foreign/operator.key");
     artifacts.casemate(

@@ -7,6 +7,7 @@ mod queue;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -46,20 +47,19 @@ kind = "php"
 limits = { mail_per_hour = 5 }
 "#;
 
-pub(crate) fn takes_all_mail(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("relay")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
+pub(crate) fn takes_all_mail(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
     let document = |serial, relay: &str| -> Result<String> {
         let facts = Facts { hostname: "relay.example.org", serial, wordpress: Some("Sending") };
-        Ok(fs::read_to_string(operator.document(&dir, &facts)?)? + FURTHER + relay)
+        Ok(fs::read_to_string(operator.document(dir, &facts)?)? + FURTHER + relay)
     };
-    let mut host = ContainerHost::new(artifacts, &dir, &document(1, "")?, MACHINE_ID)?;
+    let mut host = ContainerHost::new(artifacts, dir, &document(1, "")?, MACHINE_ID)?;
     let _names = Neighbour::start(&host.neighbour, NEIGHBOUR)?;
     let client = host.client();
 
     say("relay: none");
     let (container, _, _) = host.boot()?;
-    plant(&container, &dir)?;
+    plant(&container, dir)?;
     check_without_relay(&container, &client)?;
     end(container)?;
 

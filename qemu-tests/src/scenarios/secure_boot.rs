@@ -20,12 +20,11 @@ use crate::operator::{Facts, Operator};
 /// Long enough for firmware, boot loader and a refusal; a boot that is not refused shows the kernel well before.
 const REFUSAL: Duration = Duration::from_secs(240);
 
-pub(crate) fn only_ours(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("secure-boot")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
-    let mut host = TestHost::new(artifacts, Image::Minimal, &dir)?;
+pub(crate) fn only_ours(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
+    let mut host = TestHost::new(artifacts, Image::Minimal, dir)?;
     let facts = Facts { hostname: "secure.example.org", serial: 1, wordpress: None };
-    let document = fs::read(operator.document(&dir, &facts)?)?;
+    let document = fs::read(operator.document(dir, &facts)?)?;
 
     let foreign = dir.join("foreign");
     artifacts.casemate(&["keys", "init", &foreign.to_string_lossy()], 0)?;

@@ -1,6 +1,7 @@
 //! The main job, seen from outside: a flashed disk that serves `WordPress` over HTTPS, ssh for the administrator, the same host after a
 //! restart, and never a damaged byte.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -19,15 +20,14 @@ const DISK_BYTES: u64 = 13 << 30;
 /// What is not state: two slots of 2 GiB, ESP, tables. State on the smallest disk would have less than 4 GiB.
 const NOT_STATE: u64 = 5 << 30;
 
-pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("web")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
-    let stranger = Operator::new(artifacts, &dir, "stranger")?;
+pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
+    let stranger = Operator::new(artifacts, dir, "stranger")?;
     let facts = Facts { hostname: "web1.example.org", serial: 1, wordpress: Some(TITLE) };
-    let document = operator.document(&dir, &facts)?;
+    let document = operator.document(dir, &facts)?;
     fs::write(&document, fs::read_to_string(&document)? + &limits::document())?;
-    let mut host = TestHost::flashed(artifacts, Image::Webhost, &dir, DISK_BYTES, &document)?;
-    let client = Client::new(artifacts.run_tree(), &dir, host.ports());
+    let mut host = TestHost::flashed(artifacts, Image::Webhost, dir, DISK_BYTES, &document)?;
+    let client = Client::new(artifacts.run_tree(), dir, host.ports());
 
     let (mut machine, first) = host.boot_healthy(&host.spec(Start::Firmware)?)?;
     check_site(&client, &first)?;

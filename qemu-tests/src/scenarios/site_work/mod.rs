@@ -11,6 +11,7 @@ mod session;
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 use serde::Deserialize;
+use std::path::Path;
 use tools::{ResultExt as _, Tool};
 use vm::Container;
 use vm::guest::{Answer, Client};
@@ -68,16 +69,15 @@ struct Visitor<'a> {
     client: &'a Client,
 }
 
-pub(crate) fn is_done(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("site-work")?;
-    let [operator, owner, other] = ["operator", "owner", "other"].map(|name| Operator::new(artifacts, &dir, name));
+pub(crate) fn is_done(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let [operator, owner, other] = ["operator", "owner", "other"].map(|name| Operator::new(artifacts, dir, name));
     let (operator, owner, other) = (operator?, owner?, other?);
     let document = |serial, sites: &str| -> Result<String> {
         let facts = Facts { hostname: "sites.example.org", serial, wordpress: Some(TITLE) };
         let further = sites.replace("OWNER", &owner.key.public).replace("OTHER", &other.key.public);
-        Ok(fs::read_to_string(operator.document(&dir, &facts)?)? + &further)
+        Ok(fs::read_to_string(operator.document(dir, &facts)?)? + &further)
     };
-    let mut host = ContainerHost::new(artifacts, &dir, &document(1, FURTHER)?, MACHINE_ID)?;
+    let mut host = ContainerHost::new(artifacts, dir, &document(1, FURTHER)?, MACHINE_ID)?;
     // Somebody who answers: WordPress asks for news and versions, and waits where nobody does.
     let _neighbour = Neighbour::start(&host.neighbour, NEIGHBOUR)?;
     let client = host.client();
@@ -86,12 +86,12 @@ pub(crate) fn is_done(artifacts: &Artifacts) -> Result<()> {
     let visitor = Visitor { container: &container, client: &client };
     visitor.list(&[("site001", "wordpress", SITE), ("site002", "wordpress", STAGING), ("site003", "static", FILES)])?;
     visitor.log_in_by_link()?;
-    visitor.edit(&dir)?;
-    visitor.bring_files(&owner, &other, &dir)?;
+    visitor.edit(dir)?;
+    visitor.bring_files(&owner, &other, dir)?;
     visitor.planned_work()?;
     visitor.pages_are_kept()?;
     visitor.was_refused_nothing()?;
-    visitor.database_out_and_in(&dir)?;
+    visitor.database_out_and_in(dir)?;
     visitor.snapshots(&owner)?;
     visitor.strangers(&owner, &other)?;
     visitor.clone()?;

@@ -5,6 +5,7 @@ mod requests;
 mod sqlmap;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
@@ -57,12 +58,11 @@ struct Wall<'a> {
     client: &'a Client,
 }
 
-pub(crate) fn refuses_attacks_and_nothing_else(artifacts: &Artifacts) -> Result<()> {
-    let dir = artifacts.scratch("wall")?;
-    let operator = Operator::new(artifacts, &dir, "operator")?;
+pub(crate) fn refuses_attacks_and_nothing_else(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let operator = Operator::new(artifacts, dir, "operator")?;
     let facts = Facts { hostname: "wall.example.org", serial: 1, wordpress: None };
-    let document = fs::read_to_string(operator.document(&dir, &facts)?)? + SITES;
-    let mut host = ContainerHost::new(artifacts, &dir, &document, MACHINE_ID)?;
+    let document = fs::read_to_string(operator.document(dir, &facts)?)? + SITES;
+    let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
     let (container, _, _) = host.boot()?;
     let client = host.client();
     let wall = Wall { container: &container, client: &client };
@@ -75,7 +75,7 @@ pub(crate) fn refuses_attacks_and_nothing_else(artifacts: &Artifacts) -> Result<
     wall.all_else_arrives()?;
     wall.learns()?;
     wall.overlooks_what_it_is_told_to()?;
-    wall.withstands_sqlmap(artifacts, &host, &dir)?;
+    wall.withstands_sqlmap(artifacts, &host, dir)?;
     ensure!(
         client.https_unverified(FILES, "/?q=%3Cscript%3Ealert(1)%3C/script%3E")?.status == 403,
         "a site of files is not guarded"
