@@ -133,6 +133,9 @@ fn refuses_part_blocks_short_data_and_long_salt() {
     assert!(matches!(build_sized(0), VerityError::DataSize { size: 0 }));
     assert!(matches!(build_sized(4097), VerityError::DataSize { size: 4097 }));
     assert!(matches!(build_sized(8192), VerityError::Read { block: 0, blocks: 2, .. }));
+    // Of many chunks, the one that is short is named.
+    let short = build(&mut &data(300)[..], 600 * 4096, &salt(), UUID).unwrap_err();
+    assert!(matches!(short, VerityError::Read { block: 256, blocks: 600, .. }), "{short}");
     assert!(matches!(Salt::new(&[0; 257]).unwrap_err(), VerityError::SaltLength { length: 257 }));
 }
 
