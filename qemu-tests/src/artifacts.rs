@@ -72,6 +72,11 @@ impl Artifacts {
         self.images.join(image.name())
     }
 
+    /// The repository that everything is built from.
+    pub fn repository(&self) -> PathBuf {
+        self.images.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
     /// The tree that holds what makes file systems.
     pub fn build_tree(&self) -> &Path {
         &self.build_tree

@@ -2,7 +2,7 @@
 //!
 //! There is no initrd here, so this does its part: an empty `/var`, and a machine id that lasts.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -21,8 +21,12 @@ const UNNAMED: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
 /// Who looks at it from outside.
 pub(crate) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// The same of IPv6 (RFC 4193).
+pub(crate) const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x20);
+pub(crate) const NEIGHBOUR6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 2);
 
-const WIRE: &str = "wire0";
+/// The neighbour's end of the wire.
+pub(crate) const WIRE: &str = "wire0";
 
 /// A root, its state, and the wire to its neighbour.
 pub(crate) struct ContainerHost<'a> {
@@ -33,7 +37,8 @@ pub(crate) struct ContainerHost<'a> {
     document: String,
     machine_id: &'a str,
     pub(crate) neighbour: NetworkNamespace,
-    network: NetworkNamespace,
+    /// The host's own.
+    pub(crate) network: NetworkNamespace,
     starts: u32,
 }
 
@@ -62,13 +67,14 @@ impl<'a> ContainerHost<'a> {
         let (here, there) =
             (Port { interface: "host0", address: UNNAMED }, Port { interface: WIRE, address: NEIGHBOUR });
         network.connect(&here, &neighbour, &there).context("cannot lay the wire")?;
+        neighbour.add_address(WIRE, NEIGHBOUR6.into())?;
         let dir = dir.to_owned();
         Ok(Self { artifacts, dir, root, state, document, machine_id, neighbour, network, starts: 0 })
     }
 
     /// One more address at the neighbour's end of the wire: somebody else, for curl's `--interface`.
-    pub(crate) fn add_neighbour(&self, address: Ipv4Addr) -> Result<()> {
-        Ok(self.neighbour.add_address(&Port { interface: WIRE, address })?)
+    pub(crate) fn add_neighbour(&self, address: impl Into<IpAddr>) -> Result<()> {
+        Ok(self.neighbour.add_address(WIRE, address.into())?)
     }
 
     /// The document of the starts that follow.
@@ -130,6 +136,6 @@ pub(crate) fn put_file(container: &Container, path: &str, content: &str) -> Resu
 /// A document with the network of this wire.
 fn with_network(document: &str) -> String {
     format!(
-        "{document}\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\"]\ngateway = [\"{NEIGHBOUR}\"]\ndns = [\"{NEIGHBOUR}\"]\n"
+        "{document}\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\", \"{ADDRESS6}/64\"]\ngateway = [\"{NEIGHBOUR}\", \"{NEIGHBOUR6}\"]\ndns = [\"{NEIGHBOUR}\"]\n"
     )
 }

@@ -30,7 +30,7 @@ impl Neighbour {
     /// Serves HTTP on port 80 of all addresses and names on port 53 of `address` in this network.
     pub(crate) fn start(network: &NetworkNamespace, address: Ipv4Addr) -> io::Result<Self> {
         let (web, names) = network.run(|| {
-            tools::netlink::add_address(tools::netlink::link_index("lo")?, OUTSIDE, 32)?;
+            tools::netlink::add_address(tools::netlink::link_index("lo")?, OUTSIDE.into(), 32)?;
             Ok((TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80))?, UdpSocket::bind((address, 53))?))
         })?;
         let visits = Arc::new(AtomicUsize::new(0));

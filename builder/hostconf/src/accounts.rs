@@ -67,6 +67,17 @@ impl SiteAccount {
         self.uid() + 1
     }
 
+    /// Whether this is the number of a site's user, in the largest pool.
+    pub fn is_of_pool(uid: u32) -> bool {
+        let (first, last) = Self::all_uids();
+        (first..=last).contains(&uid)
+    }
+
+    /// The first and the last uid of the largest pool.
+    pub(crate) fn all_uids() -> (u32, u32) {
+        (Self(1).uid(), Self(LARGEST_POOL).php_uid())
+    }
+
     /// The loopback address at which the proxy knows the site: `127.77.0.1` for the first.
     pub fn proxy(self) -> Ipv4Addr {
         let [high, low] = self.0.to_be_bytes();

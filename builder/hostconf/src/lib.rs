@@ -14,6 +14,7 @@ mod derived;
 mod document;
 mod domain_name;
 mod email;
+mod firewall;
 mod host;
 mod host_reader;
 mod image;
@@ -47,6 +48,7 @@ pub use assignments::{Assignments, PoolFull};
 pub use derived::{Link, jails, links, state_tmpfiles};
 pub use domain_name::DomainName;
 pub use email::EmailAddress;
+pub use firewall::{Family, UnknownAccount, firewall_rules};
 pub use formats::names::{ImageName, ImageVersion};
 pub use host::{
     Admin, CodeSource, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsMode,
@@ -60,10 +62,10 @@ pub use names::{
     RequestPath, SuiteName, Title, UnitName, ValueError, VariableName, Word,
 };
 pub use overlay::{
-    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, JailRow, Listen, OverlayDef, ProvidedRow, RenderRow, Scope,
-    SecretKind, SecretRow, SetUid, SetupRow, SkeletonRow, StateRow, UserDef,
+    CheckRow, DebconfAnswer, Dropped, Egress, HealthRow, JailRow, Listen, Local, LocalUser, OverlayDef, ProvidedRow,
+    RenderRow, Scope, SecretKind, SecretRow, SetUid, SetupRow, SkeletonRow, StateRow, UserDef,
 };
-pub use overlay_rows::{AnswerKind, Mode, PortZone, Protocol, StateClass};
+pub use overlay_rows::{AnswerKind, EgressZone, Mode, PortZone, Protocol, StateClass};
 pub use overlay_set::{Conflict, Conflicts, LoadedOverlay, OverlaySet};
 pub use pattern::Pattern;
 pub use plan::{

@@ -3,6 +3,7 @@
 //! The builder and the agent read the same file with this type, so nothing about a service is said twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::domain_name::DomainName;
 use crate::host::SiteKind;
@@ -11,7 +12,7 @@ use crate::names::{
     AbsolutePath, AccountName, DebconfQuestion, FileName, Glob, JailName, JournalMatch, Line, OverlayName, PackageName,
     UnitName, VariableName, Word,
 };
-use crate::overlay_rows::{AnswerKind, Mode, PortZone, Protocol, StateClass};
+use crate::overlay_rows::{AnswerKind, EgressZone, Mode, PortZone, Protocol, StateClass};
 use crate::pattern::Pattern;
 use crate::probe::ProbeKind;
 
@@ -40,6 +41,8 @@ pub struct OverlayDef {
     pub listen: Vec<Listen>,
     /// Who may talk to the outside.
     pub egress: Vec<Egress>,
+    /// Who may talk to this host itself.
+    pub local: Vec<Local>,
     /// What outlives a slot.
     pub state: Vec<StateRow>,
     /// What packages ship below `/var` and the image leaves out.
@@ -109,7 +112,41 @@ pub struct Egress {
     /// To which port.
     pub port: u16,
     /// To where.
-    pub zone: PortZone,
+    pub zone: EgressZone,
+}
+
+/// A permission to talk to this host itself, by `lo`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// Who.
+    pub user: LocalUser,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// To which port.
+    pub port: u16,
+}
+
+/// Who talks to this host itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LocalUser {
+    /// Every site's owner and PHP.
+    Sites,
+    /// One account of the image.
+    Account(AccountName),
+}
+
+impl LocalUser {
+    /// The word for all sites; no account has this name.
+    pub const SITES: &str = "sites";
+}
+
+impl fmt::Display for LocalUser {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sites => out.write_str(Self::SITES),
+            Self::Account(name) => name.fmt(out),
+        }
+    }
 }
 
 /// Whether an entry stands for the host or for each site.

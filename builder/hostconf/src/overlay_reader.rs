@@ -9,8 +9,8 @@ use crate::host::SiteKind;
 use crate::mistake::Mistakes;
 use crate::names::{AbsolutePath, AccountName, Word};
 use crate::overlay::{
-    DebconfAnswer, Dropped, Egress, JailRow, Listen, OverlayDef, ProvidedRow, RenderRow, Scope, SetUid, SkeletonRow,
-    StateRow, UserDef,
+    DebconfAnswer, Dropped, Egress, JailRow, Listen, Local, LocalUser, OverlayDef, ProvidedRow, RenderRow, Scope,
+    SetUid, SkeletonRow, StateRow, UserDef,
 };
 use crate::overlay_rows::Mode;
 use crate::overlay_work_reader::{read_check, read_health, read_secret, read_setup};
@@ -31,7 +31,7 @@ pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistake
         root.allow(&[
             "summary", "needs", "packages", "units", "early", "debconf", "users", "groups", "listen", "egress",
             "state", "dropped", "provided", "setuid", "render", "secret", "check", "setup", "health", "trim",
-            "skeleton", "jail",
+            "skeleton", "jail", "local",
         ]);
         Some(OverlayDef {
             needs: root.plain_texts("needs"),
@@ -43,6 +43,7 @@ pub(crate) fn read_overlay(name: &str, text: &str) -> Result<OverlayDef, Mistake
             groups: read_named(root, "groups", read_group),
             listen: read_rows(root, "listen", read_listen),
             egress: read_rows(root, "egress", read_egress),
+            local: read_rows(root, "local", read_local),
             state: read_rows(root, "state", read_state),
             dropped: read_rows(root, "dropped", read_dropped),
             provided: read_rows(root, "provided", read_provided),
@@ -112,6 +113,17 @@ fn read_egress(row: &Section<'_, '_>) -> Option<Egress> {
     let port = read_port(row);
     let zone = row.text("zone");
     Some(Egress { user: user?, protocol: protocol?, port: port?, zone: zone? })
+}
+
+/// `sites` is no account's name: it stands for the users of all sites.
+fn read_local(row: &Section<'_, '_>) -> Option<Local> {
+    row.allow(&["user", "proto", "port"]);
+    let user = row.text::<AccountName>("user");
+    let user =
+        user.map(|user| if user.as_str() == LocalUser::SITES { LocalUser::Sites } else { LocalUser::Account(user) });
+    let protocol = row.text("proto");
+    let port = read_port(row);
+    Some(Local { user: user?, protocol: protocol?, port: port? })
 }
 
 fn read_state(row: &Section<'_, '_>) -> Option<StateRow> {

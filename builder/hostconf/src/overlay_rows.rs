@@ -59,6 +59,13 @@ words!(
     World = "net"
 );
 words!(
+    /// To where a user may connect.
+    EgressZone, "a zone", /// The management networks of host.toml.
+    Management = "mgmt", /// Everywhere but the metadata addresses of clouds.
+    World = "net", /// The metadata addresses of clouds.
+    Metadata = "metadata"
+);
+words!(
     /// What kind of state a path holds; it drives backup, checks and snapshots.
     StateClass, "a class of state", /// Programs of a site.
     Code = "code", /// What users made.

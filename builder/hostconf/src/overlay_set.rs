@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::context::check_syntax;
 use crate::names::{AbsolutePath, FileName, OverlayName};
-use crate::overlay::OverlayDef;
+use crate::overlay::{LocalUser, OverlayDef};
 
 /// An overlay with the texts of its templates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,11 @@ impl OverlaySet {
             claims.check_templates(overlay);
         }
         if claims.conflicts.is_empty() { Ok(Self(overlays)) } else { Err(Conflicts(claims.conflicts)) }
+    }
+
+    /// Whether an overlay of this name is among them.
+    pub fn has(&self, name: &str) -> bool {
+        self.iter().any(|overlay| overlay.name.as_str() == name)
     }
 
     /// The overlays in the order they are laid.
@@ -119,6 +124,12 @@ impl Claims {
         {
             self.claim(name, format!("number {number}"));
             self.claim(name, format!("account `{account}`"));
+            if account.as_str() == LocalUser::SITES {
+                self.refuse(
+                    name,
+                    format!("account `{account}` stands for the users of all sites: choose another name"),
+                );
+            }
         }
         for row in &def.listen {
             self.claim(name, format!("port {}/{}", row.port, row.protocol));

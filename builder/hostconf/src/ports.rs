@@ -1,9 +1,9 @@
-//! The table of ports of an image, from `[[listen]]` and `[[egress]]` of its overlays: for people and for the port audit.
+//! The table of ports of an image, from `[[listen]]`, `[[egress]]` and `[[local]]` of its overlays: for people and for the port audit.
 
 use std::fmt::Write as _;
 
-use crate::overlay::{Egress, Listen};
-use crate::overlay_rows::PortZone;
+use crate::overlay::{Egress, Listen, Local};
+use crate::overlay_rows::{EgressZone, PortZone};
 use crate::overlay_set::OverlaySet;
 
 /// All ports of an image, sorted by protocol and number.
@@ -11,6 +11,7 @@ use crate::overlay_set::OverlaySet;
 pub struct PortTable {
     listen: Vec<(String, Listen)>,
     egress: Vec<(String, Egress)>,
+    local: Vec<(String, Local)>,
 }
 
 impl PortTable {
@@ -26,7 +27,12 @@ impl PortTable {
             .collect();
         listen.sort_by_key(|(_, row)| (row.protocol, row.port));
         egress.sort_by_key(|(_, row)| (row.user.clone(), row.protocol, row.port));
-        Self { listen, egress }
+        let mut local: Vec<(String, Local)> = overlays
+            .iter()
+            .flat_map(|overlay| overlay.def.local.iter().map(|row| (overlay.name.to_string(), row.clone())))
+            .collect();
+        local.sort_by_key(|(_, row)| (row.user.clone(), row.protocol, row.port));
+        Self { listen, egress, local }
     }
 
     /// The table for `ports.md`.
@@ -52,15 +58,19 @@ impl PortTable {
                 row.user,
                 row.port,
                 row.protocol,
-                audience(row.zone)
+                destination(row.zone)
             );
+        }
+        text.push_str("\n## To this host itself\n\n| user | port | overlay |\n|---|---|---|\n");
+        for (overlay, row) in &self.local {
+            let _ = writeln!(text, "| `{}` | {}/{} | {overlay} |", row.user, row.port, row.protocol);
         }
         text
     }
 
     /// The table for `/usr/share/casemate/ports.txt`: words between single blanks, one line for each port, no heading.
     ///
-    /// `listen PROTO PORT ZONE UNIT OVERLAY` and `egress PROTO PORT ZONE USER OVERLAY`.
+    /// `listen PROTO PORT ZONE UNIT OVERLAY`, `egress PROTO PORT ZONE USER OVERLAY` and `local PROTO PORT USER OVERLAY`.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (overlay, row) in &self.listen {
@@ -69,7 +79,18 @@ impl PortTable {
         for (overlay, row) in &self.egress {
             let _ = writeln!(text, "egress {} {} {} {} {overlay}", row.protocol, row.port, row.zone, row.user);
         }
+        for (overlay, row) in &self.local {
+            let _ = writeln!(text, "local {} {} {} {overlay}", row.protocol, row.port, row.user);
+        }
         text
+    }
+}
+
+fn destination(zone: EgressZone) -> &'static str {
+    match zone {
+        EgressZone::Management => "management networks",
+        EgressZone::World => "everybody",
+        EgressZone::Metadata => "the metadata addresses of clouds",
     }
 }
 

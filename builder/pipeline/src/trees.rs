@@ -63,6 +63,13 @@ impl ToolsKind {
                 "dpkg",
                 // puts the roots of jailed services together
                 "jailkit",
+                // compiles the firewall; its shell scripts take these for granted
+                "shorewall",
+                "shorewall6",
+                "dash",
+                "coreutils",
+                "grep",
+                "sed",
                 // what apt would choose, for the test that compares our resolver with it
                 "apt",
             ],
@@ -90,7 +97,7 @@ impl ToolsKind {
                 "uidmap",
             ],
             Self::Compare => COMPARE,
-            Self::Attack => &["base-files", "base-passwd", "libc-bin", "python3", "sqlmap"],
+            Self::Attack => &["base-files", "base-passwd", "libc-bin", "python3", "sqlmap", "nmap", "testssl.sh"],
         }
     }
 }

@@ -4,7 +4,7 @@
 //! namespace of the calling thread. Message layout: `linux/netlink.h`, `linux/rtnetlink.h`.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
@@ -52,15 +52,20 @@ pub fn add_veth(name: &str, peer: &str, peer_namespace: BorrowedFd<'_>) -> io::R
     send(&message.finish())
 }
 
-/// Gives an interface an IPv4 address.
-pub fn add_address(index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+/// Gives an interface an address.
+pub fn add_address(index: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
     const IFA_ADDRESS: u16 = 1;
     const IFA_LOCAL: u16 = 2;
-    // struct ifaddrmsg: family AF_INET, prefix length, flags, scope, index.
+    // Nobody is asked whether the address is free, which would take a second.
+    const IFA_F_NODAD: u8 = 2;
+    let (family, octets) = match address {
+        IpAddr::V4(address) => (2, address.octets().to_vec()),
+        IpAddr::V6(address) => (10, address.octets().to_vec()),
+    };
+    // struct ifaddrmsg: family AF_INET or AF_INET6, prefix length, flags, scope, index.
     let mut message = Message::new(RTM_NEWADDR, NLM_F_CREATE_EXCL);
-    message.bytes.extend_from_slice(&[2, prefix, 0, 0]);
+    message.bytes.extend_from_slice(&[family, prefix, IFA_F_NODAD, 0]);
     message.bytes.extend_from_slice(&index.to_ne_bytes());
-    let octets = address.octets();
     send(&message.attribute(IFA_LOCAL, &octets).attribute(IFA_ADDRESS, &octets).finish())
 }
 

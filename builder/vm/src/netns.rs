@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::thread;
@@ -61,9 +61,10 @@ impl NetworkNamespace {
         other.run(|| bring_up(there))
     }
 
-    /// Gives an interface one more address in its /24.
-    pub fn add_address(&self, port: &Port<'_>) -> io::Result<()> {
-        self.run(|| netlink::add_address(netlink::link_index(port.interface)?, port.address, 24))
+    /// Gives an interface one more address in its /24 or /64.
+    pub fn add_address(&self, interface: &str, address: IpAddr) -> io::Result<()> {
+        let prefix = if address.is_ipv4() { 24 } else { 64 };
+        self.run(|| netlink::add_address(netlink::link_index(interface)?, address, prefix))
     }
 
     /// Sends everything without a nearer route to this address.
@@ -74,7 +75,7 @@ impl NetworkNamespace {
 
 fn bring_up(port: &Port<'_>) -> io::Result<()> {
     let index = netlink::link_index(port.interface)?;
-    netlink::add_address(index, port.address, 24)?;
+    netlink::add_address(index, port.address.into(), 24)?;
     netlink::link_up(index)
 }
 

@@ -1,6 +1,6 @@
 //! Addresses that try too often reach nothing of the host for a while; administrators always do.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,9 @@ use vm::Container;
 use vm::guest::Client;
 
 use crate::artifacts::{Artifacts, say};
-use crate::container_host::{ADDRESS, ContainerHost, NEIGHBOUR, shell};
+use crate::container_host::{ADDRESS, ADDRESS6, ContainerHost, NEIGHBOUR, shell};
 use crate::host::PATIENCE;
+use crate::knock;
 use crate::operator::{Facts, Operator};
 
 const SITE: &str = "www.example.org";
@@ -23,53 +24,49 @@ const SOON: Duration = Duration::from_secs(60);
 const SILENCE: &str = "3";
 /// How long an attempt to log in takes at most.
 const KNOCK: Duration = Duration::from_secs(10);
-const SSH: u16 = 22;
 const SFTP: u16 = 2222;
 
 /// Somebody who tries one thing.
 struct Attacker {
     jail: &'static str,
-    address: Ipv4Addr,
+    address: IpAddr,
     what: &'static str,
-    attempt: fn(&Town<'_>, Ipv4Addr) -> Result<()>,
+    attempt: fn(&Town<'_>, IpAddr) -> Result<()>,
 }
 
 const ATTACKERS: [Attacker; 5] = [
     Attacker {
         jail: "login",
-        address: Ipv4Addr::new(10, 0, 2, 70),
+        address: v4(70),
         what: "guesses passwords of WordPress",
         attempt: |town, from| town.guess(from),
     },
-    Attacker {
-        jail: "xmlrpc",
-        address: Ipv4Addr::new(10, 0, 2, 71),
-        what: "asks for xmlrpc.php",
-        attempt: |town, from| town.call(from),
-    },
+    Attacker { jail: "xmlrpc", address: v4(71), what: "asks for xmlrpc.php", attempt: |town, from| town.call(from) },
     Attacker {
         jail: "refused",
-        address: Ipv4Addr::new(10, 0, 2, 72),
+        address: v4(72),
         what: "sends SQL",
         attempt: |town, from| town.ask(from, "/?id=1%27%20OR%20%271%27=%271"),
     },
     Attacker {
-        jail: "ssh",
-        address: Ipv4Addr::new(10, 0, 2, 74),
-        what: "knocks at ssh",
-        attempt: |town, from| town.knock(from, SSH),
+        jail: "refused",
+        address: IpAddr::V6(Ipv6Addr::new(0xfd00, 2, 0, 0x66, 0, 0, 0, 0x70)),
+        what: "sends SQL over IPv6",
+        attempt: |town, from| town.ask(from, "/?id=1%27%20OR%20%271%27=%271"),
     },
-    Attacker {
-        jail: "sftp",
-        address: Ipv4Addr::new(10, 0, 2, 75),
-        what: "knocks at SFTP",
-        attempt: |town, from| town.knock(from, SFTP),
-    },
+    Attacker { jail: "sftp", address: v4(75), what: "knocks at SFTP", attempt: |town, from| town.knock(from, SFTP) },
 ];
 /// Somebody who is banned again and again.
-const AGAIN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 79);
+const AGAIN: IpAddr = v4(79);
 /// Somebody else.
-const VISITOR: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 80);
+const VISITOR: IpAddr = v4(80);
+/// The same visitor with another address of the network, and somebody in the next one.
+const SAME_NETWORK: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 2, 0, 0x66, 0, 0, 0, 0x71));
+const NEXT_NETWORK: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 2, 0, 0x67, 0, 0, 0, 0x71));
+
+const fn v4(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 2, last))
+}
 
 struct Town<'a> {
     container: &'a Container,
@@ -84,7 +81,8 @@ pub(crate) fn are_lasting_and_never_for_administrators(artifacts: &Artifacts, di
     // The administrators are one address here: others on the same wire are strangers.
     let document = fs::read_to_string(operator.document(dir, &facts)?)?.replace("10.0.2.0/24", "10.0.2.2/32");
     let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
-    for address in ATTACKERS.iter().map(|attacker| attacker.address).chain([VISITOR, AGAIN]) {
+    for address in ATTACKERS.iter().map(|attacker| attacker.address).chain([VISITOR, AGAIN, SAME_NETWORK, NEXT_NETWORK])
+    {
         host.add_neighbour(address)?;
     }
     let network = Network::Namespace(host.neighbour.path());
@@ -96,18 +94,21 @@ pub(crate) fn are_lasting_and_never_for_administrators(artifacts: &Artifacts, di
         town.cuts_off(attacker)?;
     }
     ensure!(town.reaches(VISITOR)?, "somebody else is cut off too");
+    hides_ssh_from_strangers(&host)?;
     town.spares_administrators()?;
     town.bans_networks_of_ipv6()?;
     town.is_harder_on_those_who_come_again()?;
     shell(&container, "systemctl restart fail2ban.service && systemctl reload fail2ban.service")?;
     town.all_are_away("after a restart of Fail2Ban")?;
+    shell(&container, "systemctl restart casemate-firewall.service")?;
+    town.all_are_away("after the firewall's rules were loaded anew")?;
     ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
     drop(container);
 
     let (container, _, _) = host.boot()?;
     let town = Town { container: &container, client: &client, tree: artifacts.run_tree(), network };
     town.all_are_away("after a start of the host")?;
-    ensure!(town.reaches(VISITOR)? && town.reaches(NEIGHBOUR)?, "after a start others are cut off too");
+    ensure!(town.reaches(VISITOR)? && town.reaches(NEIGHBOUR.into())?, "after a start others are cut off too");
     shell(&container, &format!("fail2ban-client unban {}", ATTACKERS[0].address))?;
     ensure!(town.reaches(ATTACKERS[0].address)?, "a ban that was lifted holds");
     shell(&container, "fail2ban-client unban --all")?;
@@ -115,11 +116,26 @@ pub(crate) fn are_lasting_and_never_for_administrators(artifacts: &Artifacts, di
     Ok(())
 }
 
+/// Nobody guesses where nobody answers: ssh is for the networks of the administrators.
+fn hides_ssh_from_strangers(host: &ContainerHost<'_>) -> Result<()> {
+    let asked = host.neighbour.run(|| {
+        let at = |from| knock::from(from, SocketAddr::new(ADDRESS.into(), 22), Duration::from_secs(1)).is_ok();
+        Ok((at(VISITOR), at(NEIGHBOUR.into())))
+    })?;
+    ensure!(asked == (false, true), "a stranger and an administrator reach ssh: {asked:?}");
+    Ok(())
+}
+
 impl Town<'_> {
     /// A request of this address: whether there was an answer, whatever it is.
-    fn request(&self, from: Ipv4Addr, path: &str, further: &[&str]) -> Result<bool> {
+    fn request(&self, from: IpAddr, path: &str, further: &[&str]) -> Result<bool> {
         let from = from.to_string();
-        let arguments = [&["--interface", from.as_str(), "--max-time", SILENCE], further].concat();
+        let mut arguments = [&["--interface", from.as_str(), "--max-time", SILENCE], further].concat();
+        let to_ipv6 = format!("{SITE}:443:[{ADDRESS6}]:443");
+        if from.contains(':') {
+            // Before the client's own, which is for IPv4.
+            arguments.extend(["--connect-to", &to_ipv6]);
+        }
         match self.client.https_with(SITE, path, &arguments) {
             Ok(_) => Ok(true),
             Err(error) if format!("{error:?}").contains("timed out") => Ok(false),
@@ -127,25 +143,25 @@ impl Town<'_> {
         }
     }
 
-    fn reaches(&self, from: Ipv4Addr) -> Result<bool> {
+    fn reaches(&self, from: IpAddr) -> Result<bool> {
         // A file: nobody has to be started for it.
         self.request(from, "/wp-includes/css/dashicons.min.css", &[])
     }
 
-    fn ask(&self, from: Ipv4Addr, path: &str) -> Result<()> {
+    fn ask(&self, from: IpAddr, path: &str) -> Result<()> {
         self.request(from, path, &[]).map(drop)
     }
 
-    fn call(&self, from: Ipv4Addr) -> Result<()> {
+    fn call(&self, from: IpAddr) -> Result<()> {
         self.request(from, "/xmlrpc.php", &["--data", "<methodCall/>"]).map(drop)
     }
 
-    fn guess(&self, from: Ipv4Addr) -> Result<()> {
+    fn guess(&self, from: IpAddr) -> Result<()> {
         self.request(from, "/wp-login.php", &["--data", "log=editor&pwd=guessed&wp-submit=Log+In"]).map(drop)
     }
 
     /// An attempt to log in by ssh as somebody who may not.
-    fn knock(&self, from: Ipv4Addr, port: u16) -> Result<()> {
+    fn knock(&self, from: IpAddr, port: u16) -> Result<()> {
         let tool = Tool::new("ssh")
             .args(["-b", &from.to_string(), "-p", &port.to_string(), "-o", "BatchMode=yes", "-o", "ConnectTimeout=3"])
             .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
@@ -183,11 +199,11 @@ impl Town<'_> {
     /// They mistype passwords more often than anybody.
     fn spares_administrators(&self) -> Result<()> {
         for _ in 0..15 {
-            self.guess(NEIGHBOUR)?;
-            self.ask(NEIGHBOUR, "/?id=1%27%20OR%20%271%27=%271")?;
+            self.guess(NEIGHBOUR.into())?;
+            self.ask(NEIGHBOUR.into(), "/?id=1%27%20OR%20%271%27=%271")?;
         }
         std::thread::sleep(Duration::from_secs(5));
-        ensure!(self.reaches(NEIGHBOUR)?, "an administrator is cut off");
+        ensure!(self.reaches(NEIGHBOUR.into())?, "an administrator is cut off");
         Ok(())
     }
 
@@ -195,12 +211,14 @@ impl Town<'_> {
         shell(self.container, &format!("fail2ban-client status {name} | sed -n 's/.*Banned IP list://p'"))
     }
 
-    /// Of IPv6 a network is banned, and the rule lets the host itself and administrators through before it.
+    /// Of IPv6 the network is banned that somebody attacked from, and no other, and the rule lets the host itself and administrators through before it.
     fn bans_networks_of_ipv6(&self) -> Result<()> {
         let listed = shell(
             self.container,
             "fail2ban-client set refused banip 2001:db8:1:2:3::5 >/dev/null; sleep 1; ipset list ban6-refused; ipset list casemate-ban6; ipset list casemate-admin6; ip6tables -t raw -S",
         )?;
+        ensure!(!self.reaches(SAME_NETWORK)?, "another address of a banned network is let in");
+        ensure!(self.reaches(NEXT_NETWORK)?, "the next network is banned too");
         for part in [
             "2001:db8:1:2::/64 timeout",
             "ban6-refused",

@@ -4,6 +4,7 @@ mod accepted;
 mod bans;
 mod container;
 mod database_limit;
+mod firewall;
 mod first_boot;
 mod jail;
 mod limits;
@@ -109,6 +110,12 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         images: &[Image::Webhost],
         scratch: "wall",
         run: wall::refuses_attacks_and_nothing_else,
+    },
+    Scenario {
+        claim: "nothing_comes_in_or_goes_out_that_the_image_does_not_declare_on_both_families_and_who_tried_is_named",
+        images: &[Image::Webhost],
+        scratch: "firewall",
+        run: firewall::opens_what_is_declared_and_nothing_else,
     },
     Scenario {
         claim: "whoever_tries_too_often_is_cut_off_for_a_while_also_over_restarts_and_administrators_never",

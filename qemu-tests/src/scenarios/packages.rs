@@ -10,9 +10,12 @@ use vm::guest::Client;
 use crate::operator::Operator;
 
 /// Files of packages that the image replaces on purpose, as `dpkg -V` names them and nothing else (`5`: other content, `M`: other mode).
-const REPLACED: [(&str, &str); 3] = [
+const REPLACED: [(&str, &str); 5] = [
     // overlays/apache brings its own
     ("??5??????", "/etc/apache2/apache2.conf"),
+    // overlays/firewall
+    ("??5??????", "/etc/shorewall-lite/shorewall-lite.conf"),
+    ("??5??????", "/etc/shorewall6-lite/shorewall6-lite.conf"),
     // a link to what the agent renders
     ("?M5??????", "/etc/squid/squid.conf"),
     // says which image this is

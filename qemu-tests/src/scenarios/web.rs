@@ -17,6 +17,8 @@ const TITLE: &str = "Casemate proves itself";
 const SITE: &str = "www.example.org";
 /// Larger than the smallest disk, so that the state of a host that does not use all of it is too small.
 const DISK_BYTES: u64 = 13 << 30;
+/// Somebody who is banned by hand (RFC 5737).
+const BANNED: &str = "203.0.113.9";
 /// What is not state: two slots of 2 GiB, ESP, tables. State on the smallest disk would have less than 4 GiB.
 const NOT_STATE: u64 = 5 << 30;
 
@@ -36,12 +38,19 @@ pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts, dir: &Path) -> Re
     let machine_id = client.ssh_ok(&operator.key, "cat /run/machine-id")?;
     ensure!(client.ssh_ok(&operator.key, "systemctl --failed --no-legend")?.trim().is_empty(), "units have failed");
     artifacts.record_identity("web1", &first, &machine_id)?;
+    fits_the_firewall(artifacts, &client, &operator)?;
+    client.ssh_ok(&operator.key, &format!("sudo -n fail2ban-client set refused banip {BANNED}"))?;
     machine.power_off(Duration::from_secs(180)).context("the host does not power off in good order")?;
 
     let (mut machine, second) = host.boot_healthy(&host.spec(Start::Direct)?)?;
     ensure!(first.identity() == second.identity(), "the second boot shows another identity: {first:?} then {second:?}");
     ensure!(client.ssh_ok(&operator.key, "cat /run/machine-id")? == machine_id, "the machine id changed");
     limits::nobody_came_yet(&client, &operator)?;
+    let banned = client.ssh_ok(&operator.key, "sudo -n ipset list ban4-refused")?;
+    ensure!(
+        banned.contains(&format!("{BANNED} timeout ")),
+        "after a restart of the machine the ban is gone:\n{banned}"
+    );
     check_site(&client, &second)?;
     limits::hurt_only_the_site_itself(&client, &operator)?;
     never_returns_a_damaged_byte(&client, &operator, &host, artifacts)?;
@@ -71,6 +80,25 @@ fn check_site(client: &Client, seen: &Seen) -> Result<()> {
         "plain HTTP is not redirected: {}",
         plain.head
     );
+    Ok(())
+}
+
+/// The kernel can what the rules were compiled for, and they were there before the network.
+fn fits_the_firewall(artifacts: &Artifacts, client: &Client, operator: &Operator) -> Result<()> {
+    for (folder, program) in [("ipv4", "shorewall-lite"), ("ipv6", "shorewall6-lite")] {
+        let file = artifacts.repository().join("overlays/firewall").join(folder).join("capabilities");
+        let declared = fs::read_to_string(&file)?;
+        let found = client.ssh_ok(&operator.key, &format!("sudo -n /usr/share/{program}/shorecap"))?;
+        let missing: Vec<&str> = declared
+            .lines()
+            .filter(|line| line.ends_with("=Yes") && !found.lines().any(|other| other == *line))
+            .collect();
+        ensure!(missing.is_empty(), "`{}` names what this kernel cannot: {missing:?}", file.display());
+    }
+    let order = "systemctl show --value -p ActiveEnterTimestampMonotonic casemate-firewall systemd-networkd";
+    let times: Vec<u64> =
+        client.ssh_ok(&operator.key, order)?.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    ensure!(times.len() == 2 && times.is_sorted(), "the network was up before the firewall: {times:?}");
     Ok(())
 }
 

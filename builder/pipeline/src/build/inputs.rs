@@ -11,6 +11,7 @@ use crate::keys::KeyRing;
 use crate::packages::LockedPackages;
 use crate::programs::ToolsTree;
 use crate::programs::mkfs_erofs::Compression;
+use crate::stages::firewall;
 use crate::stages::initrd::InitrdSpec;
 
 /// A finished stage of its own that others build on: where its result is, and its key.
@@ -94,10 +95,12 @@ impl Inputs {
 
     /// The overlays, our units, the agent and the operator's keys over that root.
     pub(super) fn overlay_key(&self) -> Result<Key> {
-        let mut key = KeyBuilder::new("overlay", 3)
+        let mut key = KeyBuilder::new("overlay", 4)
             .stage(&self.rootfs_key())
             .stage(&self.agent.key)
             .stage_if(self.skeleton_key().as_ref())
+            // The compiler of the firewall.
+            .stage_if(self.definition.overlays.has(firewall::OVERLAY).then_some(&self.tools.key))
             .text("image", &self.image.to_toml())
             .text("suite", self.definition.image.suite.as_str())
             .text("names of the build machine", &self.build_names.join(" "));

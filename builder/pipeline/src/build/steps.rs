@@ -136,7 +136,7 @@ impl Builder {
             let bill = Materials::gather(&tree, &inputs.image, &inputs.packages.root, assets, &crates)?.to_bill()?;
             tree.write(sbom::IN_IMAGE, bill.spdx.as_bytes(), 0o644)?;
             sbom::write_beside(&bill, dir)?;
-            let masked = lay_overlays(inputs, assets, &tree)?;
+            let masked = lay_overlays(inputs, assets, &tree, dir)?;
             mount.unmount().remedied()?;
             places.remove()?;
             // What pruning must keep while this is kept.
@@ -217,7 +217,7 @@ pub(super) struct KernelParts<'a> {
 }
 
 /// Lays everything over `tree`, refuses what the lint finds, and returns the masked units, one per line.
-fn lay_overlays(inputs: &Inputs, assets: &[StoredAsset], tree: &RootTree) -> Result<String> {
+fn lay_overlays(inputs: &Inputs, assets: &[StoredAsset], tree: &RootTree, scratch: &Path) -> Result<String> {
     let sealable = overlay::apply(
         tree,
         &OverlayInput {
@@ -229,6 +229,9 @@ fn lay_overlays(inputs: &Inputs, assets: &[StoredAsset], tree: &RootTree) -> Res
             operator_keys: &inputs.operator_keys,
             build_names: &inputs.build_names,
             assets,
+            tools: &inputs.tools.result,
+            epoch: inputs.packages.epoch(),
+            scratch,
         },
     )?;
     refuse_findings(&sealable.findings)?;

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod bundle;
 pub mod disk;
+pub mod firewall;
 pub mod generated;
 pub mod initrd;
 pub mod initrd_closure;

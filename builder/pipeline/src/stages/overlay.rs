@@ -13,15 +13,17 @@ use hostconf::{OverlaySet, PortTable, SealedImage};
 use tools::Failure;
 
 use super::agent::BINARIES;
+use super::firewall;
 use super::generated::GENERATED;
 use super::lint::{self, Expectations, Finding};
 use super::package_database;
 use super::rootfs::package_paths;
 use super::units::{self, UnitSelection};
 use crate::assets::{self, Owners, StoredAsset};
+use crate::programs::ToolsTree;
 use crate::root_tree::RootTree;
 
-const OWN: &str = "/usr/lib/casemate";
+pub(super) const OWN: &str = "/usr/lib/casemate";
 /// The overlay that reads what `[[jail]]` rows become.
 const FAIL2BAN: &str = "fail2ban";
 
@@ -44,6 +46,12 @@ pub struct OverlayInput<'a> {
     pub build_names: &'a [String],
     /// Files that belong to no package, in order.
     pub assets: &'a [StoredAsset],
+    /// The tree with the compiler of the firewall.
+    pub tools: &'a ToolsTree,
+    /// The time that the image carries, in seconds since 1970.
+    pub epoch: u64,
+    /// A directory for files on the way.
+    pub scratch: &'a Path,
 }
 
 /// What the finished tree is.
@@ -63,6 +71,9 @@ pub fn apply(tree: &RootTree, input: &OverlayInput<'_>) -> Result<Sealable> {
     let assets = assets::lay(input.assets, tree)?;
     install_own_files(tree, input)?;
     write_identity(tree, input.image)?;
+    if input.overlays.has(firewall::OVERLAY) {
+        firewall::compile(input.tools, input.overlays, input.overlays_dir, tree, input.epoch, input.scratch)?;
+    }
     let masked = units::apply(tree, &unit_selection(input)?)?;
     for link in hostconf::links(input.overlays) {
         // A directory of rendered files takes the place of what the package put there.
@@ -160,7 +171,7 @@ fn install_own_files(tree: &RootTree, input: &OverlayInput<'_>) -> Result<()> {
         tree.write(&format!("{OWN}/keys/operator/{name}"), &fs::read(key)?, 0o644)?;
     }
     tree.write("/usr/lib/tmpfiles.d/casemate-state.conf", hostconf::state_tmpfiles(input.overlays).as_bytes(), 0o644)?;
-    if input.overlays.iter().any(|overlay| overlay.name.as_str() == FAIL2BAN) {
+    if input.overlays.has(FAIL2BAN) {
         tree.write("/etc/fail2ban/jail.d/casemate.conf", hostconf::jails(input.overlays).as_bytes(), 0o644)?;
     }
     tree.write("/usr/share/casemate/ports.txt", PortTable::new(input.overlays).to_text().as_bytes(), 0o644)

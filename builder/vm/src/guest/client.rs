@@ -168,6 +168,17 @@ impl Client {
         self.get(name, path, Some(&[&["--insecure"], further].concat()))
     }
 
+    /// The statuses of many GETs over HTTPS, for a path with ranges of curl's: `[1-40]`.
+    pub fn https_statuses(&self, name: &str, paths: &str, further: &[&str]) -> Result<Vec<String>> {
+        let tool = Tool::new("curl")
+            .args(["--silent", "--show-error", "--insecure", "--http1.1", "--max-time", PATIENCE_SECONDS])
+            .args(["--output", "/dev/null", "--write-out", "%{http_code}\\n"])
+            .args(further)
+            .args(["--connect-to", &format!("{name}:{}:{}:{}", Ports::OWN.https, self.address, self.ports.https)])
+            .arg(format!("https://{name}{paths}"));
+        Ok(self.run(&tool)?.stdout_text().lines().map(str::to_owned).collect())
+    }
+
     /// GET over plain HTTP.
     pub fn http(&self, name: &str, path: &str) -> Result<Answer> {
         self.get(name, path, None)

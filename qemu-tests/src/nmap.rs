@@ -1,0 +1,62 @@
+//! What a scanner sees of a host: nmap in the network of its neighbour, with any of the neighbour's addresses.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use tools::{Network, ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
+use vm::NetworkNamespace;
+
+use crate::artifacts::Artifacts;
+
+/// One scan.
+pub(crate) struct Scan<'a> {
+    pub(crate) artifacts: &'a Artifacts,
+    pub(crate) from: &'a NetworkNamespace,
+    /// The interface and the address that the packets leave by.
+    pub(crate) wire: &'a str,
+    pub(crate) source: IpAddr,
+    pub(crate) target: IpAddr,
+}
+
+/// All TCP ports; the wire loses nothing, so each is asked twice at most.
+const ALL_TCP: &[&str] = &["-sS", "-p-", "--min-rate", "6000", "--max-retries", "1"];
+/// The UDP ports that most often answer.
+const TOP_UDP: &[&str] = &["-sU", "--top-ports", "100", "--min-rate", "500", "--max-retries", "1"];
+
+impl Scan<'_> {
+    /// Open TCP ports.
+    pub(crate) fn tcp(&self) -> Result<BTreeSet<u16>> {
+        self.open(ALL_TCP)
+    }
+
+    /// Open ports among the usual of UDP.
+    pub(crate) fn udp(&self) -> Result<BTreeSet<u16>> {
+        self.open(TOP_UDP)
+    }
+
+    fn open(&self, what: &[&str]) -> Result<BTreeSet<u16>> {
+        let tree = self.artifacts.attack_tree()?;
+        let sandbox = Sandbox::new(tree).network(Network::Namespace(self.from.path()));
+        // It takes the host for up without asking, asks no name server, and waits for one that is busy with other tests.
+        let tool = Tool::new("nmap")
+            .args(["-n", "-Pn", "-T4", "--min-rtt-timeout", "1s"])
+            .args(["-oG", "-", "-e", self.wire, "-S", &self.source.to_string()])
+            .args(if self.target.is_ipv6() { &["-6"][..] } else { &[] })
+            .args(what)
+            .arg(self.target.to_string())
+            // The tree is not configured: no alternative stands for a library of linear algebra.
+            .env("LD_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu/blas:/usr/lib/x86_64-linux-gnu/lapack");
+        let said = SandboxRunner::new(sandbox).run(&tool).remedied()?.stdout_text();
+        ensure!(said.contains("1 host up"), "nmap did not scan:\n{said}");
+        ensure!(!said.contains("closed"), "a port is not open and yet answers:\n{said}");
+        open_ports(&said)
+    }
+}
+
+/// Of nmap's greppable output: `Ports: 22/open/tcp//ssh///, 80/open/tcp//http///`.
+fn open_ports(said: &str) -> Result<BTreeSet<u16>> {
+    let fields = said.lines().filter_map(|line| line.split("Ports: ").nth(1)).flat_map(|ports| ports.split(", "));
+    let open = fields.filter_map(|port| port.trim().split_once("/open/")).map(|(number, _)| number);
+    open.map(|number| number.parse().with_context(|| format!("nmap names port `{number}`"))).collect()
+}
