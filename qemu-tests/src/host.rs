@@ -134,7 +134,10 @@ pub(crate) fn wait_for(machine: &mut Machine, wanted: &str, never: &[&str]) -> R
             .or_else(|| (machine.reset_count() > restarts).then(|| "the host restarted".to_owned()))
             .or_else(|| (started.elapsed() > PATIENCE).then(|| format!("{} s are over", PATIENCE.as_secs())));
         if let Some(reason) = lost {
-            bail!("`{wanted}` does not come: {reason}; the console ends with{}", tail(&text));
+            // A machine that stands still on a full disk says nothing on its console.
+            let state = machine.qmp().execute("query-status", None);
+            let state = state.map_or_else(|error| error.to_string(), |status| status.to_string());
+            bail!("`{wanted}` does not come: {reason}; QEMU says {state}; the console ends with{}", tail(&text));
         }
         std::thread::sleep(Duration::from_millis(200));
     }
