@@ -124,7 +124,7 @@ impl Costs<'_> {
         fs::create_dir_all(&place)?;
         fs::write(place.join("libphp8.4.so"), module()?)?;
         fs::write(place.join("apache2.conf"), STOCK)?;
-        // State is noexec; and what this server sends has the uid that may send nothing.
+        // State is noexec; what this server sends has the uid that may send nothing, and its port is no overlay's.
         shell(
             self.container,
             "set -eu\n\
@@ -132,6 +132,7 @@ impl Costs<'_> {
              cp /usr/lib/php/8.4/php.ini-production /run/stock/php.ini\n\
              cp /etc/php/casemate/conf.d/10-extensions.ini /run/stock/conf.d/\n\
              nft insert rule inet casemate_egress of_sites tcp sport 8443 accept\n\
+             iptables -I INPUT -p tcp --dport 8443 -j ACCEPT\n\
              systemd-run --quiet --unit=stock --setenv=PHP_INI_SCAN_DIR=/run/stock/conf.d --setenv=WORDPRESS_CONFIG=site001 \
              /usr/sbin/apache2 -f /run/stock/apache2.conf -DFOREGROUND\n\
              for turn in $(seq 50); do test -s /run/stock/apache2.pid && break; sleep 0.1; done",
