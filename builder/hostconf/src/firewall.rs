@@ -94,8 +94,6 @@ pub fn firewall_rules(
     rules
         .text
         .push_str("# Derived from [[listen]], [[egress]], [[local]] and [[health]] of the overlays.\n?SECTION NEW\n");
-    // Nothing begins in the middle of a connection.
-    rules.add("NotSyn(DROP) net fw tcp");
     family.plumbing().iter().for_each(|rule| rules.add(rule));
     rules.add(&format!("ACCEPT net fw {} - - s:ping:5/sec:20", family.echo()));
     overlays.iter().flat_map(|overlay| &overlay.def.listen).for_each(|row| rules.listen(row));
@@ -140,10 +138,14 @@ impl Rules {
         match (row.zone, protocol) {
             (PortZone::Management, _) => {
                 let from = self.family.management();
+                if *protocol == Protocol::Tcp {
+                    self.end_forgotten(from, *port);
+                }
                 self.add(&format!("ACCEPT {from} fw {protocol} {port}"));
             }
             (PortZone::World, Protocol::Udp) => self.add(&format!("ACCEPT net fw udp {port}")),
             (PortZone::World, Protocol::Tcp) => {
+                self.end_forgotten("net", *port);
                 // Nobody keeps administrators out by asking in their name.
                 self.add(&format!("ACCEPT {} fw tcp {port}", self.family.management()));
                 let bits = self.family.counted_bits();
@@ -152,6 +154,12 @@ impl Rules {
                 self.add(&format!("DROP:{LOG}:flood net fw tcp {port}"));
             }
         }
+    }
+
+    /// Nothing begins in the middle of a connection. Who speaks of one that this host has forgotten, since it was started anew, hears that it has
+    /// ended: in silence he would wait for a quarter of an hour.
+    fn end_forgotten(&mut self, from: &str, port: u16) {
+        self.add(&format!("NotSyn(REJECT) {from} fw tcp {port}"));
     }
 
     fn egress(&mut self, row: &Egress, uid: u32) {

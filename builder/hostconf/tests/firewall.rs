@@ -52,12 +52,13 @@ fn rules_let_in_and_out_what_is_declared_and_name_who_is_refused() {
     assert_eq!(
         rules.lines().skip(2).collect::<Vec<_>>(),
         [
-            "NotSyn(DROP) net fw tcp",
             "ACCEPT net fw udp 68 67",
             "ACCEPT net fw icmp 8 - - s:ping:5/sec:20",
+            "NotSyn(REJECT) net fw tcp 443",
             "ACCEPT net:+casemate-admin4 fw tcp 443",
             "ACCEPT net fw tcp 443 - - s/32:p443(16384,262144):25/sec:200 - - 100:32",
             "DROP:NFLOG(77):flood net fw tcp 443",
+            "NotSyn(REJECT) net:+casemate-admin4 fw tcp 22",
             "ACCEPT net:+casemate-admin4 fw tcp 22",
             "ACCEPT fw net:169.254.169.254,100.100.100.200,168.63.129.16 tcp 80 - - - 0",
             "REJECT:NFLOG(77):metadata fw net:169.254.169.254,100.100.100.200,168.63.129.16 tcp 80,443",
