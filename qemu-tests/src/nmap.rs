@@ -35,7 +35,18 @@ impl Scan<'_> {
         self.open(TOP_UDP)
     }
 
+    /// Which of these TCP ports answer a packet of a connection that nobody knows.
+    pub(crate) fn ending(&self, ports: &str) -> Result<BTreeSet<u16>> {
+        ports_that_are("unfiltered", &self.run(&["-sA", "-p", ports])?)
+    }
+
     fn open(&self, what: &[&str]) -> Result<BTreeSet<u16>> {
+        let said = self.run(what)?;
+        ensure!(!said.contains("closed"), "a port is not open and yet answers:\n{said}");
+        ports_that_are("open", &said)
+    }
+
+    fn run(&self, what: &[&str]) -> Result<String> {
         let tree = self.artifacts.attack_tree()?;
         let sandbox = Sandbox::new(tree).network(Network::Namespace(self.from.path()));
         // It takes the host for up without asking, asks no name server, and waits for one that is busy with other tests.
@@ -49,14 +60,14 @@ impl Scan<'_> {
             .env("LD_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu/blas:/usr/lib/x86_64-linux-gnu/lapack");
         let said = SandboxRunner::new(sandbox).run(&tool).remedied()?.stdout_text();
         ensure!(said.contains("1 host up"), "nmap did not scan:\n{said}");
-        ensure!(!said.contains("closed"), "a port is not open and yet answers:\n{said}");
-        open_ports(&said)
+        Ok(said)
     }
 }
 
 /// Of nmap's greppable output: `Ports: 22/open/tcp//ssh///, 80/open/tcp//http///`.
-fn open_ports(said: &str) -> Result<BTreeSet<u16>> {
+fn ports_that_are(state: &str, said: &str) -> Result<BTreeSet<u16>> {
     let fields = said.lines().filter_map(|line| line.split("Ports: ").nth(1)).flat_map(|ports| ports.split(", "));
-    let open = fields.filter_map(|port| port.trim().split_once("/open/")).map(|(number, _)| number);
-    open.map(|number| number.parse().with_context(|| format!("nmap names port `{number}`"))).collect()
+    let state = format!("/{state}/");
+    let numbers = fields.filter_map(|port| port.trim().split_once(&state)).map(|(number, _)| number);
+    numbers.map(|number| number.parse().with_context(|| format!("nmap names port `{number}`"))).collect()
 }

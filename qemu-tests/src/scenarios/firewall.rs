@@ -136,10 +136,13 @@ impl Fort<'_> {
             ensure!(open == wanted, "to {who}, {source}, other ports of {target} are open: {open:?}");
         }
         for (source, target) in [(STRANGER, v4), (STRANGER6, v6)] {
+            // Who has an old connection is told that it has ended, where he may know that there is somebody.
+            let ending = seen(source, target).ending("22,80,443,2222,4444")?;
+            ensure!(ending == BTreeSet::from(FOR_ALL), "forgotten connections to {target} are ended at {ending:?}");
             let open = seen(source, target).udp()?;
             ensure!(open.is_empty(), "UDP ports of {target} are open: {open:?}");
         }
-        say(&format!("firewall: six scans by nmap, {:.0} s", started.elapsed().as_secs_f64()));
+        say(&format!("firewall: eight scans by nmap, {:.0} s", started.elapsed().as_secs_f64()));
         Ok(())
     }
 
