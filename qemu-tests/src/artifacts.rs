@@ -188,7 +188,7 @@ fn prepare() -> Result<Artifacts> {
     let free = free_mebibytes(&output);
     ensure!(
         free >= NEEDED_MEBIBYTES,
-        "`{}` has {free} MiB free; the scenarios need {NEEDED_MEBIBYTES}",
+        "`{}` has {free} MiB free; the scenarios need {NEEDED_MEBIBYTES}: make room, for example with `casemate cache prune`",
         output.display()
     );
     let mut artifacts = Artifacts {
