@@ -9,6 +9,7 @@ mod flash;
 mod host;
 mod knock;
 mod neighbour;
+mod neighbour_acme;
 mod neighbour_smtp;
 mod neighbour_tls;
 mod nmap;

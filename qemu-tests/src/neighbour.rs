@@ -29,6 +29,15 @@ pub(crate) struct Neighbour {
 impl Neighbour {
     /// Serves HTTP on port 80 of all addresses and names on port 53 of `address` in this network.
     pub(crate) fn start(network: &NetworkNamespace, address: Ipv4Addr) -> io::Result<Self> {
+        Self::start_beside(network, address, &[])
+    }
+
+    /// The same, and these names lead to hosts.
+    pub(crate) fn start_beside(
+        network: &NetworkNamespace,
+        address: Ipv4Addr,
+        hosted: &'static [(&'static str, Ipv4Addr)],
+    ) -> io::Result<Self> {
         let (web, names) = network.run(|| {
             tools::netlink::add_address(tools::netlink::link_index("lo")?, OUTSIDE.into(), 32)?;
             Ok((TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80))?, UdpSocket::bind((address, 53))?))
@@ -50,7 +59,7 @@ impl Neighbour {
         thread::spawn(move || {
             let mut question = [0; 512];
             while let Ok((length, from)) = names.recv_from(&mut question) {
-                if let Some(answer) = answer(question.get(..length).unwrap_or_default(), address) {
+                if let Some(answer) = answer(question.get(..length).unwrap_or_default(), address, hosted) {
                     let _ = names.send_to(&answer, from);
                 }
             }
@@ -65,10 +74,13 @@ impl Neighbour {
 }
 
 /// One address for a question about addresses (A), no answer and no error for any other.
-fn answer(question: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
+fn answer(question: &[u8], address: Ipv4Addr, hosted: &[(&str, Ipv4Addr)]) -> Option<Vec<u8>> {
     let end = HEADER + name_length(question.get(HEADER..)?)?;
     let asked = question.get(HEADER..end + 4)?;
     let inside = asked.starts_with(b"\x06inside");
+    let is_asked =
+        |name: &str| asked.get(..asked.len() - 4).is_some_and(|bytes| bytes.eq_ignore_ascii_case(&encoded(name)));
+    let host = hosted.iter().find(|(name, _)| is_asked(name)).map(|(_, host)| *host);
     let wants_address = question.get(end..end + 2)? == [0, 1];
     let mut message = question.get(..2)?.to_vec();
     // An authoritative answer; one question; one answer or none.
@@ -77,9 +89,16 @@ fn answer(question: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
     if wants_address {
         // The name of the question, A, IN, a minute, four bytes.
         message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-        message.extend(if inside { address } else { OUTSIDE }.octets());
+        message.extend(host.unwrap_or(if inside { address } else { OUTSIDE }).octets());
     }
     Some(message)
+}
+
+/// A name as it stands in a message (RFC 1035 3.1).
+fn encoded(name: &str) -> Vec<u8> {
+    let labels =
+        name.split('.').flat_map(|label| std::iter::once(u8::try_from(label.len()).unwrap_or(0)).chain(label.bytes()));
+    labels.chain([0]).collect()
 }
 
 /// Length of a name with its end (RFC 1035 3.1).
@@ -103,17 +122,19 @@ mod tests {
 
     #[test]
     fn an_address_is_answered_and_other_questions_have_no_answer() {
-        let told = answer(ASKED, Ipv4Addr::new(10, 0, 2, 2)).unwrap();
+        let told = answer(ASKED, Ipv4Addr::new(10, 0, 2, 2), &[]).unwrap();
         assert_eq!(told[..2], ASKED[..2]);
         assert_eq!(told[7], 1);
         assert!(told.ends_with(&OUTSIDE.octets()));
+        let hosted = [("www.example.com", Ipv4Addr::LOCALHOST), ("www.example.net", Ipv4Addr::new(10, 0, 2, 20))];
+        assert!(answer(ASKED, Ipv4Addr::LOCALHOST, &hosted).unwrap().ends_with(&[10, 0, 2, 20]));
         let inside = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x06inside\x03net\0\0\x01\0\x01";
-        assert!(answer(inside, Ipv4Addr::new(10, 0, 2, 2)).unwrap().ends_with(&[10, 0, 2, 2]));
+        assert!(answer(inside, Ipv4Addr::new(10, 0, 2, 2), &[]).unwrap().ends_with(&[10, 0, 2, 2]));
         let mut other = ASKED.to_vec();
         other[ASKED.len() - 3] = 28;
-        assert_eq!(answer(&other, Ipv4Addr::LOCALHOST).unwrap()[7], 0);
+        assert_eq!(answer(&other, Ipv4Addr::LOCALHOST, &[]).unwrap()[7], 0);
         for length in 0..ASKED.len() {
-            assert!(answer(&ASKED[..length], Ipv4Addr::LOCALHOST).is_none(), "{length}");
+            assert!(answer(&ASKED[..length], Ipv4Addr::LOCALHOST, &[]).is_none(), "{length}");
         }
     }
 }

@@ -60,15 +60,8 @@ pub(crate) struct WordPressOrg {
 impl WordPressOrg {
     /// Serves on port 443 of all addresses in this network; key and certificate are made in `dir`.
     pub(crate) fn start(network: &NetworkNamespace, tree: &Path, dir: &Path) -> Result<Self> {
-        let names = format!("subjectAltName=DNS:api.wordpress.org,DNS:{DOWNLOADS},DNS:{ELSEWHERE}");
-        let [key, certificate] = ["wordpress-org.key", "wordpress-org.crt"];
-        let tool = Tool::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
-            .args(["-subj", "/CN=wordpress.org of a test", "-addext", &names])
-            .args(["-keyout", &format!("{INSIDE}/{key}"), "-out", &format!("{INSIDE}/{certificate}")]);
-        SandboxRunner::new(Sandbox::new(tree).bind(dir, INSIDE)).run(&tool).remedied()?;
-        let authority = fs::read_to_string(dir.join(certificate))?;
-        let config = Arc::new(tls(&authority, &fs::read(dir.join(key))?)?);
+        let authority = make_identity(tree, dir, "wordpress-org", &["api.wordpress.org", DOWNLOADS, ELSEWHERE])?;
+        let config = Arc::new(tls(&authority, &fs::read(dir.join("wordpress-org.key"))?)?);
         let listener = network.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 443)))?;
         let world = Arc::new(Mutex::new(World::default()));
         let shared = Arc::clone(&world);
@@ -100,6 +93,18 @@ impl WordPressOrg {
     pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.world).asked)
     }
+}
+
+/// Makes `NAME.key` and `NAME.crt` in `dir`: a certificate of these names that is its own authority. Returns it.
+pub(crate) fn make_identity(tree: &Path, dir: &Path, name: &str, names: &[&str]) -> Result<String> {
+    let names = names.iter().map(|name| format!("DNS:{name}")).collect::<Vec<_>>().join(",");
+    let certificate = format!("{name}.crt");
+    let tool = Tool::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args(["-subj", &format!("/CN={name} of a test"), "-addext", &format!("subjectAltName={names}")])
+        .args(["-keyout", &format!("{INSIDE}/{name}.key"), "-out", &format!("{INSIDE}/{certificate}")]);
+    SandboxRunner::new(Sandbox::new(tree).bind(dir, INSIDE)).run(&tool).remedied()?;
+    Ok(fs::read_to_string(dir.join(certificate))?)
 }
 
 /// A request that panics leaves the list as it was.

@@ -239,7 +239,7 @@ fn pretend(tool: &Tool) -> Option<String> {
         Some("openssl") if words[0] == "genpkey" => {
             fs::write(after("-out").unwrap(), "private key\n").unwrap();
         }
-        Some("openssl") if words[0] == "req" => {
+        Some("openssl") if words[0] == "req" && words.iter().any(|word| word == "-x509") => {
             let names = fs::read_to_string(after("-config").unwrap()).unwrap();
             assert!(after("-key").unwrap().exists());
             let names = names.lines().filter(|line| line.starts_with("DNS.")).collect::<Vec<_>>().join(",");

@@ -20,6 +20,7 @@ use crate::overlay_rows::words;
 use crate::redirect::Redirect;
 use crate::relay::Relay;
 use crate::ssh_key::SshPublicKey;
+use crate::tls::TlsSettings;
 use crate::waf::Waf;
 
 /// The number of a document; it grows with each change and the highest one wins.
@@ -108,34 +109,6 @@ pub struct NetworkSettings {
     pub dns: Vec<IpAddr>,
     /// Which device; absent: the first Ethernet device.
     pub interface: Option<InterfaceMatch>,
-}
-
-/// Certificates.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct TlsSettings {
-    /// Where certificates come from.
-    pub mode: TlsMode,
-}
-
-/// Where certificates come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TlsMode {
-    /// Each host signs its own.
-    #[default]
-    SelfSigned,
-}
-
-impl FromStr for TlsMode {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        if text == "self-signed" {
-            Ok(Self::SelfSigned)
-        } else {
-            Err(ValueError::new(text, "a TLS mode: `self-signed` is the only one"))
-        }
-    }
 }
 
 /// A domain and its sites.

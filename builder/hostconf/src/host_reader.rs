@@ -7,12 +7,13 @@ use std::num::NonZeroU64;
 use crate::document::{Placed, Section, read};
 use crate::domain_name::DomainName;
 use crate::host::{
-    Admin, CodeSource, Domain, HostConfig, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsSettings, WordPress,
+    Admin, CodeSource, Domain, HostConfig, NetworkSettings, Serial, Site, SiteContent, SiteKind, WordPress,
 };
 use crate::limits::read_limits;
 use crate::mistake::Mistakes;
 use crate::redirect::read_redirects;
 use crate::relay::read_relay;
+use crate::tls::read_tls;
 use crate::waf::read_waf;
 
 /// TOML has signed 64-bit numbers.
@@ -113,11 +114,6 @@ fn read_addresses(section: &Section<'_, '_>, key: &str) -> Vec<Placed<IpAddr>> {
         }
     }
     addresses
-}
-
-fn read_tls(section: &Section<'_, '_>) -> Option<TlsSettings> {
-    section.allow(&["mode"]);
-    Some(TlsSettings { mode: section.text("mode")? })
 }
 
 fn read_domains(root: &Section<'_, '_>) -> Vec<Domain> {

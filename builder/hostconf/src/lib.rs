@@ -38,6 +38,7 @@ mod sealed;
 mod size;
 mod ssh_key;
 mod suggest;
+mod tls;
 mod waf;
 
 pub use accounts::{AccountTables, Membership, SiteAccount, account_tables};
@@ -51,8 +52,7 @@ pub use email::EmailAddress;
 pub use firewall::{Family, UnknownAccount, firewall_rules};
 pub use formats::names::{ImageName, ImageVersion};
 pub use host::{
-    Admin, CodeSource, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind, TlsMode,
-    TlsSettings, WordPress,
+    Admin, CodeSource, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind, WordPress,
 };
 pub use image::{ImageDef, ImageSizes};
 pub use mistake::{Mistake, Mistakes};
@@ -81,4 +81,5 @@ pub use sample::SMALL_HOST;
 pub use sealed::SealedImage;
 pub use size::ByteSize;
 pub use ssh_key::{SshKeyError, SshPublicKey};
+pub use tls::{Authority, DirectoryAddress, RootCertificates, TlsMode, TlsSettings};
 pub use waf::{Waf, WafArgument, WafExclusion, WafMode, WafPath, WafRule};

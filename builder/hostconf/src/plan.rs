@@ -208,7 +208,10 @@ pub enum TrialError {
 
 /// Makes the plan of a sample host with each kind of site: the builder finds wrong names in templates before anybody boots them.
 pub fn trial(overlays: &OverlaySet) -> Result<RenderPlan, TrialError> {
-    let (host, image) = crate::sample::sample_host()?;
+    let (mut host, image) = crate::sample::sample_host()?;
+    if !overlays.has("tls") {
+        host.tls = crate::tls::TlsSettings::SelfSigned;
+    }
     let assignments = Assignments::default().assign(host.sites().map(|site| &site.name), image.sites)?;
     Ok(plan(&host, &assignments, overlays, &image)?)
 }

@@ -19,6 +19,7 @@ use crate::plan::{
     StateDirectory,
 };
 use crate::sealed::SealedImage;
+use crate::tls::TlsSettings;
 
 /// Where an entry is applied: the host, or one site.
 struct Place<'p> {
@@ -31,6 +32,7 @@ pub(crate) struct Planner<'p> {
     overlays: &'p OverlaySet,
     host: Place<'p>,
     sites: Vec<Place<'p>>,
+    asks_authority: bool,
     plan: RenderPlan,
     errors: Vec<PlanError>,
 }
@@ -72,7 +74,9 @@ impl<'p> Planner<'p> {
         let base = host_context(host, image, &all);
         let sites =
             facts.iter().map(|(site, facts)| Place { site: Some(site), context: site_context(&base, facts) }).collect();
-        Self { overlays, host: Place { site: None, context: base }, sites, plan: RenderPlan::default(), errors }
+        let asks_authority = matches!(host.tls, TlsSettings::Acme(_));
+        let host = Place { site: None, context: base };
+        Self { overlays, host, sites, asks_authority, plan: RenderPlan::default(), errors }
     }
 
     pub(crate) fn plan(mut self) -> Result<RenderPlan, PlanErrors> {
@@ -86,6 +90,7 @@ impl<'p> Planner<'p> {
             self.plan_setups(overlay);
             self.plan_probes(overlay);
         }
+        self.check_certificates();
         self.plan.files.sort_by(|left, right| left.path.cmp(&right.path));
         self.check_collisions();
         if self.errors.is_empty() { Ok(self.plan) } else { Err(PlanErrors(self.errors)) }
@@ -157,6 +162,18 @@ impl<'p> Planner<'p> {
             }
         }
         done
+    }
+
+    /// A document that counts on an authority, and an image that asks none.
+    fn check_certificates(&mut self) {
+        let serves = self.overlays.iter().find(|overlay| overlay.name.as_str() == "apache");
+        let Some(apache) = serves.filter(|_| self.asks_authority && !self.overlays.has("tls")) else { return };
+        let reason = "`mode = \"acme\"` needs the overlay `tls`, which is not in this image: add it to image.toml, or use `self-signed`";
+        self.errors.push(PlanError {
+            overlay: apache.name.clone(),
+            place: "[tls]".to_owned(),
+            reason: reason.to_owned(),
+        });
     }
 
     /// Two entries that give one file: possible where names come from templates. The files are sorted.

@@ -22,6 +22,8 @@ address = ["198.51.100.7/24", "2001:db8:1::7/64"]
 gateway = ["198.51.100.1", "fe80::1"]
 dns = ["198.51.100.53"]
 interface = "en*"
+[tls]
+mode = "acme"
 [relay]
 host = "smtp.example.net"
 [[domain]]

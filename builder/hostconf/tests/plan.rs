@@ -299,3 +299,20 @@ fn jails_become_sections_for_fail2ban() {
     let expected = "# Derived from [[jail]] of the overlays.\n\n[login]\nenabled = true\nfilter = casemate-login\njournalmatch = SYSLOG_IDENTIFIER=apache2-access\nmaxretry = 6\nfindtime = 10m\nbantime = 60m\n";
     assert_eq!(jails(&overlays), expected);
 }
+
+#[test]
+fn a_document_that_counts_on_an_authority_wants_an_image_that_asks_one() {
+    let text = hostconf::SMALL_HOST.replace("[[domain]]\n", "[tls]\nmode = \"acme\"\n[[domain]]\n");
+    let host = HostConfig::parse("host.toml", &text).unwrap();
+    let image =
+        SealedImage::parse("image.toml", "schema = 1\nname = \"t\"\nversion = \"1\"\noverlays = []\nsites = 5\n");
+    let assignments = Assignments::default().assign(host.sites().map(|site| &site.name), 5).unwrap();
+    let plan_of = |names: &[&str]| {
+        let overlays = names.iter().map(|name| overlay(name, "summary = \"x\"", &[])).collect();
+        plan(&host, &assignments, &OverlaySet::new(overlays).unwrap(), image.as_ref().unwrap())
+    };
+    assert!(plan_of(&["apache", "tls"]).is_ok());
+    let said = plan_of(&["apache"]).unwrap_err().to_string();
+    assert!(said.contains("needs the overlay `tls`"), "{said}");
+    assert!(trial(&OverlaySet::new(vec![overlay("apache", "summary = \"x\"", &[])]).unwrap()).is_ok());
+}

@@ -97,7 +97,9 @@ impl ToolsKind {
                 "uidmap",
             ],
             Self::Compare => COMPARE,
-            Self::Attack => &["base-files", "base-passwd", "libc-bin", "python3", "sqlmap", "nmap", "testssl.sh"],
+            Self::Attack => {
+                &["base-files", "base-passwd", "libc-bin", "python3", "sqlmap", "nmap", "testssl.sh", "pebble"]
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod bans;
+mod certificates;
 mod container;
 mod database_limit;
 mod firewall;
@@ -74,6 +75,12 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         images: &[Image::Webhost],
         scratch: "container",
         run: container::serves_in_its_own_network,
+    },
+    Scenario {
+        claim: "certificates_are_issued_by_an_authority_renewed_with_the_same_key_and_served_without_a_dropped_connection",
+        images: &[Image::Webhost],
+        scratch: "certificates",
+        run: certificates::are_issued_and_renewed,
     },
     Scenario {
         claim: "sites_are_logged_into_by_link_filled_by_sftp_cloned_restored_moved_and_removed_and_nobody_reaches_more_than_the_own",

@@ -1,6 +1,7 @@
 //! The TLS key and a certificate that it signs itself, made by `openssl`.
 //!
-//! The key is kept for ever; the certificate is made again when the names change or its end is near.
+//! The key is kept for ever; the certificate is made again when the names change or its end is near. One that an authority has signed
+//! stays in its place until it has ended ([`crate::certificates`]).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,6 +14,7 @@ use tools::Tool;
 use super::SecretError;
 use super::TIMEOUT;
 use super::unfinished;
+use crate::certificates::record::Record;
 use crate::files::Access;
 use crate::host::Host;
 
@@ -55,7 +57,7 @@ pub fn make(host: Host<'_>, pair: &Pair<'_>) -> Result<(), SecretError> {
 
 /// Removes a pair that nobody asks for any more.
 pub fn remove(host: Host<'_>, key: &Path, certificate: &Path) -> Result<(), SecretError> {
-    for path in [&unfinished(certificate, "names"), certificate, key] {
+    for path in [&unfinished(certificate, "names"), &Record::place(certificate), certificate, key] {
         host.files.remove(path)?;
     }
     Ok(())
@@ -63,6 +65,7 @@ pub fn remove(host: Host<'_>, key: &Path, certificate: &Path) -> Result<(), Secr
 
 fn make_key(host: Host<'_>, pair: &Pair<'_>) -> Result<(), SecretError> {
     // A certificate of a lost key must not be taken for that of the new one.
+    host.files.remove(&Record::place(pair.certificate))?;
     host.files.remove(&names_record(pair))?;
     let new = unfinished(pair.key, "new");
     host.files.write(&new, b"", UNFINISHED)?;
@@ -81,31 +84,60 @@ fn make_key(host: Host<'_>, pair: &Pair<'_>) -> Result<(), SecretError> {
 
 /// The record of the names is written after the certificate and removed before it, so it never names a certificate that is not there.
 fn is_current(host: Host<'_>, pair: &Pair<'_>) -> Result<bool, SecretError> {
+    if pair.certificate.exists() && Record::of(pair.certificate).is_some() {
+        return lasts(host, pair, "0");
+    }
     if !pair.certificate.exists() || fs::read_to_string(names_record(pair)).unwrap_or_default() != record(pair.names) {
         return Ok(false);
     }
-    let tool = Tool::new("openssl").args(["x509", "-noout", "-checkend", RENEWAL, "-in"]).arg(pair.certificate);
+    lasts(host, pair, RENEWAL)
+}
+
+fn lasts(host: Host<'_>, pair: &Pair<'_>, seconds: &str) -> Result<bool, SecretError> {
+    let tool = Tool::new("openssl").args(["x509", "-noout", "-checkend", seconds, "-in"]).arg(pair.certificate);
     Ok(run(host, pair.certificate, tool.accept(&[0, 1]))?.status == 0)
 }
 
 fn make_certificate(host: Host<'_>, pair: &Pair<'_>) -> Result<(), SecretError> {
     let request = unfinished(pair.certificate, "cnf");
     let new = unfinished(pair.certificate, "new");
-    host.files.write(&request, request_text(pair.names).as_bytes(), UNFINISHED)?;
+    host.files.write(&request, request_text(pair.names, Signer::Ourselves).as_bytes(), UNFINISHED)?;
     host.files.write(&new, b"", UNFINISHED)?;
     let tool = Tool::new("openssl").args(["req", "-new", "-x509", "-sha256", "-days", DAYS, "-config"]).arg(&request);
     run(host, pair.certificate, tool.arg("-key").arg(pair.key).arg("-out").arg(&new))?;
     host.files.remove(&request)?;
+    host.files.remove(&Record::place(pair.certificate))?;
     host.files.remove(&names_record(pair))?;
     host.files.publish(&new, pair.certificate, Access::PUBLIC)?;
     Ok(host.files.write(&names_record(pair), record(pair.names).as_bytes(), Access::PUBLIC)?)
 }
 
+/// A request of this key for these names (RFC 2986), as PEM. `place` is where it will be; what openssl reads meanwhile stands beside it.
+pub fn request(host: Host<'_>, key: &Path, names: &[String], place: &Path) -> Result<String, SecretError> {
+    let wanted = unfinished(place, "cnf");
+    host.files.write(&wanted, request_text(names, Signer::Authority).as_bytes(), UNFINISHED)?;
+    let tool = Tool::new("openssl").args(["req", "-new", "-sha256", "-config"]).arg(&wanted).arg("-key").arg(key);
+    let request = run(host, key, tool)?.stdout_text();
+    host.files.remove(&wanted)?;
+    Ok(request)
+}
+
+/// Who signs what is asked for.
+#[derive(Clone, Copy)]
+enum Signer {
+    Ourselves,
+    Authority,
+}
+
 /// A whole configuration of our own: the distribution's would make the certificate an authority.
-fn request_text(names: &[String]) -> String {
+fn request_text(names: &[String], signer: Signer) -> String {
+    let extensions = match signer {
+        Signer::Ourselves => "x509_extensions",
+        Signer::Authority => "req_extensions",
+    };
     let subject = names.iter().find(|name| name.len() <= COMMON_NAME).map_or("casemate", String::as_str);
     let mut text = format!(
-        "[req]\nprompt = no\ndistinguished_name = subject\nx509_extensions = extensions\n\n[subject]\nCN = {subject}\n\n\
+        "[req]\nprompt = no\ndistinguished_name = subject\n{extensions} = extensions\n\n[subject]\nCN = {subject}\n\n\
          [extensions]\nbasicConstraints = critical, CA:FALSE\nkeyUsage = critical, digitalSignature\n\
          extendedKeyUsage = serverAuth\nsubjectKeyIdentifier = hash\nsubjectAltName = @names\n\n[names]\n"
     );
@@ -133,7 +165,7 @@ mod tests {
 
     #[test]
     fn asks_for_all_names() {
-        let text = request_text(&["www.example.org".into(), "example.org".into()]);
+        let text = request_text(&["www.example.org".into(), "example.org".into()], Signer::Ourselves);
         assert!(text.contains("CN = www.example.org\n"), "{text}");
         assert!(text.ends_with("[names]\nDNS.0 = www.example.org\nDNS.1 = example.org\n"), "{text}");
         assert!(text.contains("CA:FALSE"), "{text}");
@@ -142,7 +174,7 @@ mod tests {
     #[test]
     fn a_name_too_long_for_a_subject_is_only_an_alternative_name() {
         let long = format!("{}.example.org", "x".repeat(60));
-        let text = request_text(std::slice::from_ref(&long));
+        let text = request_text(std::slice::from_ref(&long), Signer::Authority);
         assert!(text.contains("CN = casemate\n") && text.contains(&format!("DNS.0 = {long}\n")), "{text}");
     }
 }

@@ -1,0 +1,81 @@
+//! Root's last step: what came back is looked at and put in place.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::ensure;
+use tools::Tool;
+
+use super::Places;
+use super::Site;
+use super::Wanted;
+use super::chain::Chain;
+use super::chain::LARGEST;
+use super::chain::Request;
+use super::record::Record;
+use crate::files::Access;
+use crate::host::Host;
+
+/// Puts every good answer in place and tells who serves it. Returns how many were no good, each with its reason in the log.
+pub fn install(host: Host<'_>, wanted: &Wanted, now: u64) -> Result<usize> {
+    let places = Places::of(host.paths);
+    let Some(authority) = &wanted.authority else { return Ok(0) };
+    let (mut installed, mut failed) = (0, 0);
+    for site in &wanted.sites {
+        if !places.request(site).exists() {
+            continue;
+        }
+        match install_one(host, &places, site, &authority.directory, now) {
+            Ok(true) => installed += 1,
+            Ok(false) => {}
+            Err(error) => {
+                failed += 1;
+                eprintln!("the certificate for {} is not used: {error:#}", site.names.first().unwrap_or(&site.id));
+            }
+        }
+    }
+    if installed > 0 {
+        for unit in &wanted.reload {
+            host.runner.run(&Tool::new("systemctl").args(["reload", unit.as_str()]))?;
+        }
+    }
+    Ok(failed)
+}
+
+fn install_one(host: Host<'_>, places: &Places, site: &Site, directory: &str, now: u64) -> Result<bool> {
+    let path = places.request(site);
+    let Some(answer) = read_answer(&places.answer(site))? else { return Ok(false) };
+    let request = Request::read(&fs::read_to_string(&path)?)?;
+    let chain = Chain::read(&answer)?;
+    chain.answers(&request, now)?;
+    host.files.write(&site.certificate, chain.to_pem()?.as_bytes(), Access::PUBLIC)?;
+    let record = Record {
+        directory: directory.to_owned(),
+        names: chain.names.iter().cloned().collect(),
+        not_before: chain.validity.0,
+        not_after: chain.validity.1,
+    };
+    host.files.write(&Record::place(&site.certificate), &serde_json::to_vec(&record)?, Access::PUBLIC)?;
+    host.files.remove(&path)?;
+    Ok(true)
+}
+
+/// The folder is the client's: a link or a pipe in it is not followed and not waited for.
+fn read_answer(path: &Path) -> Result<Option<Vec<u8>>> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits())?;
+    let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    };
+    ensure!(file.metadata()?.is_file(), "`{}` is no file", path.display());
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= LARGEST, "`{}` is longer than {LARGEST} bytes", path.display());
+    Ok(Some(bytes))
+}
