@@ -7,6 +7,7 @@ mod container;
 mod database_limit;
 mod firewall;
 mod first_boot;
+mod flood;
 mod jail;
 mod limits;
 mod managed;
@@ -129,6 +130,12 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         images: &[Image::Webhost],
         scratch: "bans",
         run: bans::are_lasting_and_never_for_administrators,
+    },
+    Scenario {
+        claim: "a_flood_is_limited_and_its_sender_banned_while_a_reader_who_reloads_and_all_others_are_served",
+        images: &[Image::Webhost],
+        scratch: "flood",
+        run: flood::is_limited_and_its_sender_banned,
     },
     Scenario {
         claim: "a_managed_site_gets_code_from_wordpress_org_only_with_a_snapshot_before_and_what_breaks_it_is_undone",

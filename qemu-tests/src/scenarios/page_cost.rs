@@ -18,7 +18,7 @@ use vm::Container;
 use vm::guest::Client;
 
 use crate::artifacts::{Artifacts, say};
-use crate::container_host::{ADDRESS, ContainerHost, NEIGHBOUR, shell};
+use crate::container_host::{ADDRESS, ContainerHost, NEIGHBOUR, lift_measures, shell};
 use crate::neighbour::Neighbour;
 use crate::operator::{Facts, Operator};
 
@@ -72,6 +72,7 @@ pub(crate) fn is_that_of_a_stock_server(artifacts: &Artifacts, dir: &Path) -> Re
     let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
     let _neighbour = Neighbour::start(&host.neighbour, NEIGHBOUR)?;
     let (container, _, _) = host.boot()?;
+    lift_measures(&container)?;
     let client = host.client();
     let costs = Costs { container: &container, client: &client };
     costs.start_stock(dir)?;

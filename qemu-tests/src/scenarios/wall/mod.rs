@@ -13,7 +13,7 @@ use vm::Container;
 use vm::guest::Client;
 
 use crate::artifacts::{Artifacts, say};
-use crate::container_host::{ContainerHost, NEIGHBOUR, put_file, shell};
+use crate::container_host::{ContainerHost, NEIGHBOUR, lift_measures, put_file, shell};
 use crate::operator::{Facts, Operator};
 use requests::{ATTACKS, Attack, ORDINARY};
 
@@ -64,6 +64,8 @@ pub(crate) fn refuses_attacks_and_nothing_else(artifacts: &Artifacts, dir: &Path
     let document = fs::read_to_string(operator.document(dir, &facts)?)? + SITES;
     let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
     let (container, _, _) = host.boot()?;
+    // What is refused is refused for what it is, not for how much it is.
+    lift_measures(&container)?;
     let client = host.client();
     let wall = Wall { container: &container, client: &client };
     for id in ["site001", "site002", "site003"] {
