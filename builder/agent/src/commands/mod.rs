@@ -1,5 +1,6 @@
 //! The verbs of `casemate-agent`: one file each, and what they share.
 
+mod banned;
 mod health;
 mod personalise;
 mod render;
@@ -50,6 +51,8 @@ enum Verb {
     Render(render::Arguments),
     /// Look after one site: log in, export, snapshot, clone
     Site(site::Arguments),
+    /// Answer Apache, line by line, whether an address is banned
+    Banned,
     /// In the initrd: mount state and hand over the machine id
     Initrd,
 }
@@ -67,6 +70,7 @@ pub fn run() -> ExitCode {
         Verb::Health(arguments) => health::run(host, &arguments),
         Verb::Render(arguments) => render::run(host, &arguments),
         Verb::Site(arguments) => site::run(host, arguments),
+        Verb::Banned => banned::run(host),
         Verb::Initrd => Ok(initrd::run_on(&paths, &files)),
     };
     done.unwrap_or_else(|error| tools::report(&error))
