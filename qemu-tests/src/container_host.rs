@@ -146,9 +146,11 @@ pub(crate) fn put_file(container: &Container, path: &str, content: &str) -> Resu
     container.exec(&Tool::new("sh").args(["-c", PUT, path, content])).remedied().map(drop)
 }
 
-/// A document with the network of this wire.
+/// A document with the network of this wire, and what it says of the network itself.
 fn with_network(document: &str) -> String {
+    const SECTION: &str = "[network]\n";
+    let (before, after) = document.split_once(SECTION).unwrap_or((document, ""));
     format!(
-        "{document}\n[network]\ninterface = \"host0\"\naddress = [\"{ADDRESS}/24\", \"{ADDRESS6}/64\"]\ngateway = [\"{NEIGHBOUR}\", \"{NEIGHBOUR6}\"]\ndns = [\"{NEIGHBOUR}\"]\n"
+        "{before}\n{SECTION}interface = \"host0\"\naddress = [\"{ADDRESS}/24\", \"{ADDRESS6}/64\"]\ngateway = [\"{NEIGHBOUR}\", \"{NEIGHBOUR6}\"]\ndns = [\"{NEIGHBOUR}\"]\n{after}"
     )
 }

@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod addresses;
+pub mod banned;
 pub mod certificates;
 pub mod checks;
 pub mod commands;

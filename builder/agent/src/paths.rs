@@ -153,6 +153,11 @@ impl Paths {
         self.run().join("probes.json")
     }
 
+    /// One file for each ban, by Fail2Ban's action.
+    pub fn banned(&self) -> PathBuf {
+        self.run().join("banned")
+    }
+
     /// Held by the one agent that changes the host.
     pub fn lock(&self) -> PathBuf {
         self.at("/run/casemate-agent.lock")

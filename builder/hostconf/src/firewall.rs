@@ -1,6 +1,6 @@
 //! The rules of the firewall, from `[[listen]]`, `[[egress]]`, `[[local]]` and the probes of `[[health]]`: a file for Shorewall's compiler.
 //!
-//! They name no host: management networks are a set that the host fills. Accounts are numbers, because the compiler runs where the image's
+//! They name no host: management networks and trusted proxies are sets that the host fills. Accounts are numbers, because the compiler runs where the image's
 //! accounts are not known.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +24,9 @@ const TABLE: &str = "(16384,262144)";
 /// Open connections of one address, or of one network of 64 bits.
 const CONNECTIONS: u16 = 100;
 
+/// What trusted proxies ask for: pages.
+const WEB: [u16; 2] = [80, 443];
+
 /// A family of addresses; each has its own rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -39,6 +42,14 @@ impl Family {
         match self {
             Self::V4 => "net:+casemate-admin4",
             Self::V6 => "net:+casemate-admin6",
+        }
+    }
+
+    /// The set of the trusted proxies.
+    fn proxies(self) -> &'static str {
+        match self {
+            Self::V4 => "net:+casemate-proxy4",
+            Self::V6 => "net:+casemate-proxy6",
         }
     }
 
@@ -148,6 +159,10 @@ impl Rules {
                 self.end_forgotten("net", *port);
                 // Nobody keeps administrators out by asking in their name.
                 self.add(&format!("ACCEPT {} fw tcp {port}", self.family.management()));
+                if WEB.contains(port) {
+                    // One address that stands for many visitors.
+                    self.add(&format!("ACCEPT {} fw tcp {port}", self.family.proxies()));
+                }
                 let bits = self.family.counted_bits();
                 let counted = format!("s/{bits}:p{port}{TABLE}:{RATE}");
                 self.add(&format!("ACCEPT net fw tcp {port} - - {counted} - - {CONNECTIONS}:{bits}"));

@@ -77,7 +77,7 @@ pub struct HostConfig {
     pub hostname: DomainName,
     /// Who administrates it, and from where.
     pub admin: Admin,
-    /// Fixed addresses; all empty for DHCP and router advertisements.
+    /// Fixed addresses, or none for DHCP and router advertisements; and who stands before the host.
     pub network: NetworkSettings,
     /// How it gets certificates.
     pub tls: TlsSettings,
@@ -98,7 +98,7 @@ pub struct Admin {
     pub networks: Vec<Network>,
 }
 
-/// Addresses of the host. Nothing set means DHCP and router advertisements.
+/// The network of the host. No address means DHCP and router advertisements.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NetworkSettings {
     /// Fixed addresses.
@@ -109,6 +109,8 @@ pub struct NetworkSettings {
     pub dns: Vec<IpAddr>,
     /// Which device; absent: the first Ethernet device.
     pub interface: Option<InterfaceMatch>,
+    /// Who is believed when he names the visitor that he asks for; never all addresses of a family.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// A domain and its sites.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
+use crate::address::Network;
 use crate::document::{Placed, Section, read};
 use crate::domain_name::DomainName;
 use crate::host::{
@@ -72,12 +73,13 @@ fn read_admin(section: &Section<'_, '_>) -> Option<Admin> {
 }
 
 fn read_network(section: &Section<'_, '_>) -> NetworkSettings {
-    section.allow(&["address", "gateway", "dns", "interface"]);
+    section.allow(&["address", "gateway", "dns", "interface", "trusted_proxies"]);
     let settings = NetworkSettings {
         address: section.plain_texts("address"),
         gateway: read_gateways(section),
         dns: read_addresses(section, "dns").into_iter().map(|placed| placed.value).collect(),
         interface: section.optional_text("interface"),
+        trusted_proxies: read_proxies(section),
     };
     if settings.address.is_empty() && section.has("gateway") {
         section.note(
@@ -86,6 +88,21 @@ fn read_network(section: &Section<'_, '_>) -> NetworkSettings {
         );
     }
     settings
+}
+
+/// Networks of proxies. Whoever trusts all addresses lets each visitor say who he is.
+fn read_proxies(section: &Section<'_, '_>) -> Vec<Network> {
+    let mut proxies = Vec::new();
+    for Placed { value, spot } in section.texts::<Network>("trusted_proxies") {
+        if value.prefix() == 0 {
+            section.note(
+                spot,
+                format!("`trusted_proxies`: `{value}` is everybody: write the networks of the CDN or load balancer"),
+            );
+        }
+        proxies.push(value);
+    }
+    proxies
 }
 
 /// Gateways, each of a family that an address has.

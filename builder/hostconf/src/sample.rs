@@ -22,6 +22,7 @@ address = ["198.51.100.7/24", "2001:db8:1::7/64"]
 gateway = ["198.51.100.1", "fe80::1"]
 dns = ["198.51.100.53"]
 interface = "en*"
+trusted_proxies = ["198.51.100.0/24", "2001:db8:5::/48"]
 [tls]
 mode = "acme"
 [relay]

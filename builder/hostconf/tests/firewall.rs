@@ -56,6 +56,7 @@ fn rules_let_in_and_out_what_is_declared_and_name_who_is_refused() {
             "ACCEPT net fw icmp 8 - - s:ping:5/sec:20",
             "NotSyn(REJECT) net fw tcp 443",
             "ACCEPT net:+casemate-admin4 fw tcp 443",
+            "ACCEPT net:+casemate-proxy4 fw tcp 443",
             "ACCEPT net fw tcp 443 - - s/32:p443(16384,262144):25/sec:200 - - 100:32",
             "DROP:NFLOG(77):flood net fw tcp 443",
             "NotSyn(REJECT) net:+casemate-admin4 fw tcp 22",
@@ -81,11 +82,23 @@ fn both_families_have_the_same_rules() {
     for part in [
         "s/64:p443(16384,262144):25/sec:200 - - 100:64",
         "net:+casemate-admin6",
+        "ACCEPT net:+casemate-proxy6 fw tcp 443",
         "net:[fd00:ec2::254],",
         "ipv6-icmp 128",
     ] {
         assert!(six.contains(part), "{six}");
     }
+}
+
+#[test]
+fn proxies_are_uncounted_where_pages_are_and_nowhere_else() {
+    let mail = WEB.replacen("port = 443", "port = 25", 1);
+    let def = OverlayDef::parse("mail", &mail).unwrap();
+    let overlay = LoadedOverlay { name: "mail".parse().unwrap(), def, templates: BTreeMap::new() };
+    let overlays = OverlaySet::new(vec![overlay]).unwrap();
+    let rules = firewall_rules(&overlays, &users(&[("root", 0), ("web", 500)]), Family::V6).unwrap();
+    assert!(rules.contains("ACCEPT net:+casemate-admin6 fw tcp 25\n"), "{rules}");
+    assert!(!rules.contains("casemate-proxy6"), "{rules}");
 }
 
 #[test]

@@ -34,6 +34,16 @@ fn network_and_tls_may_be_absent() {
 }
 
 #[test]
+fn proxies_are_trusted_by_name_only_and_leave_the_network_as_it_is() {
+    let read = |rest: &str| HostConfig::parse("host.toml", &document(rest)).unwrap().network;
+    assert!(read("").trusted_proxies.is_empty());
+    let behind = read("[network]\ntrusted_proxies = [\"198.51.100.0/24\", \"2001:db8:5::/48\"]\n");
+    let proxies: Vec<_> = behind.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["198.51.100.0/24", "2001:db8:5::/48"]);
+    assert!(behind.address.is_empty() && behind.gateway.is_empty() && behind.interface.is_none());
+}
+
+#[test]
 fn limits_and_allowed_names_have_usual_values_where_nothing_is_said() {
     let read = |rest: &str| {
         let site = format!(
@@ -104,6 +114,14 @@ fn each_broken_rule_of_a_section_or_site_has_its_own_message() {
         (
             document("[network]\naddress = [\"192.0.2.2/24\"]\ngateway = [\"fe80::1\"]\n"),
             "host.toml:11:12: gateway `fe80::1` has no `address` of its family: add one or remove the gateway",
+        ),
+        (
+            document("[network]\ntrusted_proxies = [\"198.51.100.0/24\", \"::/0\"]\n"),
+            "host.toml:10:39: `trusted_proxies`: `::/0` is everybody: write the networks of the CDN or load balancer",
+        ),
+        (
+            document("[network]\ntrusted_proxies = [\"198.51.100.7/24\"]\n"),
+            "host.toml:10:20: `trusted_proxies`: `198.51.100.7/24` is one address inside a network: write `198.51.100.0/24` for the network or `198.51.100.7/32` for the one address",
         ),
         (
             document("[relay]\nhost = \"mail.example.net\"\nport = 26\n"),

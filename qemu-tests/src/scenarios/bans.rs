@@ -223,7 +223,7 @@ impl Town<'_> {
             "2001:db8:1:2::/64 timeout",
             "ban6-refused",
             "fe80::/10",
-            "-A casemate-bans -i lo -j RETURN\n-A casemate-bans -m set --match-set casemate-admin6 src -j RETURN\n-A casemate-bans -m set --match-set casemate-ban6 src -j DROP",
+            "-A casemate-bans -i lo -j RETURN\n-A casemate-bans -m set --match-set casemate-admin6 src -j RETURN\n-A casemate-bans -m set --match-set casemate-proxy6 src -j RETURN\n-A casemate-bans -m set --match-set casemate-ban6 src -j DROP",
         ] {
             ensure!(listed.contains(part), "`{part}` is not in {listed}");
         }

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod bans;
+mod behind_a_cdn;
 mod certificates;
 mod container;
 mod database_limit;
@@ -136,6 +137,12 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         images: &[Image::Webhost],
         scratch: "flood",
         run: flood::is_limited_and_its_sender_banned,
+    },
+    Scenario {
+        claim: "behind_a_cdn_the_visitor_is_seen_and_banned_and_never_the_cdn_and_nobody_forges_an_address",
+        images: &[Image::Webhost],
+        scratch: "cdn",
+        run: behind_a_cdn::visitors_are_told_apart,
     },
     Scenario {
         claim: "a_managed_site_gets_code_from_wordpress_org_only_with_a_snapshot_before_and_what_breaks_it_is_undone",

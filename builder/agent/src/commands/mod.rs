@@ -1,5 +1,6 @@
 //! The verbs of `casemate-agent`: one file each, and what they share.
 
+mod banned;
 mod certificates;
 mod health;
 mod personalise;
@@ -51,6 +52,8 @@ enum Verb {
     Render(render::Arguments),
     /// Look after one site: log in, export, snapshot, clone
     Site(site::Arguments),
+    /// Answer Apache, line by line, whether an address is banned
+    Banned,
     /// Certificates of an authority: show them, or one of the steps of the unit that orders them
     Certificates(certificates::Arguments),
     /// In the initrd: mount state and hand over the machine id
@@ -70,6 +73,7 @@ pub fn run() -> ExitCode {
         Verb::Health(arguments) => health::run(host, &arguments),
         Verb::Render(arguments) => render::run(host, &arguments),
         Verb::Site(arguments) => site::run(host, arguments),
+        Verb::Banned => banned::run(host),
         Verb::Certificates(arguments) => certificates::run(host, &arguments),
         Verb::Initrd => Ok(initrd::run_on(&paths, &files)),
     };

@@ -155,7 +155,7 @@ impl Client {
 
     /// GET over HTTPS, trusting only the pinned certificate.
     pub fn https(&self, name: &str, path: &str) -> Result<Answer> {
-        self.get(name, path, Some(&["--cacert", &format!("{INSIDE}/{CERTIFICATE}")]))
+        self.get(self.tls(), name, path, &["--cacert", &format!("{INSIDE}/{CERTIFICATE}")])
     }
 
     /// GET over HTTPS from whoever answers, for names that no certificate is for.
@@ -165,7 +165,11 @@ impl Client {
 
     /// The same with further arguments of curl: a form, a cookie.
     pub fn https_with(&self, name: &str, path: &str, further: &[&str]) -> Result<Answer> {
-        self.get(name, path, Some(&[&["--insecure"], further].concat()))
+        self.get(self.tls(), name, path, &[&["--insecure"], further].concat())
+    }
+
+    fn tls(&self) -> (&'static str, u16, u16) {
+        ("https", Ports::OWN.https, self.ports.https)
     }
 
     /// The statuses of many GETs over HTTPS, for a path with ranges of curl's: `[1-40]`.
@@ -181,18 +185,19 @@ impl Client {
 
     /// GET over plain HTTP.
     pub fn http(&self, name: &str, path: &str) -> Result<Answer> {
-        self.get(name, path, None)
+        self.http_with(name, path, &[])
     }
 
-    /// `trust` says what counts as the right certificate; without it there is no TLS.
-    fn get(&self, name: &str, path: &str, trust: Option<&[&str]>) -> Result<Answer> {
-        let (scheme, from, to) = match trust {
-            Some(_) => ("https", Ports::OWN.https, self.ports.https),
-            None => ("http", Ports::OWN.http, self.ports.http),
-        };
+    /// The same with further arguments of curl.
+    pub fn http_with(&self, name: &str, path: &str, further: &[&str]) -> Result<Answer> {
+        self.get(("http", Ports::OWN.http, self.ports.http), name, path, further)
+    }
+
+    /// `scheme` with its port and the one that leads to it.
+    fn get(&self, (scheme, from, to): (&str, u16, u16), name: &str, path: &str, further: &[&str]) -> Result<Answer> {
         let tool = Tool::new("curl")
             .args(["--silent", "--show-error", "--include", "--http1.1", "--max-time", PATIENCE_SECONDS])
-            .args(trust.unwrap_or_default())
+            .args(further)
             .args(["--connect-to", &format!("{name}:{from}:{}:{to}", self.address)])
             .arg(format!("{scheme}://{name}{path}"));
         answer(&self.run(&tool)?.stdout_text())
