@@ -1,6 +1,6 @@
 //! Who is banned, for the web server: the firewall does not see whoever comes through a trusted proxy.
 //!
-//! Fail2Ban's action leaves an empty file for each ban, `ADDRESS@JAIL`, which was changed last when the ban will end.
+//! `Fail2Ban`'s action leaves an empty file for each ban, `ADDRESS@JAIL`, which was changed last when the ban will end.
 
 use std::collections::HashMap;
 use std::fs;

@@ -153,7 +153,7 @@ impl Paths {
         self.run().join("probes.json")
     }
 
-    /// One file for each ban, by Fail2Ban's action.
+    /// One file for each ban, by `Fail2Ban`'s action.
     pub fn banned(&self) -> PathBuf {
         self.run().join("banned")
     }

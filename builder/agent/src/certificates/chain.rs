@@ -77,7 +77,7 @@ impl Chain {
         }
         let seconds = |time: &x509_cert::time::Time| time.to_unix_duration().as_secs();
         let validity = (seconds(&parts.validity.not_before), seconds(&parts.validity.not_after));
-        Ok(Self { names, validity, certificates })
+        Ok(Self { certificates, names, validity })
     }
 
     /// Whether this is what was asked for: our key, all names, and in force.

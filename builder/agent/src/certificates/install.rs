@@ -20,11 +20,11 @@ use super::record::Record;
 use crate::files::Access;
 use crate::host::Host;
 
-/// Puts every good answer in place and tells who serves it. Returns how many were no good, each with its reason in the log.
-pub fn install(host: Host<'_>, wanted: &Wanted, now: u64) -> Result<usize> {
+/// Puts every good answer in place and tells who serves it. Returns why others were no good.
+pub fn install(host: Host<'_>, wanted: &Wanted, now: u64) -> Result<Vec<String>> {
     let places = Places::of(host.paths);
-    let Some(authority) = &wanted.authority else { return Ok(0) };
-    let (mut installed, mut failed) = (0, 0);
+    let Some(authority) = &wanted.authority else { return Ok(Vec::new()) };
+    let (mut installed, mut failed) = (0, Vec::new());
     for site in &wanted.sites {
         if !places.request(site).exists() {
             continue;
@@ -33,8 +33,8 @@ pub fn install(host: Host<'_>, wanted: &Wanted, now: u64) -> Result<usize> {
             Ok(true) => installed += 1,
             Ok(false) => {}
             Err(error) => {
-                failed += 1;
-                eprintln!("the certificate for {} is not used: {error:#}", site.names.first().unwrap_or(&site.id));
+                let name = site.names.first().unwrap_or(&site.id);
+                failed.push(format!("the certificate for {name} is not used: {error:#}"));
             }
         }
     }

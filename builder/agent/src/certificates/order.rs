@@ -20,11 +20,11 @@ use crate::host::Host;
 /// Time for one order: authorities look at each name from several places.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Takes every request to the authority. Returns how many were not answered, each with its reason in the log.
-pub fn place(host: Host<'_>, wanted: &Wanted) -> Result<usize> {
+/// Takes every request to the authority. Returns why some were not answered.
+pub fn place(host: Host<'_>, wanted: &Wanted) -> Result<Vec<String>> {
     let places = Places::of(host.paths);
-    let Some(authority) = &wanted.authority else { return Ok(0) };
-    let mut failed = 0;
+    let Some(authority) = &wanted.authority else { return Ok(Vec::new()) };
+    let mut failed = Vec::new();
     for site in &wanted.sites {
         // What is there is of the last time.
         remove(&places.answer(site))?;
@@ -33,8 +33,7 @@ pub fn place(host: Host<'_>, wanted: &Wanted) -> Result<usize> {
         }
         remove(&places.refused(site))?;
         if let Err(error) = place_one(host, authority, &places, site) {
-            failed += 1;
-            eprintln!("no certificate for {}: {error:#}", site.names.first().unwrap_or(&site.id));
+            failed.push(format!("no certificate for {}: {error:#}", site.names.first().unwrap_or(&site.id)));
         }
     }
     Ok(failed)

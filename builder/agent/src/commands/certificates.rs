@@ -63,12 +63,13 @@ pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitC
         Verb::List { json } => return list(&wanted, now, *json),
         Verb::Request { rest } => {
             request::write(host, &wanted, if *rest { Names::Rest } else { Names::All }, now)?;
-            0
+            Vec::new()
         }
         Verb::Order => order::place(host, &wanted)?,
         Verb::Install => install::install(host, &wanted, now)?,
     };
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    print(&failed.iter().map(|reason| reason.clone() + "\n").collect::<String>())?;
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn list(wanted: &Wanted, now: u64, json: bool) -> anyhow::Result<ExitCode> {
@@ -80,10 +81,8 @@ fn list(wanted: &Wanted, now: u64, json: bool) -> anyhow::Result<ExitCode> {
     }
     let directory = wanted.authority.as_ref().map(|authority| &authority.directory);
     let has = |directory: &String| {
-        let records = shown.iter().map(|each| each.record.as_ref());
-        records
-            .map(|record| record.is_some_and(|record| record.directory == *directory && now < record.not_after))
-            .all(|has| has)
+        let mut records = shown.iter().map(|each| each.record.as_ref());
+        records.all(|record| record.is_some_and(|record| record.directory == *directory && now < record.not_after))
     };
     Ok(if directory.is_none_or(has) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
