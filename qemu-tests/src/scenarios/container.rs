@@ -27,6 +27,20 @@ const RAN: &str = "ran: 42";
 /// The site's content, as users of the host see it.
 const CONTENT: &str = "/var/lib/casemate/sites/site001/htdocs/wp-content";
 
+/// Who listens, and systemd's measure that it is to keep, in tenths: from 0 (it reaches nothing) to 100.
+const EXPOSURE: [(&str, u32); 9] = [
+    ("apache2.service", 40),
+    ("squid.service", 40),
+    ("mariadb.service", 40),
+    ("casemate-sftp.service", 30),
+    ("postfix.service", 30),
+    ("fail2ban.service", 30),
+    ("ulogd2.service", 30),
+    ("casemate-certificates.service", 30),
+    // An administrator's session is a child of it and does whatever root can: why it is open is in docs/hosting-stack.md.
+    ("ssh.service", 100),
+];
+
 pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts, dir: &Path) -> Result<()> {
     let operator = Operator::new(artifacts, dir, "operator")?;
     let stranger = Operator::new(artifacts, dir, "stranger")?;
@@ -44,6 +58,7 @@ pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts, dir: &Path) -> Re
     check_ssh(&client, &operator, &stranger)?;
     check_ports(&container)?;
     check_units(&client, &operator)?;
+    check_exposure(&container)?;
     packages::are_those_of_the_lock(&client, &operator, &artifacts.image(Image::Webhost))?;
     artifacts.record_identity("container", &first, MACHINE_ID)?;
     ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
@@ -56,6 +71,20 @@ pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts, dir: &Path) -> Re
         "the second start shows another identity: {first:?} then {second:?}"
     );
     check_site(&client, &second)
+}
+
+/// What a service could reach if it were taken over is little, by systemd's own measure.
+fn check_exposure(container: &Container) -> Result<()> {
+    let ports = shell(container, "cat /usr/share/casemate/ports.txt")?;
+    let listening: BTreeSet<&str> = ports.split_whitespace().filter(|word| word.ends_with(".service")).collect();
+    let unmeasured = listening.iter().find(|unit| !EXPOSURE.iter().any(|(measured, _)| measured == *unit));
+    ensure!(!listening.is_empty() && unmeasured.is_none(), "{unmeasured:?} listens and nobody measures it:\n{ports}");
+    for (unit, limit) in EXPOSURE {
+        let tool = Tool::new("systemd-analyze").args(["security", &format!("--threshold={limit}"), "--no-pager", unit]);
+        let measured = container.exec(&tool.accept(&[0, 1])).remedied()?;
+        ensure!(measured.status == 0, "{unit} can reach more than it must:\n{}", measured.stdout_text());
+    }
+    Ok(())
 }
 
 /// Healthy is only who has the address of its document: it stands on the screen of the same moment.
