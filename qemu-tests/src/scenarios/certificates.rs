@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
@@ -38,7 +38,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// Where the scenario's directory lies in the sandbox.
 const INSIDE: &str = "/run/client";
 /// Its certificates live this long, and are renewed when a third of it is left.
-const BRIEF: Manner = Manner { name: "brief.example.net", seconds: 60, customer: None };
+const BRIEF: Manner = Manner { name: "brief.example.net", seconds: 150, customer: None };
 const SLOW_FILE: u32 = 4 << 20;
 /// It serves customers only (RFC 8555 7.3.4), for ninety days.
 const LASTING: Manner = Manner {
@@ -58,6 +58,8 @@ struct Visitors {
 struct Shown {
     serial: String,
     key: String,
+    /// Its beginning, in seconds since 1970.
+    not_before: u64,
 }
 
 pub(crate) fn are_issued_and_renewed(artifacts: &Artifacts, dir: &Path) -> Result<()> {
@@ -160,9 +162,9 @@ fn is_renewed(container: &Container, visitors: &Visitors, first: &Shown) -> Resu
             "head -c {SLOW_FILE} /dev/zero > /var/lib/casemate/sites/site001/htdocs/slow.bin && chmod 644 /var/lib/casemate/sites/site001/htdocs/*"
         ),
     )?;
-    // Two thirds of its life.
-    let wait = Duration::from_secs(u64::from(BRIEF.seconds) * 2 / 3);
-    thread::sleep(wait);
+    let due = first.not_before + u64::from(BRIEF.seconds) * 2 / 3 + 1;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    thread::sleep(Duration::from_secs(due.saturating_sub(now)));
     let (ended, visits) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
         let slow = scope.spawn(|| {
@@ -271,6 +273,10 @@ impl Visitors {
             let tool = Tool::new("openssl").args(["x509", "-noout", what]).stdin(said.as_str());
             Ok(self.runner.run(&tool).remedied()?.stdout_text())
         };
-        Ok(Shown { serial: read("-serial")?, key: read("-pubkey")? })
+        let started = read("-startdate")?;
+        let started = started.trim().strip_prefix("notBefore=").context("a certificate without a beginning")?;
+        let date = Tool::new("date").args(["--utc", "+%s", "--date", started]);
+        let not_before = self.runner.run(&date).remedied()?.stdout_text().trim().parse()?;
+        Ok(Shown { serial: read("-serial")?, key: read("-pubkey")?, not_before })
     }
 }
