@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::bail;
 use anyhow::ensure;
 use tools::Tool;
@@ -45,7 +46,7 @@ fn place_one(host: Host<'_>, authority: &Authority, places: &Places, site: &Site
         fs::remove_dir_all(&issued).with_context(|| format!("cannot remove `{}`", issued.display()))?;
     }
     let tool = lego(authority, places, site)?;
-    let output = host.runner.run(&tool)?;
+    let output = host.runner.run(&tool).map_err(|error| anyhow!("{}", without_secret(&error.to_string(), places)))?;
     if output.status != 0 {
         let said = output.stdout_text() + &output.stderr_text();
         let names = refused(&said, &site.names);
@@ -80,10 +81,16 @@ fn lego(authority: &Authority, places: &Places, site: &Site) -> Result<Tool> {
             .trim()
             .split_once(':')
             .with_context(|| format!("`{}` is not of the form `key-id:secret`", places.customer.display()))?;
-        // Not among the arguments, which others may see.
-        tool = tool.arg("--eab").env("LEGO_EAB_KID", id).env("LEGO_EAB_HMAC", secret);
+        tool = tool.args(["--eab", "--kid", id, "--hmac", secret]);
     }
     Ok(tool.arg("run"))
+}
+
+/// An error shows the whole command; a customer's secret is not for the log.
+fn without_secret(text: &str, places: &Places) -> String {
+    let customer = fs::read_to_string(&places.customer).unwrap_or_default();
+    let secret = customer.trim().split_once(':').map_or("", |(_, secret)| secret);
+    if secret.is_empty() { text.to_owned() } else { text.replace(secret, "…") }
 }
 
 /// The one chain that the client has left behind; beside it is the issuer's.
