@@ -128,8 +128,8 @@ fn each_broken_rule_of_a_section_or_site_has_its_own_message() {
             "host.toml:11:8: port 26 is none of a relay: give one of 25, 465, 587, 2525, 2587",
         ),
         (
-            document("[tls]\nmode = \"acme\"\n"),
-            "host.toml:10:8: `mode`: `acme` is not a TLS mode: `self-signed` is the only one",
+            document("[tls]\nmode = \"letsencrypt\"\n"),
+            "host.toml:10:8: `mode`: `letsencrypt` is not a TLS mode: `self-signed`, `acme`",
         ),
         (
             site("name = \"www.example.net\"\nkind = \"php\"\n"),

@@ -1,21 +1,16 @@
 //! Root's last step: what came back is looked at and put in place.
 
 use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 
-use anyhow::Context as _;
 use anyhow::Result;
-use anyhow::ensure;
 use tools::Tool;
 
 use super::Places;
 use super::Site;
 use super::Wanted;
 use super::chain::Chain;
-use super::chain::LARGEST;
 use super::chain::Request;
+use super::read_foreign;
 use super::record::Record;
 use crate::files::Access;
 use crate::host::Host;
@@ -48,7 +43,7 @@ pub fn install(host: Host<'_>, wanted: &Wanted, now: u64) -> Result<Vec<String>>
 
 fn install_one(host: Host<'_>, places: &Places, site: &Site, directory: &str, now: u64) -> Result<bool> {
     let path = places.request(site);
-    let Some(answer) = read_answer(&places.answer(site))? else { return Ok(false) };
+    let Some(answer) = read_foreign(&places.answer(site))? else { return Ok(false) };
     let request = Request::read(&fs::read_to_string(&path)?)?;
     let chain = Chain::read(&answer)?;
     chain.answers(&request, now)?;
@@ -62,20 +57,4 @@ fn install_one(host: Host<'_>, places: &Places, site: &Site, directory: &str, no
     host.files.write(&Record::place(&site.certificate), &serde_json::to_vec(&record)?, Access::PUBLIC)?;
     host.files.remove(&path)?;
     Ok(true)
-}
-
-/// The folder is the client's: a link or a pipe in it is not followed and not waited for.
-fn read_answer(path: &Path) -> Result<Option<Vec<u8>>> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits())?;
-    let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
-    };
-    ensure!(file.metadata()?.is_file(), "`{}` is no file", path.display());
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= LARGEST, "`{}` is longer than {LARGEST} bytes", path.display());
-    Ok(Some(bytes))
 }

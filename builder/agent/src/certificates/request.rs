@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::Places;
 use super::Site;
 use super::Wanted;
-use super::lines;
+use super::foreign_lines;
 use super::record::Record;
 use crate::files::Access;
 use crate::host::Host;
@@ -47,7 +47,7 @@ pub fn write(host: Host<'_>, wanted: &Wanted, names: Names, now: u64) -> Result<
 }
 
 fn asked(site: &Site, names: Names, places: &Places) -> Vec<String> {
-    let refused = lines(&places.refused(site));
+    let refused = foreign_lines(&places.refused(site));
     match names {
         Names::All => site.names.clone(),
         Names::Rest if refused.is_empty() => Vec::new(),
