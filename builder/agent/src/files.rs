@@ -5,6 +5,7 @@
 //! Nothing here follows a wish of its own: no retry, no repair, no clean-up after a failure.
 
 mod access;
+mod foreign;
 
 use std::fs;
 use std::io;
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 pub use access::Access;
 pub use access::Ownership;
+pub use foreign::read_foreign;
 
 use crate::accounts::Owner;
 

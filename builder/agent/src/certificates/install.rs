@@ -9,10 +9,11 @@ use super::Places;
 use super::Site;
 use super::Wanted;
 use super::chain::Chain;
+use super::chain::LARGEST;
 use super::chain::Request;
-use super::read_foreign;
 use super::record::Record;
 use crate::files::Access;
+use crate::files::read_foreign;
 use crate::host::Host;
 
 /// Puts every good answer in place and tells who serves it. Returns why others were no good.
@@ -43,7 +44,7 @@ pub fn install(host: Host<'_>, wanted: &Wanted, now: u64) -> Result<Vec<String>>
 
 fn install_one(host: Host<'_>, places: &Places, site: &Site, directory: &str, now: u64) -> Result<bool> {
     let path = places.request(site);
-    let Some(answer) = read_foreign(&places.answer(site))? else { return Ok(false) };
+    let Some(answer) = read_foreign(&places.answer(site), LARGEST)? else { return Ok(false) };
     let request = Request::read(&fs::read_to_string(&path)?)?;
     let chain = Chain::read(&answer)?;
     chain.answers(&request, now)?;

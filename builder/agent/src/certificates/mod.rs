@@ -11,8 +11,6 @@ pub mod record;
 pub mod request;
 
 use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -20,10 +18,10 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::Context as _;
 use anyhow::Result;
-use anyhow::ensure;
 use serde::Deserialize;
 
 use self::chain::LARGEST;
+use crate::files::read_foreign;
 use crate::paths::Paths;
 
 /// What is wanted: the file `casemate/certificates.json` of the rendered configuration.
@@ -121,24 +119,8 @@ pub fn now() -> u64 {
 
 /// Names in lines; nothing where there is no such file, or something else.
 fn foreign_lines(path: &Path) -> Vec<String> {
-    let bytes = read_foreign(path).ok().flatten().unwrap_or_default();
+    let bytes = read_foreign(path, LARGEST).ok().flatten().unwrap_or_default();
     String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
-}
-
-/// The folder is the client's: a link or a pipe in it is not followed and not waited for.
-fn read_foreign(path: &Path) -> Result<Option<Vec<u8>>> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits())?;
-    let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
-    };
-    ensure!(file.metadata()?.is_file(), "`{}` is no file", path.display());
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= LARGEST, "`{}` is longer than {LARGEST} bytes", path.display());
-    Ok(Some(bytes))
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -25,6 +23,7 @@ use super::php;
 use super::snapshot;
 use super::snapshot::SnapshotName;
 use crate::files::Access;
+use crate::files::read_foreign;
 use crate::host::Host;
 
 /// Does the work, with the rights of the owner.
@@ -198,17 +197,7 @@ fn accept(host: Host<'_>, site: &Site, request: &Request) -> Result<Vec<Item>> {
 
 /// The directory is the site's: a link or a pipe in it is not followed and not waited for.
 fn read_request(path: &Path) -> Result<Option<Request>> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits())?;
-    let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
-    };
-    ensure!(file.metadata()?.is_file(), "`{}` is no file", path.display());
-    let mut bytes = Vec::new();
-    file.take(LONGEST_REQUEST + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= LONGEST_REQUEST, "`{}` is longer than {LONGEST_REQUEST} bytes", path.display());
+    let Some(bytes) = read_foreign(path, LONGEST_REQUEST)? else { return Ok(None) };
     Ok(Some(serde_json::from_slice(&bytes).with_context(|| format!("cannot understand `{}`", path.display()))?))
 }
 
