@@ -24,7 +24,7 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 pub const SIGNATURE_FILE: &str = "manifest.json.sig";
 
 /// How many bytes are copied at a time.
-const CHUNK: u64 = 64 * 1024;
+const CHUNK: u64 = 256 * 1024;
 
 /// Why a bundle was refused or could not be written.
 #[derive(Debug, Error)]
@@ -108,8 +108,7 @@ pub fn write_bundle<R: Read>(
     mut open: impl FnMut(PartName, &Part) -> io::Result<R>,
 ) -> Result<(), ArchiveError> {
     let parsed = Manifest::parse_unverified(manifest)?;
-    write_small(out, MANIFEST_FILE, manifest)?;
-    write_small(out, SIGNATURE_FILE, signature)?;
+    write_head(out, manifest, signature)?;
     for (&name, part) in &parsed.parts {
         let file = part.file.as_str();
         let mut source = open(name, part).map_err(|error| failed("read", file, error))?;
@@ -121,6 +120,12 @@ pub fn write_bundle<R: Read>(
         write_bytes(out, file, &END[..padding(part.size)])?;
     }
     write_bytes(out, "end of archive", &END)
+}
+
+/// Writes what a bundle begins with: the manifest and its signature.
+pub fn write_head(out: &mut dyn Write, manifest: &[u8], signature: &[u8]) -> Result<(), ArchiveError> {
+    write_small(out, MANIFEST_FILE, manifest)?;
+    write_small(out, SIGNATURE_FILE, signature)
 }
 
 /// Reads a bundle from a stream, part by part.

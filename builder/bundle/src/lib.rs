@@ -16,7 +16,7 @@ mod signing;
 mod ustar;
 mod verify;
 
-pub use archive::{ArchiveError, BundleReader, MANIFEST_FILE, SIGNATURE_FILE, write_bundle};
+pub use archive::{ArchiveError, BundleReader, MANIFEST_FILE, SIGNATURE_FILE, write_bundle, write_head};
 pub use formats::digest::{DigestError, Sha256Digest};
 pub use formats::names::{FileName, ImageName, ImageVersion, KernelVersion, NameError};
 pub use formats::verity::RootHash;

@@ -74,12 +74,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PathErro
     file.commit()
 }
 
+/// Waits until everything that was written to the file system of `path` is on its disk (syncfs(2)).
+pub fn flush_file_system(path: &Path) -> Result<(), PathError> {
+    rustix::fs::syncfs(fs::open(path)?).at("flush", path)
+}
+
 /// Gives a finished directory its final name, replacing (and removing) an older one.
 ///
 /// Both must be on one file system. There is no moment in which the final name holds half a directory.
 pub fn publish_dir(finished: &Path, target: &Path) -> Result<(), PathError> {
-    let handle = fs::open(finished)?;
-    rustix::fs::syncfs(&handle).at("flush", finished)?;
+    flush_file_system(finished)?;
     match rustix::fs::renameat_with(CWD, finished, CWD, target, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         Err(rustix::io::Errno::EXIST) => replace_dir(finished, target)?,

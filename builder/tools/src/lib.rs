@@ -24,7 +24,7 @@ pub mod user_namespace;
 
 mod process;
 
-pub use atomic::{AtomicFile, publish_dir, write_atomic};
+pub use atomic::{AtomicFile, flush_file_system, publish_dir, write_atomic};
 pub use failure::{ExitKind, Failure, Remedy, ResultExt, report};
 pub use fs::PathError;
 pub use output::{Output, ToolError};

@@ -191,8 +191,11 @@ impl Builder {
         let work = artifacts::workspace(output)?;
         artifacts::check_room(&finished, work.path())?;
         clock.work("disk", |_| {
-            artifacts::copy_parts(&finished, work.path())?;
-            artifacts::make_disk(inputs, &finished, work.path())
+            std::thread::scope(|scope| {
+                let copies = scope.spawn(|| artifacts::copy_parts(&finished, work.path()));
+                artifacts::make_disk(inputs, &finished, work.path())?;
+                copies.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
         })?;
         let manifest = clock.work("bundle", |_| {
             let manifest = artifacts::make_bundle(inputs, &finished, work.path())?;

@@ -55,6 +55,16 @@ pub struct Asked {
 struct Entry {
     key: Key,
     stamp: String,
+    /// What it takes on disk, so that nobody has to count it again after each build; `None` in entries of older builders.
+    #[serde(default)]
+    bytes: Option<u64>,
+}
+
+impl Entry {
+    /// What the entry in `done` says of itself, if it can be read.
+    fn of(done: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(done.join(ENTRY_FILE)).ok()?).ok()
+    }
 }
 
 /// The directory that holds finished stages.
@@ -135,15 +145,12 @@ impl StageCache {
     }
 
     fn state_of(&self, done: &Path) -> State {
-        let Ok(text) = fs::read(done.join(ENTRY_FILE)) else {
+        let Some(entry) = Entry::of(done) else {
             // A directory without its note is none of ours, or was cut while it was being removed.
             return if done.exists() { State::Changed } else { State::Missing };
         };
-        let entry: Option<Entry> = serde_json::from_slice(&text).ok();
-        let unchanged = entry.is_some_and(|entry| {
-            self.dir.join(entry.key.entry_name()) == done
-                && stamp::of_dir(done, ENTRY_FILE).is_ok_and(|stamp| stamp == entry.stamp)
-        });
+        let unchanged = self.dir.join(entry.key.entry_name()) == done
+            && stamp::of_dir(done, ENTRY_FILE).is_ok_and(|stamp| stamp == entry.stamp);
         if unchanged { State::Good } else { State::Changed }
     }
 
@@ -157,7 +164,8 @@ impl StageCache {
 /// Runs a stage on its empty directory and notes what became of it.
 fn fill(making: &Scratch, key: &Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     make(making.path())?;
-    let entry = Entry { key: key.clone(), stamp: stamp::of_dir(making.path(), ENTRY_FILE)? };
+    let bytes = Some(prune::size_of(making.path()));
+    let entry = Entry { key: key.clone(), stamp: stamp::of_dir(making.path(), ENTRY_FILE)?, bytes };
     tools::write_atomic(&making.path().join(ENTRY_FILE), &serde_json::to_vec_pretty(&entry)?, 0o644).remedied()
 }
 

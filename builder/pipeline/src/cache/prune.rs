@@ -14,8 +14,13 @@ use fs_err as fs;
 use serde::Serialize;
 use walkdir::WalkDir;
 
+use super::Entry;
+
 /// Where the last use of each entry is noted, as the time of an empty file.
 const USED: &str = ".used";
+
+const STAGES: &str = "stages";
+const PACKAGES: &str = "packages";
 
 /// How many bytes the cache may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +40,16 @@ pub struct CacheUse {
 impl CacheUse {
     /// Looks at the cache in `dir`.
     pub fn of(dir: &Path) -> Self {
-        let (stages, packages) = (size_of(&dir.join("stages")), size_of(&dir.join("packages")));
-        Self { stages, packages, other: size_of(dir).saturating_sub(stages + packages) }
+        let below = |dir: &Path, size: fn(&Path) -> u64| -> u64 {
+            children(dir).unwrap_or_default().iter().map(|(_, path)| size(path)).sum()
+        };
+        let (stages, packages) = (below(&dir.join(STAGES), size_of_entry), size_of(&dir.join(PACKAGES)));
+        let other =
+            below(
+                dir,
+                |path| if [STAGES, PACKAGES].iter().any(|name| path.ends_with(name)) { 0 } else { size_of(path) },
+            );
+        Self { stages, packages, other }
     }
 
     /// All of it.
@@ -83,7 +96,7 @@ impl InUse {
 
 fn prune(dir: &Path, limit: Limit) -> Result<Pruned> {
     let mut pruned = Pruned::default();
-    let stages = dir.join("stages");
+    let stages = dir.join(STAGES);
     remove_leftovers(&stages, &mut pruned)?;
     remove_leftovers(dir, &mut pruned)?;
     let mut total = CacheUse::of(dir).total();
@@ -91,7 +104,7 @@ fn prune(dir: &Path, limit: Limit) -> Result<Pruned> {
         if total <= limit.0 {
             break;
         }
-        let size = size_of(&entry);
+        let size = size_of_entry(&entry);
         remove_entry(&entry)?;
         total = total.saturating_sub(size);
         pruned.bytes += size;
@@ -165,8 +178,8 @@ fn remove_entry(entry: &Path) -> Result<()> {
 }
 
 fn remove_unneeded_packages(dir: &Path, pruned: &mut Pruned) -> Result<()> {
-    let needed = packages_of_entries(&dir.join("stages"))?;
-    for (_, shelf) in children(&dir.join("packages/sha256"))? {
+    let needed = packages_of_entries(&dir.join(STAGES))?;
+    for (_, shelf) in children(&dir.join(PACKAGES).join("sha256"))? {
         for (name, path) in children(&shelf)? {
             if !needed.contains(&name) {
                 pruned.bytes += size_of(&path);
@@ -206,8 +219,13 @@ fn children(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
     list.collect()
 }
 
+/// Bytes on disk of a finished stage: as it was noted, since tens of thousands of files take seconds to look at.
+fn size_of_entry(entry: &Path) -> u64 {
+    Entry::of(entry).and_then(|noted| noted.bytes).unwrap_or_else(|| size_of(entry))
+}
+
 /// Bytes on disk of everything below `path`; a file with several names counts once.
-fn size_of(path: &Path) -> u64 {
+pub(super) fn size_of(path: &Path) -> u64 {
     const UNIT: u64 = 512;
     let mut seen = BTreeSet::new();
     let mut bytes = 0;
@@ -268,6 +286,21 @@ mod tests {
         let pruned = prune(dir.path(), Limit(1 << 30)).unwrap();
         assert_eq!((pruned.stages.len(), cut.each_ref().map(|path| path.exists())), (0, [false, false]));
         assert_eq!(make(&cache, "a"), Hit::Cached);
+    }
+
+    #[test]
+    fn what_a_finished_stage_takes_is_noted_once_and_is_what_it_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path(), &["a", "b"]);
+        let entries = oldest_first(&dir.path().join(STAGES)).unwrap();
+        for entry in &entries {
+            let noted = Entry::of(entry).unwrap().bytes.unwrap();
+            // The note itself is written after it was counted.
+            assert_eq!(noted, size_of(entry) - size_of(&entry.join("entry.json")));
+            assert!(noted >= 1 << 20);
+        }
+        let total: u64 = entries.iter().map(|entry| size_of_entry(entry)).sum();
+        assert!((total..total + (1 << 20)).contains(&CacheUse::of(dir.path()).stages));
     }
 
     #[test]

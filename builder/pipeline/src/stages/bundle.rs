@@ -1,13 +1,17 @@
 //! What is signed and handed out: the manifest over all parts, and the bundle that carries them.
 
 use std::collections::BTreeMap;
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{Seek as _, SeekFrom};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use bundle::{Context, Manifest, Part, PartName, SchemaVersion, SigningKey, sign, write_bundle};
+use anyhow::{Context as _, Result, ensure};
+use bundle::{
+    Context, MANIFEST_FILE, Manifest, Part, PartName, SIGNATURE_FILE, SchemaVersion, Sha256Digest, SigningKey, sign,
+    write_bundle, write_head,
+};
 use fs_err as fs;
 use sha2::{Digest as _, Sha256};
+use tools::ResultExt as _;
 
 /// File names of the parts in the output directory (docs/formats/artifacts.md).
 pub const PART_FILES: [(PartName, &str); 6] = [
@@ -18,6 +22,9 @@ pub const PART_FILES: [(PartName, &str); 6] = [
     (PartName::Initrd, "initrd.cpio.zst"),
     (PartName::Cmdline, "cmdline"),
 ];
+
+/// File name of the disk image.
+const DISK: &str = "disk.raw";
 
 /// What the manifest says beside the parts.
 #[derive(Debug)]
@@ -37,42 +44,72 @@ pub struct ManifestFacts<'a> {
 }
 
 /// Writes `manifest.json`, its signature and `bundle.tar` into `output`, over the parts that are there.
+///
+/// The disk image is by far the largest: it is hashed on a thread of its own, and the bundle is written meanwhile with a head that
+/// has the room of the real one. What was written so far goes to the disk at the same time, so that little is left for the end.
 pub fn make(output: &Path, facts: &ManifestFacts<'_>, key: &SigningKey) -> Result<Manifest> {
-    let (disk, parts) = describe_all(output)?;
-    let manifest = Manifest {
-        schema: SchemaVersion,
-        image: facts.image.parse()?,
-        version: facts.version.parse()?,
-        architecture: "amd64".parse()?,
-        development: facts.development,
-        source_date_epoch: facts.epoch,
-        root_hash: facts.root_hash.parse()?,
-        kernel: facts.kernel.parse()?,
-        min_from_version: None,
-        disk: Some(disk),
-        parts,
-    };
-    let json = manifest.to_json()?;
-    let envelope = sign(json.as_bytes(), Context::Manifest, &[key]).to_json();
-    fs::write(output.join("manifest.json"), &json)?;
-    fs::write(output.join("manifest.json.sig"), &envelope)?;
-    let mut file = std::io::BufWriter::with_capacity(1 << 20, fs::File::create(output.join("bundle.tar"))?);
-    write_bundle(&mut file, json.as_bytes(), envelope.as_bytes(), |_, part| {
+    std::thread::scope(|scope| {
+        let flushed = scope.spawn(|| tools::flush_file_system(output));
+        let disk = scope.spawn(|| describe(output, DISK));
+        let parts = PART_FILES.map(|(name, file)| Ok((name, describe(output, file)?)));
+        let parts = parts.into_iter().collect::<Result<BTreeMap<PartName, Part>>>()?;
+        let size = fs::metadata(output.join(DISK))?.len();
+        let unknown = Part { file: DISK.parse()?, size, sha256: Sha256Digest::of(b"") };
+        let draft = Head::new(facts, unknown, parts.clone(), key)?;
+        let mut bundle = write_parts(output, &draft)?;
+        let disk = disk.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let head = Head::new(facts, disk, parts, key)?;
+        head.write_over(&draft, &mut bundle)?;
+        fs::write(output.join(MANIFEST_FILE), &head.manifest)?;
+        fs::write(output.join(SIGNATURE_FILE), &head.signature)?;
+        flushed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).remedied()?;
+        Ok(head.parsed)
+    })
+}
+
+/// A manifest and its signature.
+struct Head {
+    parsed: Manifest,
+    manifest: String,
+    signature: String,
+}
+
+impl Head {
+    fn new(facts: &ManifestFacts<'_>, disk: Part, parts: BTreeMap<PartName, Part>, key: &SigningKey) -> Result<Self> {
+        let parsed = Manifest {
+            schema: SchemaVersion,
+            image: facts.image.parse()?,
+            version: facts.version.parse()?,
+            architecture: "amd64".parse()?,
+            development: facts.development,
+            source_date_epoch: facts.epoch,
+            root_hash: facts.root_hash.parse()?,
+            kernel: facts.kernel.parse()?,
+            min_from_version: None,
+            disk: Some(disk),
+            parts,
+        };
+        let manifest = parsed.to_json()?;
+        let signature = sign(manifest.as_bytes(), Context::Manifest, &[key]).to_json();
+        Ok(Self { parsed, manifest, signature })
+    }
+
+    /// Takes the place of `draft` in a bundle. All digests have one length, so nothing behind it moves.
+    fn write_over(&self, draft: &Self, bundle: &mut fs::File) -> Result<()> {
+        let lengths = |head: &Self| (head.manifest.len(), head.signature.len());
+        ensure!(lengths(self) == lengths(draft), "the bundle's manifest has not the length that was left for it");
+        bundle.rewind()?;
+        Ok(write_head(bundle, self.manifest.as_bytes(), self.signature.as_bytes())?)
+    }
+}
+
+fn write_parts(output: &Path, head: &Head) -> Result<fs::File> {
+    let mut bundle = fs::File::create(output.join("bundle.tar"))?;
+    write_bundle(&mut bundle, head.manifest.as_bytes(), head.signature.as_bytes(), |_, part| {
         std::fs::File::open(output.join(part.file.as_str()))
     })
     .context("cannot write the bundle")?;
-    file.flush()?;
-    Ok(manifest)
-}
-
-/// The disk image is by far the largest: it is read on a thread of its own, beside the parts.
-fn describe_all(dir: &Path) -> Result<(Part, BTreeMap<PartName, Part>)> {
-    std::thread::scope(|scope| {
-        let disk = scope.spawn(|| describe(dir, "disk.raw"));
-        let parts = PART_FILES.map(|(name, file)| Ok((name, describe(dir, file)?))).into_iter().collect::<Result<_>>();
-        let disk = disk.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((disk?, parts?))
-    })
+    Ok(bundle)
 }
 
 fn describe(dir: &Path, file: &str) -> Result<Part> {
@@ -126,6 +163,8 @@ fn hole_from(file: &fs::File, offset: u64) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// Bytes and where they were written.

@@ -55,7 +55,6 @@ pub fn make(tools: &ToolsTree, parts: &DiskParts<'_>, output: &Path, epoch: u64)
         let (offset, size) = table.extent(&table.partitions()[index]);
         copy_sparse(&mut fs::File::open(source)?, &mut file, offset, size, source)?;
     }
-    file.sync_all()?;
     drop(file);
     let (offset, size) = table.extent(&table.partitions()[0]);
     let place = mtools::Extent { disk: output, offset, size };

@@ -23,7 +23,8 @@ const RESULT: &str = "/run/result";
 const FILES: [&str; 2] = ["firewall", "firewall.conf"];
 
 /// A family, the overlay's folder of settings for it, its number for the compiler, and the program that runs the result.
-const FAMILIES: [(Family, &str, &str, &str); 2] =
+type FamilyRow = (Family, &'static str, &'static str, &'static str);
+const FAMILIES: [FamilyRow; 2] =
     [(Family::V4, "ipv4", "4", "shorewall-lite"), (Family::V6, "ipv6", "6", "shorewall6-lite")];
 
 /// Compiles both families into `tree`. `epoch` is the time that the scripts carry, in seconds since 1970.
@@ -36,12 +37,20 @@ pub fn compile(
     scratch: &Path,
 ) -> Result<()> {
     let users = accounts(&tree.read_text("/etc/passwd")?)?;
-    for (family, folder, number, program) in FAMILIES {
+    let compile = |(family, folder, number, _): FamilyRow| {
         let settings = overlays_dir.join(OVERLAY).join(folder);
         let rules = firewall_rules(overlays, &users, family)?;
-        let result = compile_family(tools, &settings, &rules, number, epoch, scratch)
-            .with_context(|| format!("Shorewall cannot compile the rules of {folder}"))?;
-        for (name, bytes) in FILES.into_iter().zip(result) {
+        compile_family(tools, &settings, &rules, number, epoch, scratch)
+            .with_context(|| format!("Shorewall cannot compile the rules of {folder}"))
+    };
+    let results = std::thread::scope(|scope| {
+        let compile = &compile;
+        FAMILIES
+            .map(|row| scope.spawn(move || compile(row)))
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    for ((.., program), result) in FAMILIES.into_iter().zip(results) {
+        for (name, bytes) in FILES.into_iter().zip(result?) {
             let mode = if name == "firewall" { 0o755 } else { 0o644 };
             tree.write(&format!("{OWN}/{program}/{name}"), &bytes, mode)?;
         }

@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read as _;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Result;
+use debian::parallel::for_each_largest_first;
 use fs_err as fs;
 
 use super::generated;
@@ -88,21 +90,27 @@ impl fmt::Display for Finding {
 pub fn lint(tree: &RootTree, expected: &Expectations) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let mut set_id_seen = BTreeSet::new();
-    for entry in tree.walk()? {
+    let entries = tree.walk()?;
+    // Every file is read: that is most of the work, and for all processors.
+    let sizes: Vec<u64> = entries.iter().map(|entry| entry.metadata.len()).collect();
+    let jobs = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let contents = for_each_largest_first(&sizes, jobs, |at| match entries.get(at) {
+        Some(entry) if entry.metadata.is_file() => by_content(&entry.path, &expected.build_names),
+        _ => Ok(Vec::new()),
+    })?;
+    for (entry, content) in entries.iter().zip(contents) {
         let mut report = |fault| findings.push(Finding { path: entry.name.clone(), fault });
-        by_name(&entry).into_iter().for_each(&mut report);
-        if is_set_id(&entry) {
+        by_name(entry).into_iter().for_each(&mut report);
+        if is_set_id(entry) {
             set_id_seen.insert(entry.name.clone());
             if !expected.set_id.contains_key(&entry.name) {
                 report(Fault::SetId);
             }
         }
-        if !is_owned(&entry, expected) {
+        if !is_owned(entry, expected) {
             report(Fault::Unowned);
         }
-        if entry.metadata.is_file() {
-            by_content(&entry.path, &expected.build_names)?.into_iter().for_each(&mut report);
-        }
+        content.into_iter().for_each(&mut report);
     }
     for path in expected.set_id.keys().filter(|path| !set_id_seen.contains(*path)) {
         findings.push(Finding { path: path.clone(), fault: Fault::MissingSetId });
