@@ -17,6 +17,7 @@ mod operator;
 mod scan;
 mod scenarios;
 mod seed;
+mod testssl;
 
 use std::path::Path;
 use std::sync::Arc;

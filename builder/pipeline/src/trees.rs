@@ -97,12 +97,28 @@ impl ToolsKind {
                 "uidmap",
             ],
             Self::Compare => COMPARE,
-            Self::Attack => {
-                &["base-files", "base-passwd", "libc-bin", "python3", "sqlmap", "nmap", "testssl.sh", "pebble"]
-            }
+            Self::Attack => ATTACK,
         }
     }
 }
+
+/// What attackers and auditors use; testssl is a shell script, and takes its small tools for granted.
+const ATTACK: &[&str] = &[
+    "base-files",
+    "base-passwd",
+    "libc-bin",
+    "bash",
+    "dash",
+    "coreutils",
+    "findutils",
+    "grep",
+    "sed",
+    "python3",
+    "sqlmap",
+    "nmap",
+    "testssl.sh",
+    "pebble",
+];
 
 /// What stands on a Debian machine on which somebody makes images. The tree is never configured, so the shells and small tools that
 /// packages take for granted are named.

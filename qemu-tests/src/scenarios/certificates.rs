@@ -12,11 +12,12 @@ use tools::{Network, ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
 use vm::Container;
 
 use crate::artifacts::{Artifacts, say};
-use crate::container_host::{ADDRESS, ContainerHost, NEIGHBOUR, put_file, shell};
+use crate::container_host::{ADDRESS, ContainerHost, NEIGHBOUR, lift_measures, put_file, shell};
 use crate::host::PATIENCE;
 use crate::neighbour::Neighbour;
 use crate::neighbour_acme::{Authority, Manner};
 use crate::operator::{Facts, Operator};
+use crate::testssl::{self, Target};
 
 const MACHINE_ID: &str = "ce47ce47ce47ce47ce47ce47ce47ce47";
 const SITE: &str = "www.example.org";
@@ -96,6 +97,7 @@ pub(crate) fn are_issued_and_renewed(artifacts: &Artifacts, dir: &Path) -> Resul
     ensure!(third.key == second.key, "another authority has another key of the site");
     ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
     drop(container);
+    let lasting_root = lasting.root.clone();
     lasting.stop();
 
     // It is kept over a start, though nobody is there who could sign another.
@@ -103,6 +105,10 @@ pub(crate) fn are_issued_and_renewed(artifacts: &Artifacts, dir: &Path) -> Resul
     ensure!(trusting.look()? == third, "a start of the host has lost the certificate");
     shell(&container, "systemctl start casemate-certificates.service")?;
     ensure!(trusting.look()? == third, "a good certificate was ordered again");
+    lift_measures(&container)?;
+    let target = Target { name: SITE, address: ADDRESS.to_string(), root: &lasting_root };
+    let looked = testssl::finds_nothing_grave(artifacts, network, dir, &target)?;
+    say(&format!("certificates: testssl has looked at {looked} things"));
     Ok(())
 }
 
