@@ -32,9 +32,16 @@ pub enum Context {
     TestReport,
     /// `provenance.json`, signed by a release key.
     Provenance,
+    /// `trust-root-N.json`, signed by the root keys that it names and by those of the one before.
+    TrustRoot,
+    /// `newest.json`, signed by release keys.
+    Newest,
 }
 
 impl Context {
+    const ALL: [Self; 6] =
+        [Self::Host, Self::Manifest, Self::TestReport, Self::Provenance, Self::TrustRoot, Self::Newest];
+
     /// The context string that is signed.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -42,6 +49,8 @@ impl Context {
             Self::Manifest => "casemate/manifest",
             Self::TestReport => "casemate/test-report",
             Self::Provenance => "casemate/provenance",
+            Self::TrustRoot => "casemate/trust-root",
+            Self::Newest => "casemate/newest",
         }
     }
 
@@ -50,6 +59,7 @@ impl Context {
         match self {
             Self::Host => 1024 * 1024,
             Self::Manifest | Self::TestReport | Self::Provenance => 16 * 1024 * 1024,
+            Self::TrustRoot | Self::Newest => 64 * 1024,
         }
     }
 }
@@ -64,7 +74,7 @@ impl FromStr for Context {
     type Err = EnvelopeError;
 
     fn from_str(text: &str) -> Result<Self, EnvelopeError> {
-        [Self::Host, Self::Manifest, Self::TestReport, Self::Provenance]
+        Self::ALL
             .into_iter()
             .find(|context| context.as_str() == text)
             .ok_or_else(|| EnvelopeError::Context { found: text.chars().take(80).collect() })
@@ -98,7 +108,8 @@ pub enum EnvelopeError {
     },
     /// A context that this program does not know.
     #[error(
-        "unknown signature context `{found}`: known are `casemate/host`, `casemate/manifest`, `casemate/test-report` and `casemate/provenance`"
+        "unknown signature context `{found}`: known are {}",
+        Context::ALL.map(|context| format!("`{context}`")).join(", ")
     )]
     Context {
         /// The context found, shortened.

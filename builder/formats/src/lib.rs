@@ -21,3 +21,4 @@ pub mod pe;
 pub mod sbat;
 pub mod uki;
 pub mod verity;
+pub mod version_order;
