@@ -3,6 +3,7 @@
 //! Everything here is given the same `.deb` files, from a mirror on this machine. Nothing of it is used by a build.
 
 pub mod allowed;
+pub mod bars;
 pub mod contests;
 pub mod difference;
 pub mod initrd;
@@ -13,6 +14,7 @@ pub mod mirror;
 pub mod mkosi;
 pub mod mmdebstrap;
 pub mod ours;
+pub mod page;
 pub mod parts;
 pub mod plan;
 pub mod report;

@@ -14,7 +14,7 @@ use bench::measure::{Taken, run_part};
 use bench::plan::Plan;
 use bench::report::{Row, Scaled, draw, render};
 use bench::workshop::{Workshop, cache_dir};
-use bench::{machine, mkosi, ours, parts};
+use bench::{machine, mkosi, ours, page, parts};
 use clap::Parser;
 use debian::lock::Lock;
 use fs_err as fs;
@@ -216,17 +216,14 @@ fn copy(source: &Path, target: &Path) -> Result<()> {
 fn write_page(options: &Options, plan: &Plan, rows: &[Row], scaled: &[Scaled]) -> Result<()> {
     const ABOUT: &str = include_str!("about.md");
     let title = format!(
-        "# Benchmarks\n\n{}: {} packages of `{}`, {} runs each, medians. {}.\n\n![Ratios](pictures/benchmarks.svg)\n\n{ABOUT}",
+        "## Building\n\n{}: {} packages of `{}`, {} runs each, medians. {}.\n\n![Ratios](pictures/benchmarks.svg)\n\n{ABOUT}",
         machine::today()?,
         plan.packages.len(),
         options.image.display(),
         options.runs,
         machine::describe()?
     );
-    fs::create_dir_all(options.docs.join("pictures"))?;
-    fs::write(options.docs.join("pictures/benchmarks.svg"), draw(rows))?;
-    let page = options.docs.join("benchmarks.md");
-    fs::write(&page, render(title.trim_end(), rows, scaled))?;
-    eprintln!("written to {}", page.display());
+    page::write(&options.docs, &render(title.trim_end(), rows, scaled), ("benchmarks.svg", &draw(rows)))?;
+    eprintln!("written to {}", options.docs.join("benchmarks.md").display());
     Ok(())
 }

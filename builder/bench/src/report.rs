@@ -1,7 +1,8 @@
-//! The table and the picture of `docs/benchmarks.md`. Pure.
+//! The table and the picture of building in `docs/benchmarks.md`. Pure.
 
 use std::fmt::Write as _;
 
+use crate::bars::{self, Bar};
 use crate::contests::Contest;
 use crate::measure::{Taken, median};
 use crate::scaling::{predict, serial_part};
@@ -53,7 +54,7 @@ impl Row {
     }
 }
 
-/// The whole page.
+/// The section of the page.
 pub fn render(title: &str, rows: &[Row], scaled: &[Scaled]) -> String {
     let mut text = format!(
         "{title}\n\n| what | ours | other | | ratio | expected | met | memory of ours | of the other |\n|---|---|---|---|---|---|---|---|---|\n"
@@ -122,7 +123,8 @@ fn render_scaling(text: &mut String, scaled: &[Scaled]) {
     }
 }
 
-fn show(met: Option<bool>) -> &'static str {
+/// A word for the table.
+pub fn show(met: Option<bool>) -> &'static str {
     match met {
         Some(true) => "yes",
         Some(false) => "**no**",
@@ -137,46 +139,16 @@ fn mib(bytes: u64) -> f64 {
 
 /// A bar for each ratio, with a mark where it is expected to end at most.
 pub fn draw(rows: &[Row]) -> String {
-    const LEFT: f64 = 300.0;
-    const WIDTH: f64 = 460.0;
-    const STEP: f64 = 34.0;
-    let rows: Vec<&Row> = rows.iter().filter(|row| !row.theirs.is_empty()).collect();
-    let height = STEP * f64::from(u32::try_from(rows.len()).unwrap_or_default()) + 50.0;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 860 {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <rect width=\"860\" height=\"{height}\" fill=\"#fff\"/>\n<text x=\"20\" y=\"24\">time of ours as a part of the other's (whole grey bar), and what is expected (line)</text>\n"
-    );
-    let mut top = 40.0;
-    for row in rows {
-        let length = (row.figure() * WIDTH).min(WIDTH);
-        let colour = if row.is_met() == Some(false) { "#c0504d" } else { "#2e7d5b" };
-        let other = row.contest.theirs.map_or("", |(who, _, _)| who);
-        let _ = writeln!(
-            text,
-            "<text x=\"20\" y=\"{:.0}\">{}</text><text x=\"20\" y=\"{:.0}\" fill=\"#777\" font-size=\"10\">{other}</text>\
-             <rect x=\"{LEFT}\" y=\"{top:.0}\" width=\"{WIDTH}\" height=\"18\" fill=\"#ddd\"/>\
-             <rect x=\"{LEFT}\" y=\"{top:.0}\" width=\"{length:.1}\" height=\"18\" fill=\"{colour}\"/>\
-             <text x=\"{:.0}\" y=\"{:.0}\">{:.3}</text>",
-            top + 10.0,
-            row.contest.title,
-            top + 22.0,
-            LEFT + WIDTH + 10.0,
-            top + 14.0,
-            row.figure()
-        );
-        if let Some(expected) = row.contest.expected {
-            let at = LEFT + expected * WIDTH;
-            let _ = writeln!(
-                text,
-                "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{:.0}\" y2=\"{:.0}\" stroke=\"#000\"/>",
-                top - 3.0,
-                top + 21.0
-            );
-        }
-        top += STEP;
-    }
-    text.push_str("</svg>\n");
-    text
+    let bar = |row: &Row| Bar {
+        label: row.contest.title.to_owned(),
+        note: row.contest.theirs.map_or("", |(who, _, _)| who).to_owned(),
+        length: row.figure(),
+        expected: row.contest.expected,
+        met: row.is_met() != Some(false),
+        shown: format!("{:.3}", row.figure()),
+    };
+    let bars: Vec<Bar> = rows.iter().filter(|row| !row.theirs.is_empty()).map(bar).collect();
+    bars::draw("time of ours as a part of the other's (whole grey bar), and what is expected (line)", &bars)
 }
 
 #[cfg(test)]

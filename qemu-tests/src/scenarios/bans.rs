@@ -34,12 +34,18 @@ struct Attacker {
     attempt: fn(&Town<'_>, IpAddr) -> Result<()>,
 }
 
-const ATTACKERS: [Attacker; 5] = [
+const ATTACKERS: [Attacker; 6] = [
     Attacker {
         jail: "login",
         address: v4(70),
         what: "guesses passwords of WordPress",
         attempt: |town, from| town.guess(from),
+    },
+    Attacker {
+        jail: "login",
+        address: v4(73),
+        what: "guesses application passwords",
+        attempt: |town, from| town.guess_with_request(from),
     },
     Attacker { jail: "xmlrpc", address: v4(71), what: "asks for xmlrpc.php", attempt: |town, from| town.call(from) },
     Attacker {
@@ -158,6 +164,11 @@ impl Town<'_> {
 
     fn guess(&self, from: IpAddr) -> Result<()> {
         self.request(from, "/wp-login.php", &["--data", "log=editor&pwd=guessed&wp-submit=Log+In"]).map(drop)
+    }
+
+    /// A name and a password with a request of the REST interface (RFC 7617).
+    fn guess_with_request(&self, from: IpAddr) -> Result<()> {
+        self.request(from, "/wp-json/wp/v2/users/me", &["--user", "editor:abcd efgh ijkl mnop"]).map(drop)
     }
 
     /// An attempt to log in by ssh as somebody who may not.

@@ -12,11 +12,14 @@ use crate::artifacts::{Artifacts, Image};
 use crate::host::TestHost;
 use crate::operator::{Facts, Operator};
 use crate::scenarios::limits;
+use crate::watch::{self, Watch};
 
 const TITLE: &str = "Casemate proves itself";
 const SITE: &str = "www.example.org";
 /// Larger than the smallest disk, so that the state of a host that does not use all of it is too small.
 const DISK_BYTES: u64 = 13 << 30;
+/// What an administrator may ask: the scanner is in a network of theirs.
+const PORTS: [u16; 4] = [22, 80, 443, 2222];
 /// Somebody who is banned by hand (RFC 5737).
 const BANNED: &str = "203.0.113.9";
 /// What is not state: two slots of 2 GiB, ESP, tables. State on the smallest disk would have less than 4 GiB.
@@ -42,7 +45,12 @@ pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts, dir: &Path) -> Re
     client.ssh_ok(&operator.key, &format!("sudo -n fail2ban-client set refused banip {BANNED}"))?;
     machine.power_off(Duration::from_secs(180)).context("the host does not power off in good order")?;
 
-    let (mut machine, second) = host.boot_healthy(&host.spec(Start::Direct)?)?;
+    let watch = Watch::new(artifacts, &PORTS)?;
+    let mut spec = host.spec(Start::Direct)?;
+    spec.network = watch.network();
+    let client = Client::inside(artifacts.run_tree(), dir, &watch.namespace, watch::ADDRESS);
+    let (mut machine, second) = watch.during(|| host.boot_healthy(&spec))?;
+    watch.sees_the_table()?;
     ensure!(first.identity() == second.identity(), "the second boot shows another identity: {first:?} then {second:?}");
     ensure!(client.ssh_ok(&operator.key, "cat /run/machine-id")? == machine_id, "the machine id changed");
     limits::nobody_came_yet(&client, &operator)?;

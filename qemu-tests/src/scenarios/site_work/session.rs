@@ -84,6 +84,25 @@ impl Visitor<'_> {
             self.page(SITE, "/wp-json/wp/v2/posts", &["--json", "{\"title\": \"x\"}"])?.status == 401,
             "anybody writes posts"
         );
+        self.use_application_password(&editor)
+    }
+
+    /// A program of the editor's has a password of its own; a wrong one does not tell whether there is such a name.
+    fn use_application_password(&self, editor: &Editor<'_>) -> Result<()> {
+        const ME: &str = "/wp-json/wp/v2/users/me?context=edit";
+        let made =
+            editor.make("/wp-json/wp/v2/users/me/application-passwords", &["--json", "{\"name\": \"telephone\"}"])?;
+        let password = made.get("password").and_then(Value::as_str).context("no password was made")?;
+        let ask = |user: &str| self.page(SITE, ME, &["--user", user]);
+        let good = ask(&format!("editor:{password}"))?;
+        ensure!(
+            good.status == 200 && good.body.contains("editor@example.org"),
+            "the password is answered {}",
+            good.head
+        );
+        let (wrong, unknown) = (ask("editor:abcd efgh ijkl mnop")?, ask("nobody:abcd efgh ijkl mnop")?);
+        ensure!((wrong.status, unknown.status) == (401, 401), "a wrong password is answered {}", wrong.head);
+        ensure!(wrong.body == unknown.body, "names are told: {} and {}", wrong.body, unknown.body);
         Ok(())
     }
 

@@ -57,7 +57,14 @@ add_action('template_redirect', static function (): void {
     }
 }, 0);
 add_filter('redirect_canonical', static fn ($to) => isset($_GET['author']) ? false : $to);
-add_filter('login_errors', static fn (): string => __('Error: the user name or the password is wrong.'));
+const CASEMATE_WRONG = 'Error: the user name or the password is wrong.';
+add_filter('login_errors', static fn (): string => __(CASEMATE_WRONG));
+// The same of application passwords, after WordPress (priority 90) has said which of both it was.
+add_filter('rest_authentication_errors', static function ($result) {
+    $telling = ['invalid_username', 'invalid_email', 'incorrect_password'];
+    $is_telling = is_wp_error($result) && in_array($result->get_error_code(), $telling, true);
+    return $is_telling ? new WP_Error('incorrect_password', __(CASEMATE_WRONG), ['status' => 401]) : $result;
+}, 99);
 
 // "Safe" requests (feeds, embeds, packages) ask DNS first whether a name leads inside. There is no DNS here, so all of them would fail; the
 // proxy, which does look names up, refuses those that lead inside, and all that the document does not allow.

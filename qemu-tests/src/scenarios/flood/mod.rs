@@ -2,6 +2,8 @@
 //!
 //! Floods are bounded: some hundred requests each, by one curl that ends when it is cut off.
 
+mod slow;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -104,7 +106,7 @@ pub(crate) fn is_limited_and_its_sender_banned(artifacts: &Artifacts, dir: &Path
     let document = fs::read_to_string(operator.document(dir, &facts)?)?.replace("10.0.2.0/24", "10.0.2.2/32");
     let mut host = ContainerHost::new(artifacts, dir, &document, MACHINE_ID)?;
     let readers = READERS.iter().map(|(address, ..)| *address);
-    for address in FLOODS.iter().map(|flood| flood.address).chain(readers).chain([VISITOR]) {
+    for address in FLOODS.iter().map(|flood| flood.address).chain(readers).chain([VISITOR]).chain(slow::ADDRESSES) {
         host.add_neighbour(address)?;
     }
     let network = Network::Namespace(host.neighbour.path());
@@ -113,6 +115,7 @@ pub(crate) fn is_limited_and_its_sender_banned(artifacts: &Artifacts, dir: &Path
     let town = Town { container: &container, client: &client, street: Street { tree: artifacts.run_tree(), network } };
 
     town.place_files()?;
+    town.serves_beside_the_slow(&host.neighbour)?;
     for (address, how, connections) in &READERS {
         town.lets_reload(*address, how, connections)?;
     }
@@ -195,7 +198,9 @@ impl Town<'_> {
     /// A flood is answered with refusals, its sender is away soon, and meanwhile somebody else is served.
     fn stops(&self, flood: &Flood) -> Result<()> {
         let started = Instant::now();
-        let (outcome, longest) = self.beside_a_visitor(flood)?;
+        let street = &self.street;
+        let attack = || street.ask(flood.address, &[flood.paths], flood.how);
+        let (outcome, longest) = self.beside_a_visitor(flood.what, attack)?;
         flood.is_limited(&outcome)?;
         ensure!(longest <= AT_MOST, "while somebody {} a visitor waits for {longest:.2} s", flood.what);
         while !self.jail()?.contains(&flood.address.to_string()) {
@@ -212,19 +217,18 @@ impl Town<'_> {
         Ok(())
     }
 
-    /// What became of a flood, and the longest that a visitor waited while it lasted.
-    fn beside_a_visitor(&self, flood: &Flood) -> Result<(Outcome, f64)> {
+    /// What became of an attack, and the longest that a visitor waited while it lasted.
+    fn beside_a_visitor<T: Send>(&self, what: &str, attack: impl FnOnce() -> Result<T> + Send) -> Result<(T, f64)> {
         std::thread::scope(|scope| {
-            let street = &self.street;
-            let flooding = scope.spawn(|| street.ask(flood.address, &[flood.paths], flood.how));
+            let attack = scope.spawn(attack);
             let mut longest = 0.0_f64;
-            while !flooding.is_finished() {
+            while !attack.is_finished() {
                 let (status, seconds) = self.visits()?;
-                ensure!(status == "200", "while somebody {} a visitor hears {status}", flood.what);
+                ensure!(status == "200", "while somebody {what} a visitor hears {status}");
                 longest = longest.max(seconds);
                 std::thread::sleep(Duration::from_millis(200));
             }
-            let outcome = flooding.join().map_err(|_| anyhow::anyhow!("the flood ended in a panic"))??;
+            let outcome = attack.join().map_err(|_| anyhow::anyhow!("the attack ended in a panic"))??;
             Ok((outcome, longest))
         })
     }
