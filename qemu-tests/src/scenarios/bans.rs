@@ -96,6 +96,11 @@ pub(crate) fn are_lasting_and_never_for_administrators(artifacts: &Artifacts, di
 
     let (mut container, _, _) = host.boot()?;
     let town = Town { container: &container, client: &client, tree: artifacts.run_tree(), network: network.clone() };
+    // WordPress looks at application passwords where somebody has one.
+    shell(
+        &container,
+        "mariadb site001 --execute=\"INSERT INTO wp_options (option_name, option_value) VALUES ('using_application_passwords', '1')\"",
+    )?;
     for attacker in &ATTACKERS {
         town.cuts_off(attacker)?;
     }

@@ -59,7 +59,12 @@ add_action('template_redirect', static function (): void {
 add_filter('redirect_canonical', static fn ($to) => isset($_GET['author']) ? false : $to);
 const CASEMATE_WRONG = 'Error: the user name or the password is wrong.';
 add_filter('login_errors', static fn (): string => __(CASEMATE_WRONG));
-// The same of application passwords, after WordPress (priority 90) has said which of both it was.
+// The same of application passwords. WordPress asks whether one was wrong (priority 90) before it has looked at it, unless somebody asks who this is:
+// a wrong one would be no error, and counted by nobody.
+add_filter('rest_authentication_errors', static function ($result) {
+    wp_get_current_user();
+    return $result;
+}, 89);
 add_filter('rest_authentication_errors', static function ($result) {
     $telling = ['invalid_username', 'invalid_email', 'incorrect_password'];
     $is_telling = is_wp_error($result) && in_array($result->get_error_code(), $telling, true);
