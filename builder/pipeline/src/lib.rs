@@ -21,6 +21,7 @@ pub mod programs;
 pub mod provenance;
 pub mod root_tree;
 pub mod sbom;
+pub mod sealed_trust_root;
 pub mod stages;
 pub mod summary;
 #[cfg(test)]
