@@ -27,5 +27,6 @@ pub mod summary;
 #[cfg(test)]
 mod test_artifacts;
 pub mod trees;
+pub mod trust_root;
 pub mod verbs;
 pub mod verify_output;

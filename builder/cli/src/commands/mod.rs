@@ -13,6 +13,7 @@ mod personalise;
 mod run;
 mod test;
 mod tools;
+mod trust_root;
 mod verify;
 
 use anyhow::Result;
@@ -50,6 +51,9 @@ pub(crate) enum Verb {
     Test(test::TestArgs),
     /// Write an image to a disk
     Flash(flash::FlashArgs),
+    /// Make, sign and check trust roots: which keys decide about updates
+    #[command(subcommand)]
+    TrustRoot(trust_root::TrustRootVerb),
     /// Show the cache, or make it smaller
     #[command(subcommand)]
     Cache(cache::CacheVerb),
@@ -73,6 +77,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         Verb::Run(args) => args.run(&context),
         Verb::Test(args) => args.run(&context),
         Verb::Flash(args) => args.run(&context),
+        Verb::TrustRoot(verb) => verb.run(&context),
         Verb::Cache(verb) => verb.run(&context),
         Verb::Tools(args) => args.run(&context),
     }
