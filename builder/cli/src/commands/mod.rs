@@ -10,6 +10,7 @@ mod inspect;
 mod keys;
 mod lock;
 mod personalise;
+mod repo;
 mod run;
 mod test;
 mod tools;
@@ -54,6 +55,9 @@ pub(crate) enum Verb {
     /// Make, sign and check trust roots: which keys decide about updates
     #[command(subcommand)]
     TrustRoot(trust_root::TrustRootVerb),
+    /// Publish images for updates, in plain files that any web server hands out
+    #[command(subcommand)]
+    Repo(repo::RepoVerb),
     /// Show the cache, or make it smaller
     #[command(subcommand)]
     Cache(cache::CacheVerb),
@@ -78,6 +82,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         Verb::Test(args) => args.run(&context),
         Verb::Flash(args) => args.run(&context),
         Verb::TrustRoot(verb) => verb.run(&context),
+        Verb::Repo(verb) => verb.run(&context),
         Verb::Cache(verb) => verb.run(&context),
         Verb::Tools(args) => args.run(&context),
     }

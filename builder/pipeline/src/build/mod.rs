@@ -41,7 +41,7 @@ pub struct Settings {
     pub offline: bool,
     /// How long a mirror may send nothing.
     pub patience: Duration,
-    /// Seconds since 1970; only the age of signatures is judged by it.
+    /// Seconds since 1970; the age of signatures is judged by it, and statements of what is newest begin with it.
     pub now: u64,
     /// What builds the agent.
     pub toolchain: Toolchain,
