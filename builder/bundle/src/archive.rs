@@ -23,6 +23,12 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 /// Second member of a bundle, and its name in the output directory.
 pub const SIGNATURE_FILE: &str = "manifest.json.sig";
 
+/// First member of `newest.tar`.
+pub const NEWEST_FILE: &str = "newest.json";
+
+/// Second member of `newest.tar`.
+pub const NEWEST_SIGNATURE: &str = "newest.json.sig";
+
 /// How many bytes are copied at a time.
 const CHUNK: u64 = 256 * 1024;
 
@@ -40,21 +46,21 @@ pub enum ArchiveError {
         source: io::Error,
     },
     /// The archive ends too early.
-    #[error("the bundle ends inside `{member}`: it was cut off; fetch it again")]
+    #[error("the archive ends inside `{member}`: it was cut off; fetch it again")]
     Truncated {
         /// Which member.
         member: String,
     },
     /// A header that is not the one the manifest calls for.
     #[error(
-        "the bundle holds something else where `{expected}` must stand: it was not made by `casemate build`, or it was changed"
+        "the archive holds something else where `{expected}` must stand: it was not made by casemate, or it was changed"
     )]
     UnexpectedMember {
         /// The member that must come here.
         expected: String,
     },
     /// The manifest or its signature is larger than allowed.
-    #[error("`{member}` claims {size} bytes, at most {largest} are allowed: this is no bundle of casemate")]
+    #[error("`{member}` claims {size} bytes, at most {largest} are allowed: this is no archive of casemate")]
     TooLarge {
         /// Which member.
         member: &'static str,
@@ -90,7 +96,7 @@ pub enum ArchiveError {
         size: u64,
     },
     /// Something follows the last part.
-    #[error("the bundle holds something after its last part: it was changed; fetch it again")]
+    #[error("the archive holds something after its last member: it was changed; fetch it again")]
     TrailingData,
     /// A part was asked for that is not there, or the bundle was finished too early.
     #[error("the bundle has {left} parts left: read all parts, then finish")]
@@ -128,10 +134,28 @@ pub fn write_head(out: &mut dyn Write, manifest: &[u8], signature: &[u8]) -> Res
     write_small(out, SIGNATURE_FILE, signature)
 }
 
+/// Writes `newest.tar`: the statement of what is newest and its signature in one file, so that nobody ever reads one of
+/// them alone.
+pub fn write_newest(out: &mut dyn Write, statement: &[u8], signature: &[u8]) -> Result<(), ArchiveError> {
+    write_small(out, NEWEST_FILE, statement)?;
+    write_small(out, NEWEST_SIGNATURE, signature)?;
+    write_bytes(out, "end of archive", &END)
+}
+
+/// Reads `newest.tar` to its end, at most some 130 KiB: the statement and its envelope. Nobody vouches for them yet:
+/// see [`crate::Judge`].
+pub fn read_newest(mut source: impl Read) -> Result<(Vec<u8>, Vec<u8>), ArchiveError> {
+    let statement = read_small(&mut source, NEWEST_FILE, Context::Newest.largest_document())?;
+    let signature = read_small(&mut source, NEWEST_SIGNATURE, LARGEST_ENVELOPE)?;
+    read_end(&mut source)?;
+    Ok((statement, signature))
+}
+
 /// Reads a bundle from a stream, part by part.
 pub struct BundleReader<R> {
     source: R,
     manifest: Verified<Manifest>,
+    digest: Sha256Digest,
     left: BTreeMap<PartName, Part>,
 }
 
@@ -140,14 +164,20 @@ impl<R: Read> BundleReader<R> {
     pub fn open(mut source: R, trusted: &TrustedKeys, threshold: NonZeroUsize) -> Result<Self, ArchiveError> {
         let manifest = read_small(&mut source, MANIFEST_FILE, Context::Manifest.largest_document())?;
         let signature = read_small(&mut source, SIGNATURE_FILE, LARGEST_ENVELOPE)?;
+        let digest = Sha256Digest::of(&manifest);
         let manifest = Manifest::parse(&verify(&manifest, &signature, Context::Manifest, trusted, threshold)?)?;
         let left = manifest.parts.clone();
-        Ok(Self { source, manifest, left })
+        Ok(Self { source, manifest, digest, left })
     }
 
     /// The verified manifest.
     pub fn manifest(&self) -> &Verified<Manifest> {
         &self.manifest
+    }
+
+    /// SHA-256 over the bytes of `manifest.json`, which statements of what is newest and test reports name.
+    pub fn manifest_digest(&self) -> Sha256Digest {
+        self.digest
     }
 
     /// The part that [`Self::read_part`] will read next.
@@ -174,16 +204,19 @@ impl<R: Read> BundleReader<R> {
         if !self.left.is_empty() {
             return Err(ArchiveError::Order { left: self.left.len() });
         }
-        for _ in 0..2 {
-            if read_block(&mut self.source, "end of archive")? != [0; BLOCK] {
-                return Err(ArchiveError::TrailingData);
-            }
-        }
-        if read_up_to(&mut self.source, &mut [0], "end of archive")? != 0 {
-            return Err(ArchiveError::TrailingData);
-        }
+        read_end(&mut self.source)?;
         Ok(self.manifest)
     }
+}
+
+/// Two zero blocks, and nothing behind them.
+fn read_end(source: &mut dyn Read) -> Result<(), ArchiveError> {
+    for _ in 0..2 {
+        if read_block(source, "end of archive")? != [0; BLOCK] {
+            return Err(ArchiveError::TrailingData);
+        }
+    }
+    if read_up_to(source, &mut [0], "end of archive")? == 0 { Ok(()) } else { Err(ArchiveError::TrailingData) }
 }
 
 /// Copies exactly `part.size` bytes and compares the digest.

@@ -19,18 +19,21 @@ mod trust_root;
 mod ustar;
 mod verify;
 
-pub use archive::{ArchiveError, BundleReader, MANIFEST_FILE, SIGNATURE_FILE, write_bundle, write_head};
+pub use archive::{
+    ArchiveError, BundleReader, MANIFEST_FILE, NEWEST_FILE, NEWEST_SIGNATURE, SIGNATURE_FILE, read_newest,
+    write_bundle, write_head, write_newest,
+};
 pub use formats::digest::{DigestError, Sha256Digest};
 pub use formats::names::{FileName, ImageName, ImageVersion, KernelVersion, NameError};
 pub use formats::verity::RootHash;
 pub use key::{KeyError, KeyId, PublicKey};
 pub use limited::{Limit, ReadError, read_limited};
 pub use manifest::{Manifest, ManifestError, Part, PartName};
-pub use newest::{Accepted, Clock, Freshness, Judge, Newest, NewestError, Seen};
+pub use newest::{Accepted, Clock, Freshness, Judge, LONGEST_TERM, Newest, NewestError, Seen};
 pub use report::{ReportError, ScenarioResult, TestReport};
 pub use schema::{SchemaError, SchemaVersion};
 pub use signature::{Context, Entry, Envelope, EnvelopeError};
 #[cfg(feature = "sign")]
-pub use signing::{SigningKey, SigningKeyError, sign};
-pub use trust_root::{KeySet, KeySetError, TrustRoot, TrustRootError};
+pub use signing::{SigningKey, SigningKeyError, countersign, sign};
+pub use trust_root::{KeySet, KeySetError, Standing, TrustRoot, TrustRootError};
 pub use verify::{TrustedKeys, Verified, VerifyError, verify};

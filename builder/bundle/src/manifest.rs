@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::archive::{MANIFEST_FILE, SIGNATURE_FILE};
+use crate::newest::{Clock, Freshness};
 use crate::schema::{SchemaError, SchemaVersion, check_schema};
 use crate::signature::Context;
 use crate::verify::Verified;
 use formats::digest::Sha256Digest;
 use formats::names::{FileName, ImageName, ImageVersion, KernelVersion};
 use formats::verity::RootHash;
+use formats::version_order;
 
 /// Largest part in bytes: what a ustar header can say (8 GiB less one byte).
 pub(crate) const LARGEST_PART: u64 = 0o777_7777_7777;
@@ -42,6 +44,36 @@ pub enum ManifestError {
     MissingPart {
         /// The part.
         part: PartName,
+    },
+    /// A version that may not come before this one, and does not.
+    #[error(
+        "the manifest's `{field}` {found} is newer than its version {version}: nobody could install it; name {version} or an older one"
+    )]
+    Newer {
+        /// `min_from_version` or `floor`.
+        field: &'static str,
+        /// The version that it names.
+        found: ImageVersion,
+        /// The version of the image.
+        version: ImageVersion,
+    },
+    /// It ends before it begins.
+    #[error(
+        "the manifest ends at {expires}, which is not after its time {source_date_epoch}: give it more days, or build from a newer lock"
+    )]
+    Term {
+        /// Seconds since 1970.
+        expires: u64,
+        /// Seconds since 1970.
+        source_date_epoch: u64,
+    },
+    /// It has ended.
+    #[error("version {version} has ended {seconds} s ago and must not be installed any more: take a newer one")]
+    Expired {
+        /// The version of the image.
+        version: ImageVersion,
+        /// How long ago, in seconds.
+        seconds: u64,
     },
     /// Two parts in one file, or a part in a file that holds something else.
     #[error("the manifest uses the file name `{file}` twice or for a part where it is reserved: build the image again")]
@@ -135,6 +167,13 @@ pub struct Manifest {
     /// The oldest version that may be updated to this one; absent: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_from_version: Option<ImageVersion>,
+    /// Once this version was proven good on a host, no version older than this one may be installed there; absent: it
+    /// changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<ImageVersion>,
+    /// When it ends, in seconds since 1970: from then on it is not installed any more. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
     /// The flashable disk; it stands beside the bundle, not in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Part>,
@@ -166,7 +205,37 @@ impl Manifest {
         Ok(to_json(self))
     }
 
+    /// Says whether it may still be installed. A host that runs it goes on running it.
+    pub fn freshness(&self, clock: Clock) -> Result<Freshness, ManifestError> {
+        match (self.expires, clock) {
+            (Some(expires), Clock::Synchronised(now)) if now >= expires => {
+                Err(ManifestError::Expired { version: self.version.clone(), seconds: now - expires })
+            }
+            (Some(_), Clock::Unproven) => Ok(Freshness::Unproven),
+            _ => Ok(Freshness::Proven),
+        }
+    }
+
     fn check(&self) -> Result<(), ManifestError> {
+        self.check_versions()?;
+        self.check_files()
+    }
+
+    fn check_versions(&self) -> Result<(), ManifestError> {
+        for (field, named) in [("min_from_version", &self.min_from_version), ("floor", &self.floor)] {
+            if let Some(found) = named.as_ref().filter(|named| version_order::compare(named, &self.version).is_gt()) {
+                return Err(ManifestError::Newer { field, found: found.clone(), version: self.version.clone() });
+            }
+        }
+        match self.expires {
+            Some(expires) if expires <= self.source_date_epoch => {
+                Err(ManifestError::Term { expires, source_date_epoch: self.source_date_epoch })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_files(&self) -> Result<(), ManifestError> {
         for part in [PartName::Root, PartName::Verity, PartName::Uki] {
             if !self.parts.contains_key(&part) {
                 return Err(ManifestError::MissingPart { part });

@@ -13,9 +13,10 @@ use crate::trust_root::TrustRoot;
 use crate::verify::{Verified, VerifyError};
 use formats::digest::Sha256Digest;
 use formats::names::{ImageName, ImageVersion};
+use formats::version_order;
 
 /// Longest time that a statement may hold, in seconds: 92 days. A signature that holds for years cannot show that time stands still.
-const LONGEST: u64 = 92 * 24 * 60 * 60;
+pub const LONGEST_TERM: u64 = 92 * 24 * 60 * 60;
 
 /// Why a statement of what is newest was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -55,6 +56,16 @@ pub enum NewestError {
         issued: u64,
         /// Seconds since 1970.
         expires: u64,
+    },
+    /// A floor above the version.
+    #[error(
+        "the statement's floor {floor} is newer than its version {version}: nobody could install it; name an older floor"
+    )]
+    Floor {
+        /// The floor.
+        floor: ImageVersion,
+        /// The version.
+        version: ImageVersion,
     },
     /// It has ended.
     #[error(
@@ -102,7 +113,7 @@ pub struct Newest {
     pub version: ImageVersion,
     /// Digest of its `manifest.json`.
     pub manifest: Sha256Digest,
-    /// Its bundle, beside this statement.
+    /// Its bundle, in the folder `bundles` of the image.
     pub bundle: Part,
     /// Versions older than this one must not be installed any more; absent: any may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,7 +235,10 @@ impl Newest {
     }
 
     fn check(&self) -> Result<(), NewestError> {
-        let term = self.expires.checked_sub(self.issued).filter(|term| (1..=LONGEST).contains(term));
+        if let Some(floor) = self.floor.as_ref().filter(|floor| version_order::compare(floor, &self.version).is_gt()) {
+            return Err(NewestError::Floor { floor: floor.clone(), version: self.version.clone() });
+        }
+        let term = self.expires.checked_sub(self.issued).filter(|term| (1..=LONGEST_TERM).contains(term));
         term.map(drop).ok_or(NewestError::Term { issued: self.issued, expires: self.expires })
     }
 }

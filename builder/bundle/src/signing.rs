@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::key::{KeyError, PublicKey};
 use crate::signature::{Context, Entry, Envelope, signed_message};
+use crate::verify::VerifyError;
 
 /// Why a private key could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -77,4 +78,24 @@ pub fn sign(document: &[u8], context: Context, keys: &[&SigningKey]) -> Envelope
     let entries =
         keys.iter().map(|key| Entry { key: key.public.id(), signature: key.key.sign(&message).to_bytes() }).collect();
     Envelope { context, entries }
+}
+
+/// Adds the signature of `key` to those that are there: in the order of the key ids, so that it is the same whoever
+/// signed first, and each key once. Entries of an older state of the document are not looked at: the caller checks them
+/// with [`crate::KeySet::standing`].
+pub fn countersign(
+    document: &[u8],
+    context: Context,
+    envelope: Option<Envelope>,
+    key: &SigningKey,
+) -> Result<Envelope, VerifyError> {
+    let mut signed = sign(document, context, &[key]);
+    if let Some(before) = envelope {
+        if before.context != context {
+            return Err(VerifyError::WrongContext { expected: context, found: before.context });
+        }
+        signed.entries.extend(before.entries.into_iter().filter(|entry| entry.key != key.public.id()));
+    }
+    signed.entries.sort_by_key(|entry| entry.key);
+    Ok(signed)
 }

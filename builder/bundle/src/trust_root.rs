@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use crate::key::{KeyError, KeyId, PublicKey};
 use crate::schema::{SchemaError, SchemaVersion, check_schema};
-use crate::signature::Context;
-use crate::verify::{TrustedKeys, Verified, VerifyError, verify};
+use crate::signature::{Context, Envelope, signed_message};
+use crate::verify::{TrustedKeys, Verified, VerifyError, good_signers, verify};
 use formats::names::ImageName;
 
 /// Most keys that one role may have.
@@ -108,6 +108,24 @@ impl KeySet {
         self.threshold
     }
 
+    /// Whether the key with this id is one of them.
+    pub fn holds(&self, id: KeyId) -> bool {
+        self.keys.iter().any(|key| key.id() == id)
+    }
+
+    /// The same keys, as [`verify`] takes them.
+    pub fn trusted(&self) -> TrustedKeys {
+        self.keys.iter().cloned().collect()
+    }
+
+    /// Says who of them signed so far. A bad signature of one of them is an error.
+    pub fn standing(&self, document: &[u8], envelope: &Envelope, context: Context) -> Result<Standing, VerifyError> {
+        let message = signed_message(context, document);
+        let signers = good_signers(envelope, &message, &self.trusted())?;
+        let (signed, open) = self.keys.iter().cloned().partition(|key| signers.contains(&key.id()));
+        Ok(Standing { signed, open, threshold: self.threshold })
+    }
+
     /// Checks that enough of them signed.
     pub(crate) fn verify(
         &self,
@@ -115,7 +133,25 @@ impl KeySet {
         envelope: &[u8],
         context: Context,
     ) -> Result<Verified<Vec<u8>>, VerifyError> {
-        verify(document, envelope, context, &self.keys.iter().cloned().collect::<TrustedKeys>(), self.threshold)
+        verify(document, envelope, context, &self.trusted(), self.threshold)
+    }
+}
+
+/// How far the signatures of a role have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The keys that signed.
+    pub signed: Vec<PublicKey>,
+    /// The keys that did not.
+    pub open: Vec<PublicKey>,
+    /// How many must sign.
+    pub threshold: NonZeroUsize,
+}
+
+impl Standing {
+    /// How many signatures are missing.
+    pub fn missing(&self) -> usize {
+        self.threshold.get().saturating_sub(self.signed.len())
     }
 }
 
@@ -169,6 +205,11 @@ impl TrustRoot {
             return Err(TrustRootError::NotNext { next: next_version, found: next.version.get() });
         }
         vouched_for(&next.root, document, envelope, "its own root keys")
+    }
+
+    /// Parses bytes that nobody vouches for: for showing and signing them, never to act upon.
+    pub fn parse_unverified(bytes: &[u8]) -> Result<Self, TrustRootError> {
+        parse(bytes)
     }
 
     /// The bytes of `trust-root-N.json`: indented JSON with a line end.

@@ -161,7 +161,12 @@ pub fn verify(
     Ok(Verified { value: document.to_vec(), context, signed_by })
 }
 
-fn good_signers(envelope: &Envelope, message: &[u8], trusted: &TrustedKeys) -> Result<BTreeSet<KeyId>, VerifyError> {
+/// The trusted keys with a good signature in the envelope; a bad one that names a trusted key is an error.
+pub(crate) fn good_signers(
+    envelope: &Envelope,
+    message: &[u8],
+    trusted: &TrustedKeys,
+) -> Result<BTreeSet<KeyId>, VerifyError> {
     let mut signers = BTreeSet::new();
     for entry in &envelope.entries {
         let Some(key) = trusted.0.get(&entry.key) else {

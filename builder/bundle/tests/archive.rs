@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use bundle::{
-    ArchiveError, BundleReader, Context, Manifest, ManifestError, Part, PartName, ReportError, ScenarioResult,
-    SchemaVersion, Sha256Digest, SigningKey, TestReport, TrustedKeys, sign, verify, write_bundle,
+    ArchiveError, BundleReader, Clock, Context, Freshness, Manifest, ManifestError, NEWEST_SIGNATURE, Part, PartName,
+    ReportError, ScenarioResult, SchemaVersion, Sha256Digest, SigningKey, TestReport, TrustedKeys, read_newest, sign,
+    verify, write_bundle, write_newest,
 };
 use proptest::prelude::*;
 
@@ -47,6 +48,8 @@ fn manifest() -> Manifest {
         root_hash: bundle::RootHash::from_bytes([7; 32]),
         kernel: "6.12.48+deb13-cloud-amd64".parse().unwrap(),
         min_from_version: None,
+        floor: None,
+        expires: None,
         disk: None,
         parts,
     }
@@ -69,6 +72,7 @@ fn good_bundle() -> Vec<u8> {
 
 fn read_bundle(bytes: &[u8]) -> Result<BTreeMap<PartName, Vec<u8>>, ArchiveError> {
     let mut reader = BundleReader::open(bytes, &trusted(), ONE)?;
+    assert_eq!(reader.manifest_digest(), Sha256Digest::of(reader.manifest().to_json()?.as_bytes()));
     let mut parts = BTreeMap::new();
     while reader.next_part().is_some() {
         let mut sink = Vec::new();
@@ -213,6 +217,80 @@ fn refuses_malformed_manifests() {
 }
 
 #[test]
+fn a_manifest_says_from_where_and_until_when() {
+    let rules = Manifest {
+        min_from_version: Some("0.0.9".parse().unwrap()),
+        floor: Some("0.1.0".parse().unwrap()),
+        expires: Some(1_700_000_001),
+        ..manifest()
+    };
+    let text = rules.to_json().unwrap();
+    assert_eq!(Manifest::parse_unverified(text.as_bytes()).unwrap(), rules);
+    // The earlier form, without them, is read as it was written.
+    assert!(!manifest().to_json().unwrap().contains("floor"));
+    for (field, wrong) in [("min_from_version", "0.0.9"), ("floor", "0.1.0")] {
+        let newer = text.replace(&format!("\"{field}\": \"{wrong}\""), &format!("\"{field}\": \"0.1.1\""));
+        let error = Manifest::parse_unverified(newer.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{field}` 0.1.1 is newer")) && error.contains("an older one"), "{error}");
+    }
+    for ends in [0, 1_699_999_999, 1_700_000_000] {
+        let error = Manifest { expires: Some(ends), ..manifest() }.to_json().unwrap_err().to_string();
+        assert!(error.contains("give it more days"), "{error}");
+    }
+    for malformed in ["\"floor\": \"\"", "\"floor\": null, \"floor\": 3", "\"floor\": 3"] {
+        assert!(Manifest::parse_unverified(text.replace("\"floor\": \"0.1.0\"", malformed).as_bytes()).is_err());
+    }
+    for malformed in ["-1", "1.5", "\"soon\"", "18446744073709551616"] {
+        let text = text.replace("\"expires\": 1700000001", &format!("\"expires\": {malformed}"));
+        assert!(Manifest::parse_unverified(text.as_bytes()).is_err(), "{malformed}");
+    }
+}
+
+#[test]
+fn a_version_that_has_ended_is_known_by_a_true_clock_only() {
+    let ending = Manifest { expires: Some(1_800_000_000), ..manifest() };
+    assert_eq!(ending.freshness(Clock::Synchronised(1_799_999_999)), Ok(Freshness::Proven));
+    assert_eq!(ending.freshness(Clock::Unproven), Ok(Freshness::Unproven));
+    let error = ending.freshness(Clock::Synchronised(1_800_000_060)).unwrap_err().to_string();
+    assert!(error.contains("has ended 60 s ago"), "{error}");
+    assert_eq!(manifest().freshness(Clock::Synchronised(u64::MAX)), Ok(Freshness::Proven));
+    assert_eq!(manifest().freshness(Clock::Unproven), Ok(Freshness::Proven));
+}
+
+/// `newest.tar` over any bytes: the archive is not what judges them.
+fn newest_tar() -> Vec<u8> {
+    let mut out = Vec::new();
+    write_newest(&mut out, b"{\"what\": \"is newest\"}\n", b"who says so").unwrap();
+    out
+}
+
+#[test]
+fn a_statement_and_its_signature_come_out_of_their_file_as_they_went_in() {
+    let (statement, signature) = read_newest(newest_tar().as_slice()).unwrap();
+    assert_eq!(
+        (statement.as_slice(), signature.as_slice()),
+        (&b"{\"what\": \"is newest\"}\n"[..], &b"who says so"[..])
+    );
+    // Any tar(1) reads it too: both members have the one header of a bundle's members.
+    assert_eq!(header_of(&newest_tar(), NEWEST_SIGNATURE), 1024);
+}
+
+#[test]
+fn a_newest_file_that_is_cut_off_longer_or_of_other_members_is_refused() {
+    let good = newest_tar();
+    for end in 0..good.len() {
+        assert!(read_newest(&good[..end]).is_err(), "cut off at {end}");
+    }
+    assert!(matches!(read_newest([&good[..], &[0]].concat().as_slice()), Err(ArchiveError::TrailingData)));
+    assert!(matches!(read_newest(good_bundle().as_slice()), Err(ArchiveError::UnexpectedMember { .. })));
+    let mut large = Vec::new();
+    write_newest(&mut large, &vec![b' '; (64 << 10) + 1], b"").unwrap();
+    assert!(matches!(read_newest(large.as_slice()), Err(ArchiveError::TooLarge { .. })));
+    // An endless source is left after what a statement may have.
+    assert!(read_newest(std::io::repeat(0)).is_err());
+}
+
+#[test]
 fn a_manifest_needs_root_verity_and_kernel() {
     for name in [PartName::Root, PartName::Verity, PartName::Uki] {
         let mut manifest = manifest();
@@ -267,6 +345,10 @@ proptest! {
         let mut changed = good[..start.min(good.len())].to_vec();
         changed.extend(&noise);
         prop_assert!(read_bundle(&changed).is_err());
+        let newest = newest_tar();
+        let changed = [&newest[..start.min(newest.len())], &noise].concat();
+        prop_assert!(read_newest(noise.as_slice()).is_err());
+        prop_assert!(changed == newest || read_newest(changed.as_slice()).is_err());
     }
 
     /// Also a manifest that is signed may be wrong: what is accepted names plain files only.

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use bundle::{
     Accepted, Clock, Context, Freshness, Judge, KeySet, Newest, Part, SchemaVersion, Seen, Sha256Digest, SigningKey,
-    TrustRoot, sign,
+    TrustRoot, countersign, sign,
 };
 use proptest::prelude::*;
 
@@ -192,6 +192,40 @@ fn a_statement_holds_for_a_time_and_not_for_ever() {
             .replace(&format!("\"expires\": {}", newest().expires), &format!("\"expires\": {expires}"));
         assert!(Newest::parse_unverified(text.as_bytes()).is_err(), "from {issued} to {expires}");
     }
+}
+
+#[test]
+fn a_floor_above_the_version_that_is_newest_is_refused() {
+    let floor = |floor: &str| Newest { floor: Some(floor.parse().unwrap()), ..newest() };
+    assert!(judge(&floor("0.2.0"), &[&key(9)], None, Clock::Unproven).is_ok());
+    assert!(judge(&floor("0.2.0~rc1"), &[&key(9)], None, Clock::Unproven).is_ok());
+    let error = judge(&floor("0.2.1"), &[&key(9)], None, Clock::Unproven).unwrap_err();
+    assert!(error.contains("floor 0.2.1 is newer"), "{error}");
+}
+
+#[test]
+fn several_people_sign_one_after_the_other_and_in_any_order() {
+    let json = root(1).to_json();
+    let signed_by = |seeds: &[u8]| {
+        let all = seeds.iter().fold(None, |envelope, &seed| {
+            Some(countersign(json.as_bytes(), Context::TrustRoot, envelope, &key(seed)).unwrap())
+        });
+        all.unwrap()
+    };
+    let once = signed_by(&[1, 3]);
+    assert_eq!(signed_by(&[3, 1]), once);
+    assert_eq!(signed_by(&[3, 1, 3, 1]), once);
+    assert_eq!(once.entries.len(), 2);
+    assert!(TrustRoot::sealed(json.as_bytes(), once.to_json().as_bytes()).is_ok());
+
+    let standing = root(1).root.standing(json.as_bytes(), &signed_by(&[3, 9]), Context::TrustRoot).unwrap();
+    assert_eq!((standing.signed.as_slice(), standing.missing()), (&[key(3).public().clone()][..], 1));
+    assert_eq!(standing.open, [key(1).public().clone(), key(2).public().clone()]);
+    // A document that was changed after the first had signed shows before the second does.
+    let changed = root(2).to_json();
+    assert!(root(1).root.standing(changed.as_bytes(), &once, Context::TrustRoot).is_err());
+    let other = sign(json.as_bytes(), Context::Newest, &[&key(1)]);
+    assert!(countersign(json.as_bytes(), Context::TrustRoot, Some(other), &key(3)).is_err());
 }
 
 proptest! {

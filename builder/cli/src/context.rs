@@ -75,7 +75,7 @@ fn default_cache() -> Result<PathBuf> {
     }
 }
 
-/// Seconds since 1970; only the age of signatures is judged by it.
+/// Seconds since 1970; the age of signatures is judged by it, and statements of what is newest begin with it.
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

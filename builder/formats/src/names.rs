@@ -91,10 +91,12 @@ name!(
     |text| is_made_of(text, 64, |byte| byte.is_ascii_alphanumeric() || b".+~_-".contains(&byte))
 );
 name!(
-    /// A plain file name: no directory, no leading dot, at most 99 bytes (it must fit in a ustar header).
+    /// A plain file name: no directory, no leading dot, at most 99 bytes (it must fit in a ustar header). It has the
+    /// characters of versions.
     FileName,
-    "a plain file name: 1 to 99 letters, digits, `.`, `_` and `-`, not starting with a dot",
-    |text| is_made_of(text, 99, |byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) && !text.starts_with('.')
+    "a plain file name: 1 to 99 letters, digits, `.`, `_`, `-`, `~` and `^`, not starting with a dot or `~`",
+    |text| is_made_of(text, 99, |byte| byte.is_ascii_alphanumeric() || b"._-~^".contains(&byte))
+        && !text.starts_with(['.', '~'])
 );
 
 fn is_made_of(text: &str, longest: usize, allowed: fn(u8) -> bool) -> bool {
@@ -107,10 +109,14 @@ mod tests {
 
     #[test]
     fn refuses_file_names_that_leave_the_directory() {
-        for bad in ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", ".hidden", "a\n", "a b", &"x".repeat(100)] {
+        for bad in
+            ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", ".hidden", "~x", "a\n", "a b", &"x".repeat(100)]
+        {
             assert!(bad.parse::<FileName>().is_err(), "{bad:?}");
         }
-        assert_eq!("root.erofs".parse::<FileName>().unwrap().as_str(), "root.erofs");
+        for good in ["root.erofs", "webhost_0.1.0~rc1^2.tar"] {
+            assert_eq!(good.parse::<FileName>().unwrap().as_str(), good);
+        }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use formats::names::{ImageName, ImageVersion};
+use formats::version_order;
 
 use crate::accounts::LARGEST_POOL;
 use crate::asset::{Asset, read_assets};
 use crate::document::{Section, read};
 use crate::mistake::Mistakes;
-use crate::names::{ComponentName, Glob, MirrorUrl, OverlayName, PackageName, SuiteName};
+use crate::names::{AbsolutePath, ComponentName, Glob, MirrorUrl, OverlayName, PackageName, SuiteName};
 use crate::size::ByteSize;
 
 /// Smallest ESP: three unified kernel images of 32 MiB, boot loader, room for one more.
@@ -16,6 +17,9 @@ const SMALLEST_ESP: u64 = 128 << 20;
 
 /// Smallest slot: an image with ssh alone needs about 200 MiB.
 const SMALLEST_SLOT: u64 = 256 << 20;
+
+/// Most days for which a version may be installed: ten years.
+const LONGEST_LIFE: u64 = 3650;
 
 /// The definition of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +46,21 @@ pub struct ImageDef {
     pub size: ImageSizes,
     /// Files that belong to no package, in the order they are laid.
     pub assets: Vec<Asset>,
+    /// What holds for updates.
+    pub update: UpdateRules,
+}
+
+/// What a version says of updates to it and from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpdateRules {
+    /// The file with the trust root, relative to the image's folder; its signatures lie beside it.
+    pub trust_root: Option<String>,
+    /// The oldest version that may be updated to this one.
+    pub min_from_version: Option<ImageVersion>,
+    /// The oldest version that may be installed once this one was proven good.
+    pub floor: Option<ImageVersion>,
+    /// Days from the time of the lock after which this version is not installed any more.
+    pub expires_after_days: Option<u32>,
 }
 
 /// Sizes on the disk.
@@ -76,6 +95,7 @@ fn read_image(root: &Section<'_, '_>) -> Option<ImageDef> {
         "operator_keys",
         "size",
         "asset",
+        "update",
     ]);
     root.schema(1);
     let name = root.text("name");
@@ -90,6 +110,7 @@ fn read_image(root: &Section<'_, '_>) -> Option<ImageDef> {
     let operator_keys = root.plain_texts::<KeyGlob>("operator_keys").into_iter().map(|glob| glob.0).collect();
     let size = root.section("size").and_then(|section| read_sizes(&section));
     let assets = read_assets(root);
+    let update = root.optional_section("update").map(|section| read_update(&section, version.as_ref()));
     Some(ImageDef {
         name: name?,
         version: version?,
@@ -102,7 +123,30 @@ fn read_image(root: &Section<'_, '_>) -> Option<ImageDef> {
         operator_keys,
         size: size?,
         assets,
+        update: update.unwrap_or_default(),
     })
+}
+
+fn read_update(section: &Section<'_, '_>, version: Option<&ImageVersion>) -> UpdateRules {
+    section.allow(&["trust_root", "min_from_version", "floor", "expires_after_days"]);
+    let days = section.optional_integer("expires_after_days", 1..=LONGEST_LIFE);
+    UpdateRules {
+        trust_root: section.optional_text::<InsideFile>("trust_root").map(|file| file.0),
+        min_from_version: read_older(section, "min_from_version", version),
+        floor: read_older(section, "floor", version),
+        expires_after_days: days.and_then(|days| u32::try_from(days).ok()),
+    }
+}
+
+/// A version that may not be newer than the image's own: nobody could install it.
+fn read_older(section: &Section<'_, '_>, key: &str, version: Option<&ImageVersion>) -> Option<ImageVersion> {
+    let named: ImageVersion = section.optional_text(key)?;
+    if let Some(version) = version.filter(|version| version_order::compare(&named, version).is_gt()) {
+        let message =
+            format!("`{key}` is {named}, newer than the image's version {version}: name {version} or an older one");
+        section.note(section.spot_of(key), message);
+    }
+    Some(named)
 }
 
 fn read_overlays(root: &Section<'_, '_>) -> Vec<OverlayName> {
@@ -156,6 +200,19 @@ impl std::str::FromStr for KeyGlob {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let expected = "a path or glob inside the image's folder, e.g. `keys/*.pub`";
         let inside = !text.starts_with('/') && format!("/{text}").parse::<Glob>().is_ok();
+        if inside { Ok(Self(text.to_owned())) } else { Err(crate::names::ValueError::new(text, expected)) }
+    }
+}
+
+/// A relative path; checked as if it stood below `/`.
+struct InsideFile(String);
+
+impl std::str::FromStr for InsideFile {
+    type Err = crate::names::ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = "a file inside the image's folder, e.g. `keys/trust-root-1.json`";
+        let inside = !text.starts_with('/') && format!("/{text}").parse::<AbsolutePath>().is_ok();
         if inside { Ok(Self(text.to_owned())) } else { Err(crate::names::ValueError::new(text, expected)) }
     }
 }

@@ -54,7 +54,7 @@ pub use formats::names::{ImageName, ImageVersion};
 pub use host::{
     Admin, CodeSource, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind, WordPress,
 };
-pub use image::{ImageDef, ImageSizes};
+pub use image::{ImageDef, ImageSizes, UpdateRules};
 pub use mistake::{Mistake, Mistakes};
 pub use names::{
     AbsolutePath, AccountName, AdminUser, AssetName, AssetUrl, ComponentName, DebconfQuestion, FileName, Glob, HostId,

@@ -1,6 +1,6 @@
 //! `overlay.toml` and `image.toml`: what each mistake says.
 
-use hostconf::{AssetSource, ImageDef, OverlayDef, Unpack};
+use hostconf::{AssetSource, ImageDef, OverlayDef, Unpack, UpdateRules};
 
 fn mistakes(text: &str) -> String {
     OverlayDef::parse("overlay.toml", &format!("summary = \"test\"\n{text}"))
@@ -139,6 +139,47 @@ fn each_broken_rule_of_an_image_has_its_own_message() {
     for (from, to, expected) in cases {
         let found = ImageDef::parse("image.toml", &IMAGE.replacen(from, to, 1)).expect_err(to).to_string();
         assert_eq!(found, format!("image.toml:{expected}"));
+    }
+}
+
+const UPDATE: &str = r#"[update]
+trust_root = "keys/trust-root-1.json"
+min_from_version = "0.0.9"
+floor = "0.1.0~rc1"
+expires_after_days = 90
+"#;
+
+#[test]
+fn what_holds_for_updates_is_read_and_may_be_absent() {
+    let image = ImageDef::parse("image.toml", &format!("{IMAGE}{UPDATE}")).unwrap();
+    let expected = UpdateRules {
+        trust_root: Some("keys/trust-root-1.json".to_owned()),
+        min_from_version: Some("0.0.9".parse().unwrap()),
+        floor: Some("0.1.0~rc1".parse().unwrap()),
+        expires_after_days: Some(90),
+    };
+    assert_eq!(image.update, expected);
+    let default = UpdateRules::default();
+    assert_eq!(ImageDef::parse("image.toml", IMAGE).unwrap().update, default);
+    assert_eq!(ImageDef::parse("image.toml", &format!("{IMAGE}[update]\n")).unwrap().update, default);
+}
+
+#[test]
+fn each_broken_rule_for_updates_has_its_own_message() {
+    let cases = [
+        ("\"0.0.9\"", "\"0.1.1\"", "14:20: `min_from_version` is 0.1.1, newer than the image's version 0.1.0"),
+        ("\"0.1.0~rc1\"", "\"0.1.0-1\"", "15:9: `floor` is 0.1.0-1, newer than the image's version 0.1.0: name 0.1.0"),
+        ("\"0.1.0~rc1\"", "\"a b\"", "15:9: `floor`: `a b` is not an image version"),
+        ("= 90", "= 0", "16:22: `expires_after_days` is 0, it must be a whole number from 1 to 3650"),
+        ("= 90", "= 3651", "16:22: `expires_after_days` is 3651"),
+        ("keys/t", "../t", "13:14: `trust_root`: `../trust-root-1.json` is not a file inside the image's folder"),
+        ("\"keys/t", "\"/t", "13:14: `trust_root`: `/trust-root-1.json` is not a file inside"),
+        ("floor =", "flor =", "15:1: unknown key `flor` in `[update]`: did you mean `floor`?"),
+    ];
+    for (from, to, expected) in cases {
+        let text = format!("{IMAGE}{}", UPDATE.replacen(from, to, 1));
+        let found = ImageDef::parse("image.toml", &text).expect_err(to).to_string();
+        assert!(found.starts_with(&format!("image.toml:{expected}")), "{found}");
     }
 }
 

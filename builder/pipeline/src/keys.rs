@@ -11,6 +11,7 @@ use bundle::{PublicKey, SigningKey, TrustedKeys};
 use formats::guid::Guid;
 use fs_err as fs;
 use tools::Failure;
+use tools::failure::HintExt as _;
 
 use crate::programs::sbsign::KeyPair;
 use crate::programs::{ToolsTree, efi_keys};
@@ -121,6 +122,27 @@ impl KeyRing {
     }
 }
 
+/// Makes one ed25519 key pair, `STEM.key` and `STEM.pub`, e.g. a root key on a machine without a network. Needs no
+/// tools tree.
+pub fn make_pair(stem: &Path, comment: &str) -> Result<PublicKey> {
+    let [private, public] = ["key", "pub"].map(|ending| {
+        let mut name = stem.as_os_str().to_owned();
+        name.push(format!(".{ending}"));
+        PathBuf::from(name)
+    });
+    if let Some(there) = [&private, &public].into_iter().find(|path| path.exists()) {
+        return Err(Failure::refused(format!("`{}` is there already", there.display()))
+            .hint("keys are never overwritten: choose another name, or move the old key away")
+            .into());
+    }
+    let key = SigningKey::from_random(&random_bytes()?, comment)
+        .with_context(|| format!("cannot call a key `{comment}`"))
+        .or_refuse("write plain text for `--comment`, e.g. a name and a year")?;
+    write_private(&private, key.to_pem()?.as_bytes())?;
+    fs::write(&public, format!("{}\n", key.public()))?;
+    Ok(key.public().clone())
+}
+
 /// Reads a private ed25519 key.
 pub fn load_signing_key(path: &Path) -> Result<SigningKey> {
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("key").to_owned();
@@ -165,4 +187,26 @@ fn random_bytes() -> Result<[u8; 32]> {
     let mut bytes = [0; 32];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_signs_and_is_read_only_by_its_owner_and_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let stem = dir.path().join("anna.2026");
+        let public = make_pair(&stem, "anna 2026").unwrap();
+        let (private, line) = (dir.path().join("anna.2026.key"), dir.path().join("anna.2026.pub"));
+        assert_eq!(load_signing_key(&private).unwrap().public().id(), public.id());
+        assert_eq!((load_public_key(&line).unwrap(), public.comment()), (public.clone(), "anna 2026"));
+        assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o600);
+        for file in [&private, &line] {
+            let text = tools::failure::render(&make_pair(&stem, "").unwrap_err());
+            assert!(text.contains("is there already") && text.contains("never overwritten"), "{text}");
+            fs::remove_file(file).unwrap();
+        }
+        assert!(make_pair(&dir.path().join("x"), "a\nb").is_err());
+    }
 }

@@ -18,13 +18,17 @@ pub mod keys;
 pub mod packages;
 pub mod partition_table;
 pub mod programs;
+pub mod proof;
 pub mod provenance;
+pub mod repo;
 pub mod root_tree;
 pub mod sbom;
+pub mod sealed_trust_root;
 pub mod stages;
 pub mod summary;
 #[cfg(test)]
 mod test_artifacts;
 pub mod trees;
+pub mod trust_root;
 pub mod verbs;
 pub mod verify_output;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use pipeline::flash_image::{FlashRequest, Proof};
+use pipeline::flash_image::FlashRequest;
 use pipeline::host_document;
+use pipeline::proof::Proof;
 use tools::Failure;
 
 use crate::context::Context;

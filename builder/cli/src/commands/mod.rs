@@ -10,9 +10,11 @@ mod inspect;
 mod keys;
 mod lock;
 mod personalise;
+mod repo;
 mod run;
 mod test;
 mod tools;
+mod trust_root;
 mod verify;
 
 use anyhow::Result;
@@ -50,6 +52,12 @@ pub(crate) enum Verb {
     Test(test::TestArgs),
     /// Write an image to a disk
     Flash(flash::FlashArgs),
+    /// Make, sign and check trust roots: which keys decide about updates
+    #[command(subcommand)]
+    TrustRoot(trust_root::TrustRootVerb),
+    /// Publish images for updates, in plain files that any web server hands out
+    #[command(subcommand)]
+    Repo(repo::RepoVerb),
     /// Show the cache, or make it smaller
     #[command(subcommand)]
     Cache(cache::CacheVerb),
@@ -73,6 +81,8 @@ pub(crate) fn run(options: Options) -> Result<()> {
         Verb::Run(args) => args.run(&context),
         Verb::Test(args) => args.run(&context),
         Verb::Flash(args) => args.run(&context),
+        Verb::TrustRoot(verb) => verb.run(&context),
+        Verb::Repo(verb) => verb.run(&context),
         Verb::Cache(verb) => verb.run(&context),
         Verb::Tools(args) => args.run(&context),
     }

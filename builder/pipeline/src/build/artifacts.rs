@@ -117,6 +117,7 @@ pub(super) fn make_bundle(inputs: &Inputs, finished: &Finished<'_>, work: &Path)
         epoch: inputs.packages.epoch(),
         root_hash: &finished.sealed.root_hash.to_string(),
         kernel: &finished.kernel.release,
+        update: &inputs.definition.image.update,
     };
     bundle_stage::make(work, &facts, &inputs.keys.release()?)
 }

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use hostconf::{AccountTables, SealedImage};
+use hostconf::{AccountTables, SealedImage, UpdateRules};
 
 use crate::cache::{Key, KeyBuilder};
 use crate::definition::Definition;
+use crate::host_document::signature_path;
 use crate::keys::KeyRing;
 use crate::packages::LockedPackages;
 use crate::programs::ToolsTree;
 use crate::programs::mkfs_erofs::Compression;
+use crate::sealed_trust_root::SealedTrustRoot;
 use crate::stages::firewall;
 use crate::stages::initrd::InitrdSpec;
 
@@ -29,6 +31,7 @@ pub(super) struct Inputs {
     pub(super) agent: Brought<PathBuf>,
     pub(super) keys: KeyRing,
     pub(super) operator_keys: Vec<PathBuf>,
+    pub(super) trust_root: SealedTrustRoot,
     pub(super) image: SealedImage,
     pub(super) accounts: AccountTables,
     pub(super) initrd: InitrdSpec,
@@ -56,7 +59,13 @@ impl Inputs {
             ("release.pub".to_owned(), self.keys.release_public_path()),
             ("secureboot/db.crt".to_owned(), self.keys.secure_boot().1),
         ];
-        operators.chain(lists).chain(own).collect()
+        let trust_root = self
+            .trust_root
+            .file()
+            .into_iter()
+            .flat_map(|path| [("trust-root.json", path.to_owned()), ("trust-root.json.sig", signature_path(path))]);
+        let trust_root = trust_root.map(|(name, path)| (name.to_owned(), path));
+        operators.chain(lists).chain(own).chain(trust_root).collect()
     }
 
     fn epoch(&self) -> String {
@@ -93,9 +102,9 @@ impl Inputs {
         Some(key.finish())
     }
 
-    /// The overlays, our units, the agent and the operator's keys over that root.
+    /// The overlays, our units, the agent, the operator's keys and the trust root over that root.
     pub(super) fn overlay_key(&self) -> Result<Key> {
-        let mut key = KeyBuilder::new("overlay", 4)
+        let mut key = KeyBuilder::new("overlay", 5)
             .stage(&self.rootfs_key())
             .stage(&self.agent.key)
             .stage_if(self.skeleton_key().as_ref())
@@ -120,7 +129,8 @@ impl Inputs {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             key = key.file(&format!("operator key {name}"), path)?;
         }
-        Ok(key.finish())
+        let SealedTrustRoot { document, envelope, .. } = &self.trust_root;
+        Ok(key.bytes("trust root", document).bytes("signatures of the trust root", envelope).finish())
     }
 
     /// The sealed root and its hash tree.
@@ -160,11 +170,13 @@ impl Inputs {
     pub(super) fn image_key(&self) -> Result<Key> {
         let units = self.definition.units_dir();
         let size = &self.definition.image.size;
+        let UpdateRules { min_from_version, floor, expires_after_days, .. } = &self.definition.image.update;
         let mut key = KeyBuilder::new("image", 3)
             .stage(&self.seal_key()?)
             .file("units/initrd.toml", &units.join("initrd.toml"))?
             .tree("units/initrd", &units.join("initrd"))?
             .text("partitions", &format!("{} {}", size.esp.bytes(), size.slot.bytes()))
+            .text("updates", &format!("{min_from_version:?} {floor:?} {expires_after_days:?}"))
             .file("release key", &self.keys.release_public_path())?;
         key = self.with_secure_boot(key)?;
         let example = self.definition.image_dir.join("host.example.toml");

@@ -18,6 +18,7 @@ use crate::explain::explain;
 use crate::keys::KeyRing;
 use crate::programs::ToolsTree;
 use crate::root_tree::RootTree;
+use crate::sealed_trust_root::SealedTrustRoot;
 use crate::stages::agent::{self, Toolchain};
 use crate::stages::uki;
 use crate::summary::{self, Built, Clock, Summary, summarise};
@@ -40,7 +41,7 @@ pub struct Settings {
     pub offline: bool,
     /// How long a mirror may send nothing.
     pub patience: Duration,
-    /// Seconds since 1970; only the age of signatures is judged by it.
+    /// Seconds since 1970; the age of signatures is judged by it, and statements of what is newest begin with it.
     pub now: u64,
     /// What builds the agent.
     pub toolchain: Toolchain,
@@ -119,6 +120,7 @@ impl Builder {
             None => self.make(&inputs, &output, &image_key, clock, last.as_ref())?,
         };
         self.warn_of_development(&inputs.keys);
+        self.warn_of_own_trust_root(&inputs);
         self.prune_after_build();
         Ok(built)
     }
@@ -139,6 +141,7 @@ impl Builder {
         let tools = clock.run("tools", |_| self.tools_tree_of(ToolsKind::Build, &packages.tools))?;
         let tools = Brought { result: tools, key: self.key_of(ToolsKind::Build.name())? };
         let keys = self.keys(request.keys.as_deref(), &tools.result)?;
+        let trust_root = SealedTrustRoot::of_image(&definition, &keys)?;
         let agent = clock.run("agent", |_| {
             agent::build(&self.stages, &definition.repo, &self.settings.cache, &self.settings.toolchain)
         })?;
@@ -158,6 +161,7 @@ impl Builder {
             tools,
             keys,
             operator_keys,
+            trust_root,
         })
     }
 
@@ -267,6 +271,15 @@ impl Builder {
             self.progress.note(
                 "WARNING: signed with DEVELOPMENT keys, and marked so. Anyone with this cache can sign for it. \
                  For a real host: `casemate keys init`, then build with `--keys keys`.",
+            );
+        }
+    }
+
+    fn warn_of_own_trust_root(&self, inputs: &Inputs) {
+        if inputs.trust_root.file().is_none() && !inputs.keys.is_development() {
+            self.progress.note(
+                "WARNING: image.toml names no trust root, so the release key alone decides about updates, also about who follows it. \
+                 For real hosts: `casemate trust-root new` with keys that are kept offline (docs/operations/updates-publish.md).",
             );
         }
     }

@@ -227,6 +227,7 @@ fn lay_overlays(inputs: &Inputs, assets: &[StoredAsset], tree: &RootTree, scratc
             image: &inputs.image,
             agent: &inputs.agent.result,
             operator_keys: &inputs.operator_keys,
+            trust_root: &inputs.trust_root,
             build_names: &inputs.build_names,
             assets,
             tools: &inputs.tools.result,

@@ -35,6 +35,8 @@ pub(super) fn compare_manifests(before: &Manifest, after: &Manifest) -> Vec<Part
             ("kernel", manifest.kernel.to_string()),
         ]);
         fields.extend(manifest.min_from_version.as_ref().map(|version| ("min_from_version", version.to_string())));
+        fields.extend(manifest.floor.as_ref().map(|version| ("floor", version.to_string())));
+        fields.extend(manifest.expires.map(|expires| ("expires", expires.to_string())));
         fields
     };
     let (old, new) = (fields(before), fields(after));

@@ -8,23 +8,15 @@ mod block_device;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use bundle::{Context, Manifest, Sha256Digest, TestReport, TrustedKeys};
+use bundle::{Manifest, TrustedKeys};
 use fs_err as fs;
 use tools::{Failure, HostRunner, Runner as _, Tool};
 
 pub use block_device::BlockDevice;
 
 use crate::flash::{BlockTarget, DeviceFacts, Written, inspect_device, refusals, write_and_compare};
-use crate::verify_output::{check_part, signed_file, signed_manifest};
-
-/// What must vouch for the image beside its signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// A signed test report that says that all scenarios passed.
-    TestReport,
-    /// Nothing: the caller takes the risk.
-    NotAsked,
-}
+use crate::proof::Proof;
+use crate::verify_output::{check_part, signed_manifest};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -113,9 +105,7 @@ fn check_image(
 ) -> Option<(Manifest, fs::File)> {
     let signed = signed_manifest(request.output, trusted);
     let (manifest, digest) = signed.map_err(|error| reasons.push(format!("image: {error:#}"))).ok()?;
-    if request.proof == Proof::TestReport
-        && let Err(error) = check_report(request.output, trusted, digest)
-    {
+    if let Err(error) = request.proof.check(request.output, trusted, digest) {
         reasons.push(format!("proof: {error:#}"));
     }
     let image = open_image(request.output, &manifest);
@@ -132,16 +122,6 @@ fn open_image(output: &Path, manifest: &Manifest) -> Result<fs::File> {
     let image = fs::File::open(&path)?;
     check_part(output, part).with_context(|| format!("`{}` is not what was signed", path.display()))?;
     Ok(image)
-}
-
-fn check_report(output: &Path, trusted: &TrustedKeys, manifest: Sha256Digest) -> Result<()> {
-    let path = output.join("test-report.json");
-    if !path.exists() {
-        bail!("there is no test report");
-    }
-    let signature = output.join("test-report.json.sig");
-    let verified = signed_file::verified(&path, &signature, Context::TestReport, trusted)?;
-    Ok(TestReport::parse(&verified)?.check_passed(manifest)?)
 }
 
 fn device_reasons(facts: &DeviceFacts, image_size: u64) -> Vec<String> {

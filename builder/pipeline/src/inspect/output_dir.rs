@@ -56,6 +56,12 @@ pub(super) fn manifest_value(bytes: &[u8]) -> Result<Value> {
     if let Some(version) = &manifest.min_from_version {
         value["min_from_version"] = json!(version);
     }
+    if let Some(version) = &manifest.floor {
+        value["floor"] = json!(version);
+    }
+    if let Some(expires) = manifest.expires {
+        value["expires"] = json!(expires);
+    }
     Ok(value)
 }
 

@@ -10,6 +10,7 @@ use bundle::{
     write_bundle, write_head,
 };
 use fs_err as fs;
+use hostconf::UpdateRules;
 use sha2::{Digest as _, Sha256};
 use tools::ResultExt as _;
 
@@ -22,6 +23,9 @@ pub const PART_FILES: [(PartName, &str); 6] = [
     (PartName::Initrd, "initrd.cpio.zst"),
     (PartName::Cmdline, "cmdline"),
 ];
+
+/// A day in seconds.
+const DAY: u64 = 24 * 60 * 60;
 
 /// File name of the disk image.
 const DISK: &str = "disk.raw";
@@ -41,6 +45,8 @@ pub struct ManifestFacts<'a> {
     pub root_hash: &'a str,
     /// The kernel's release.
     pub kernel: &'a str,
+    /// What `image.toml` says of updates.
+    pub update: &'a UpdateRules,
 }
 
 /// Writes `manifest.json`, its signature and `bundle.tar` into `output`, over the parts that are there.
@@ -85,7 +91,9 @@ impl Head {
             source_date_epoch: facts.epoch,
             root_hash: facts.root_hash.parse()?,
             kernel: facts.kernel.parse()?,
-            min_from_version: None,
+            min_from_version: facts.update.min_from_version.clone(),
+            floor: facts.update.floor.clone(),
+            expires: facts.update.expires_after_days.map(|days| facts.epoch + u64::from(days) * DAY),
             disk: Some(disk),
             parts,
         };

@@ -26,6 +26,8 @@ pub const GENERATED: &[Row] = &[
     ("/usr/share/casemate", Step::Overlay),
     ("/usr/share/casemate/ports.txt", Step::Overlay),
     ("/usr/share/casemate/sbom.spdx.json", Step::Overlay),
+    ("/usr/share/casemate/trust-root.json", Step::Overlay),
+    ("/usr/share/casemate/trust-root.json.sig", Step::Overlay),
     ("/usr/lib/clock-epoch", Step::Overlay),
     ("/etc/systemd/system/", Step::Overlay),
     ("/etc/machine-id", Step::Overlay),

@@ -22,6 +22,7 @@ use super::units::{self, UnitSelection};
 use crate::assets::{self, Owners, StoredAsset};
 use crate::programs::ToolsTree;
 use crate::root_tree::RootTree;
+use crate::sealed_trust_root::{self, SealedTrustRoot};
 
 pub(super) const OWN: &str = "/usr/lib/casemate";
 /// The overlay that reads what `[[jail]]` rows become.
@@ -42,6 +43,8 @@ pub struct OverlayInput<'a> {
     pub agent: &'a Path,
     /// Public keys that may sign `host.toml`.
     pub operator_keys: &'a [PathBuf],
+    /// Whose word about updates counts first.
+    pub trust_root: &'a SealedTrustRoot,
     /// Names of the build machine that must not get in.
     pub build_names: &'a [String],
     /// Files that belong to no package, in order.
@@ -170,6 +173,8 @@ fn install_own_files(tree: &RootTree, input: &OverlayInput<'_>) -> Result<()> {
         let name = key.file_name().context("an operator key has no file name")?.to_string_lossy().into_owned();
         tree.write(&format!("{OWN}/keys/operator/{name}"), &fs::read(key)?, 0o644)?;
     }
+    tree.write(sealed_trust_root::IN_IMAGE, &input.trust_root.document, 0o644)?;
+    tree.write(sealed_trust_root::SIGNATURE_IN_IMAGE, &input.trust_root.envelope, 0o644)?;
     tree.write("/usr/lib/tmpfiles.d/casemate-state.conf", hostconf::state_tmpfiles(input.overlays).as_bytes(), 0o644)?;
     if input.overlays.has(FAIL2BAN) {
         tree.write("/etc/fail2ban/jail.d/casemate.conf", hostconf::jails(input.overlays).as_bytes(), 0o644)?;

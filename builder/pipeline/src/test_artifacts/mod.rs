@@ -146,6 +146,8 @@ impl Artifacts {
             root_hash: *root_hash,
             kernel: KERNEL_RELEASE.parse().unwrap(),
             min_from_version: None,
+            floor: None,
+            expires: None,
             disk: Some(self.part("disk.raw")),
             parts: PartName::ALL.into_iter().zip(names).map(|(part, name)| (part, self.part(name))).collect(),
         }
