@@ -35,10 +35,11 @@ impl Scan<'_> {
         self.open(TOP_UDP)
     }
 
-    /// TCP ports that answer in any way while the host starts, or nothing where there is nobody yet. Slow enough to leave the host the time
-    /// that it needs for starting.
-    pub(crate) fn answering_tcp(&self) -> Result<Option<BTreeSet<u16>>> {
-        let said = self.said(&["-sS", "-p-", "--max-rate", "1500", "--max-retries", "0"])?;
+    /// Which of these TCP ports answer in any way while the host starts, or nothing where there is nobody yet. Slow enough to leave the host
+    /// the time that it needs for starting.
+    pub(crate) fn answering_tcp(&self, ports: &str) -> Result<Option<BTreeSet<u16>>> {
+        let rate = ["--min-rate", "800", "--max-rate", "800", "--max-retries", "0"];
+        let said = self.said(&[&["-sS", "-p", ports], &rate[..]].concat())?;
         if said.contains("0 hosts up") {
             return Ok(None);
         }
@@ -74,18 +75,10 @@ impl Scan<'_> {
             .args(["-oG", "-", "-e", self.wire, "-S", &self.source.to_string()])
             .args(if self.target.is_ipv6() { &["-6"][..] } else { &[] })
             .args(what)
-            .arg(self.shown_target())
+            .arg(self.target.to_string())
             // The tree is not configured: no alternative stands for a library of linear algebra.
             .env("LD_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu/blas:/usr/lib/x86_64-linux-gnu/lapack");
         Ok(SandboxRunner::new(sandbox).run(&tool).remedied()?.stdout_text())
-    }
-
-    /// A link-local address means nothing without its wire (RFC 4007 section 11).
-    fn shown_target(&self) -> String {
-        match self.target {
-            IpAddr::V6(target) if target.is_unicast_link_local() => format!("{target}%{}", self.wire),
-            target => target.to_string(),
-        }
     }
 }
 

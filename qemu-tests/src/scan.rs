@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use vm::{Network, NetworkNamespace};
 
 /// QEMU's first network card is 52:54:00:12:34:56; RFC 4291 appendix A makes this of it.
-pub(crate) const HOST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0x00ff, 0xfe12, 0x3456);
+const HOST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0x00ff, 0xfe12, 0x3456);
 const WIRE: &str = "scan0";
 const THREADS: usize = 48;
 /// Ports on which something of a usual Linux answers over UDP.

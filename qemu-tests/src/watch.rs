@@ -1,6 +1,6 @@
 //! A scanner that looks at a machine all through its start: what answers before the host is ready answers to everybody.
 //!
-//! The machine gets its address from QEMU's own network stack, as in other scenarios; the scanner is on the same wire.
+//! The wire holds the machine and the scanner, and nobody else who could answer in the machine's place; so its document names its addresses.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,34 +13,46 @@ use vm::{Network, NetworkNamespace};
 
 use crate::artifacts::{Artifacts, say};
 use crate::nmap::Scan;
-use crate::scan::HOST;
 
 const WIRE: &str = "watch0";
-/// What QEMU's network stack gives its first guest.
-pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+/// All ports, in parts that a scan of a host that starts is soon done with.
+const PARTS: [&str; 8] =
+    ["1-8191", "8192-16383", "16384-24575", "24576-32767", "32768-40959", "40960-49151", "49152-57343", "57344-65535"];
+/// The host's own addresses; only its document names them.
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
+const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x20);
+/// Of IPv4 in a network of the administrators, of IPv6 a stranger.
 const SCANNER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 77);
-const SCANNER6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x77);
+const SCANNER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x77);
 
 /// A wire with a scanner at its other end.
 pub(crate) struct Watch<'a> {
     artifacts: &'a Artifacts,
     pub(crate) namespace: NetworkNamespace,
-    /// TCP ports that may answer.
-    table: BTreeSet<u16>,
+    /// TCP ports that may answer an administrator, and a stranger.
+    tables: [BTreeSet<u16>; 2],
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(artifacts: &'a Artifacts, table: &[u16]) -> Result<Self> {
+    pub(crate) fn new(artifacts: &'a Artifacts, administrators: &[u16], strangers: &[u16]) -> Result<Self> {
         let namespace = NetworkNamespace::new().context("cannot make a network for the scanner")?;
-        Ok(Self { artifacts, namespace, table: table.iter().copied().collect() })
+        let tables = [administrators, strangers].map(|table| table.iter().copied().collect());
+        Ok(Self { artifacts, namespace, tables })
     }
 
     /// The machine's end of the wire; QEMU makes ours when it starts.
     pub(crate) fn network(&self) -> Network {
-        Network::Shared { tap: WIRE.to_owned(), namespace: self.namespace.path() }
+        Network::Tap { name: WIRE.to_owned(), namespace: Some(self.namespace.path()) }
     }
 
-    /// Starts a machine and scans it until it is healthy, both families in turn; no scan may find more than the table.
+    /// What the machine's document says of this wire.
+    pub(crate) fn section() -> String {
+        format!(
+            "\n[network]\naddress = [\"{ADDRESS}/24\", \"{ADDRESS6}/64\"]\ngateway = [\"{SCANNER}\", \"{SCANNER6}\"]\ndns = [\"{SCANNER}\"]\n"
+        )
+    }
+
+    /// Starts a machine and scans it until it is healthy, both families in turn; no scan may find more than its table.
     pub(crate) fn during<T>(&self, boot: impl FnOnce() -> Result<T>) -> Result<T> {
         let over = AtomicBool::new(false);
         let (booted, scans) = thread::scope(|scope| {
@@ -52,31 +64,38 @@ impl<'a> Watch<'a> {
         let booted = booted?;
         let scans = scans.map_err(|_| anyhow::anyhow!("the scanner panicked"))??;
         ensure!(scans.iter().all(|count| *count > 0), "the host was healthy before it was scanned: {scans:?} scans");
-        say(&format!("watch: {} scans of IPv4 and {} of IPv6 while the host started", scans[0], scans[1]));
+        let [v4, v6] = scans;
+        say(&format!(
+            "watch: {v4} scans of IPv4 and {v6} of IPv6 while the host started, of an eighth of the ports each"
+        ));
         Ok(booted)
     }
 
-    /// At rest: the table, no more and no less, and nothing over UDP.
-    pub(crate) fn sees_the_table(&self) -> Result<()> {
-        for scan in self.scans() {
+    /// At rest: the tables, no more and no less, and nothing over UDP.
+    pub(crate) fn sees_the_tables(&self) -> Result<()> {
+        for (scan, table) in self.scans() {
             let open = scan.tcp()?;
-            ensure!(open == self.table, "other ports of {} are open: {open:?}", scan.target);
+            ensure!(open == *table, "to {} other ports of {} are open: {open:?}", scan.source, scan.target);
             let open = scan.udp()?;
             ensure!(open.is_empty(), "UDP ports of {} are open: {open:?}", scan.target);
         }
         Ok(())
     }
 
-    /// How many scans of each family came to their end before the start did.
+    /// How many scans of each family met a host that was not yet healthy.
     fn scan_until(&self, over: &AtomicBool) -> Result<[usize; 2]> {
         let mut counts = [0; 2];
         self.plug_in(over)?;
         while !over.load(Ordering::Relaxed) {
-            for (count, scan) in counts.iter_mut().zip(self.scans()) {
-                let Some(answering) = scan.answering_tcp()? else { continue };
-                let more: Vec<_> = answering.difference(&self.table).collect();
-                ensure!(more.is_empty(), "while it starts, {} answers at {more:?}", scan.target);
-                *count += usize::from(!over.load(Ordering::Relaxed));
+            for (count, (scan, table)) in counts.iter_mut().zip(self.scans()) {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let part = PARTS.get(*count % PARTS.len()).copied().unwrap_or_default();
+                let Some(answering) = scan.answering_tcp(part)? else { continue };
+                let more: Vec<_> = answering.difference(table).collect();
+                ensure!(more.is_empty(), "while it starts, {} answers {} at {more:?}", scan.target, scan.source);
+                *count += 1;
             }
         }
         Ok(counts)
@@ -94,14 +113,15 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    fn scans(&self) -> [Scan<'_>; 2] {
-        let pairs: [(IpAddr, IpAddr); 2] = [(SCANNER.into(), ADDRESS.into()), (SCANNER6.into(), HOST.into())];
-        pairs.map(|(source, target)| Scan {
+    fn scans(&self) -> [(Scan<'_>, &BTreeSet<u16>); 2] {
+        let pairs: [(IpAddr, IpAddr); 2] = [(SCANNER.into(), ADDRESS.into()), (SCANNER6.into(), ADDRESS6.into())];
+        let [first, second] = pairs.map(|(source, target)| Scan {
             artifacts: self.artifacts,
             from: &self.namespace,
             wire: WIRE,
             source,
             target,
-        })
+        });
+        [(first, &self.tables[0]), (second, &self.tables[1])]
     }
 }

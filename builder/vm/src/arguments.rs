@@ -151,25 +151,15 @@ impl Plan {
                     .collect();
                 format!("user,id=net0,restrict={restrict}{rules}")
             }
-            Network::Tap { name, .. } => self.tap("net0", name),
-            Network::Shared { tap, .. } => {
-                let tap = self.tap("wire", tap);
-                self.add(["-netdev", "user,id=stack,restrict=on", "-netdev", &tap]);
-                for (port, behind) in [("port0", "stack"), ("port1", "wire")] {
-                    self.add(["-netdev".to_owned(), format!("hubport,id={port},hubid=0,netdev={behind}")]);
-                }
-                "hubport,id=net0,hubid=0".to_owned()
+            Network::Tap { name, .. } => {
+                let device = PathBuf::from("/dev/net/tun");
+                self.binds.push(Bind { source: device.clone(), target: device, access: Access::Writable });
+                format!("tap,id=net0,ifname={},script=no,downscript=no", escape(name))
             }
         };
         // Without an option ROM the firmware does not wait for a network boot.
         let card = "virtio-net-pci,netdev=net0,romfile=".to_owned();
         self.add(["-netdev".to_owned(), backend, "-device".into(), card]);
-    }
-
-    fn tap(&mut self, id: &str, name: &str) -> String {
-        let device = PathBuf::from("/dev/net/tun");
-        self.binds.push(Bind { source: device.clone(), target: device, access: Access::Writable });
-        format!("tap,id={id},ifname={},script=no,downscript=no", escape(name))
     }
 
     fn add_credentials(&mut self, spec: &MachineSpec) {
@@ -278,22 +268,6 @@ mod tests {
         let expected =
             "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=tcp:127.0.0.1:8443-:443 -device";
         assert!(shown(&spec).contains(expected), "{}", shown(&spec));
-    }
-
-    #[test]
-    fn a_shared_wire_has_the_guest_the_stack_and_the_tap_and_leads_nowhere() {
-        let mut spec = direct();
-        spec.network = Network::Shared { tap: "scan0".into(), namespace: "/n".into() };
-        let text = shown(&spec);
-        for part in [
-            "user,id=stack,restrict=on ",
-            "tap,id=wire,ifname=scan0,script=no,downscript=no",
-            "hubport,id=port0,hubid=0,netdev=stack",
-            "hubport,id=port1,hubid=0,netdev=wire",
-            "hubport,id=net0,hubid=0 -device virtio-net-pci,netdev=net0",
-        ] {
-            assert!(text.contains(part), "{part} in {text}");
-        }
     }
 
     #[test]

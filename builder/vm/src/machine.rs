@@ -170,9 +170,7 @@ fn is_guest_reset(event: &Event) -> bool {
 fn sandbox_network(network: &Network) -> tools::Network {
     match network {
         Network::None => tools::Network::None,
-        Network::Tap { namespace: Some(path), .. } | Network::Shared { namespace: path, .. } => {
-            tools::Network::Namespace(path.clone())
-        }
+        Network::Tap { namespace: Some(path), .. } => tools::Network::Namespace(path.clone()),
         Network::User { .. } | Network::Tap { namespace: None, .. } => tools::Network::Host,
     }
 }

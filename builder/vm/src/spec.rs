@@ -123,14 +123,6 @@ pub enum Network {
         /// The network namespace that holds it; the host's when absent.
         namespace: Option<PathBuf>,
     },
-    /// QEMU's own network stack, which gives the guest its address and leads nowhere, and a tap interface on one wire: whoever is behind
-    /// the tap sees the guest as its neighbours do.
-    Shared {
-        /// Name of the tap interface.
-        tap: String,
-        /// The network namespace that holds it.
-        namespace: PathBuf,
-    },
 }
 
 /// A whole machine.
