@@ -7,30 +7,36 @@ use crate::update::tests::bench::Bytes;
 /// another part; half of a table; half of a piece.
 const REACHED: [usize; 6] = [0, 512, 1024, 1536, 8704, SMALL_PIECE / 2];
 
-/// Cuts the update to `new` after every number of steps. `old` is what may start where nothing was bootable yet.
-fn cut_everywhere(bench: &Bench, bundle: &[u8], reached: usize, old: &[&str], new: &str) {
-    let before = bench.bytes();
+/// Cuts the update to `new` after every number of steps. `old` is what may start where it was not bootable yet.
+fn cut_everywhere(bench: &Bench, new: &Version, old: &[&Version], reached: usize) {
+    let (before, bundle) = (bench.bytes(), new.bundle());
+    let old_names: Vec<&str> = old.iter().map(|version| version.manifest.version.as_str()).collect();
+    let new_name = new.manifest.version.as_str();
     let kept: Vec<_> = bench.running_places().map(|place| (place, bench.partition(place))).into();
     for steps in 0.. {
         bench.reset(&before);
         bench.tree.files.tear_after(steps, reached);
-        let result = bench.apply(bundle);
+        let result = bench.apply(&bundle);
         bench.tree.cut_after(u64::MAX);
         let place = format!("after {steps} steps and {reached} bytes");
         for (number, partition) in &kept {
             assert!(bench.partition(*number) == *partition, "{place}: partition {number} was changed");
         }
         let started = bench.starts().unwrap_or_else(|error| panic!("{place}: nothing starts: {error}"));
+        for version in old.iter().copied().chain([new]) {
+            let led = firmware::leads_to_a_whole_slot_or_none(&bench.disk(), &version.manifest.root_hash);
+            led.unwrap_or_else(|error| panic!("{place}: {}: {error}", version.manifest.version));
+        }
         let Err(error) = result else {
-            assert_eq!(started, new);
+            assert_eq!(started, new_name);
             bench.reset(&before);
             // Four copies of tables, ten pieces and the rename, each with its flushes.
             return assert!(steps > 25, "only {steps} steps");
         };
-        assert!(started == new || old.contains(&started.as_str()), "{place}: {started} starts");
+        assert!(started == new_name || old_names.contains(&started.as_str()), "{place}: {started} starts");
         is_clear(&error, &place);
-        bench.apply(bundle).unwrap_or_else(|error| panic!("{place}: not again: {error}"));
-        assert_eq!(bench.starts().as_deref(), Ok(new), "{place}");
+        bench.apply(&bundle).unwrap_or_else(|error| panic!("{place}: not again: {error}"));
+        assert_eq!(bench.starts().as_deref(), Ok(new_name), "{place}");
         assert_eq!(bench.target.medium.table().unwrap().copies, Copies::BothGood, "{place}");
         assert!(bench.images().iter().all(|name| !name.ends_with(".new")), "{place}: {:?}", bench.images());
     }
@@ -55,18 +61,18 @@ impl Bench {
 
 #[test]
 fn the_first_update_may_be_cut_anywhere() {
-    let (bench, bundle) = (Bench::new(), Version::new("0.2.0").bundle());
+    let bench = Bench::new();
     for reached in REACHED {
-        cut_everywhere(&bench, &bundle, reached, &["0.1.0"], "0.2.0");
+        cut_everywhere(&bench, &Version::new("0.2.0"), &[&Version::new("0.1.0")], reached);
     }
 }
 
 #[test]
 fn an_update_over_one_that_waits_may_be_cut_anywhere() {
-    let (bench, bundle) = (Bench::new(), Version::new("0.2.0").bundle());
-    bench.apply(&Version::new("0.1.5").bundle()).unwrap();
-    for reached in [0, 1024] {
-        cut_everywhere(&bench, &bundle, reached, &["0.1.0", "0.1.5"], "0.2.0");
+    let (bench, waiting) = (Bench::new(), Version::new("0.1.5"));
+    bench.apply(&waiting.bundle()).unwrap();
+    for reached in [0, 1024, SMALL_PIECE / 2] {
+        cut_everywhere(&bench, &Version::new("0.2.0"), &[&Version::new("0.1.0"), &waiting], reached);
     }
 }
 
@@ -78,7 +84,7 @@ fn the_way_back_to_the_first_slot_may_be_cut_anywhere() {
     firmware::bless(&bench.esp());
     bench.now_runs(&running);
     for reached in [0, 1024] {
-        cut_everywhere(&bench, &Version::new("0.2.0").bundle(), reached, &["0.1.0"], "0.2.0");
+        cut_everywhere(&bench, &Version::new("0.2.0"), &[&running, &old], reached);
     }
 }
 
@@ -88,7 +94,7 @@ fn an_update_that_finds_a_torn_table_may_be_cut_anywhere() {
         let bench = Bench::new();
         damage(&bench);
         for reached in [0, 1024, 8704] {
-            cut_everywhere(&bench, &Version::new("0.2.0").bundle(), reached, &["0.1.0"], "0.2.0");
+            cut_everywhere(&bench, &Version::new("0.2.0"), &[&Version::new("0.1.0")], reached);
         }
     }
 }

@@ -25,6 +25,12 @@ pub(super) fn starts(disk: &Path, esp: &Path) -> Result<String, String> {
     Ok(uki.os_release.get("IMAGE_VERSION").unwrap_or_default().to_owned())
 }
 
+/// Whether a command line with this root hash, of a kernel image that somebody has kept, leads to a whole slot or to none.
+pub(super) fn leads_to_a_whole_slot_or_none(disk: &Path, root_hash: &RootHash) -> Result<(), String> {
+    check_slot(&fs::read(disk).unwrap(), root_hash)
+        .or_else(|error| if error.starts_with("no partition") { Ok(()) } else { Err(error) })
+}
+
 /// Does what the boot loader does before it starts the first entry: it counts.
 pub(super) fn count_start(esp: &Path) -> String {
     let images = esp.join("EFI/Linux");
