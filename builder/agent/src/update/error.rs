@@ -223,7 +223,9 @@ impl Remedy for UpdateError {
             Self::Slots(SlotsError::SameAsRunning(_)) | Self::SameVersion { .. } => {
                 "there is nothing to do; other content needs a newer version".to_owned()
             }
-            Self::Slots(SlotsError::Name(_)) => BUILD_AGAIN.to_owned(),
+            Self::Slots(SlotsError::Name(_)) | Self::Verity(_) | Self::Uki(_) | Self::OtherKernel { .. } => {
+                BUILD_AGAIN.to_owned()
+            }
             Self::Disk(_) | Self::Table { .. } | Self::Slots(_) => NOT_OUR_DISK.to_owned(),
             Self::Read { .. } | Self::File(_) | Self::Random(_) | Self::ReadBack { .. } => TRY_AGAIN.to_owned(),
             Self::State { path, .. } => format!(
@@ -261,7 +263,6 @@ impl Remedy for UpdateError {
                 "wait until the host is healthy, or start it again until the old version runs: `casemate-agent health`"
                     .to_owned()
             }
-            Self::Verity(_) | Self::Uki(_) | Self::OtherKernel { .. } => BUILD_AGAIN.to_owned(),
         })
     }
 

@@ -15,6 +15,9 @@ use bench::noise;
 use formats::gpt::Copies;
 use tools::Remedy as _;
 
+/// Something that happens to a host, and how it is called.
+type Mishap = (&'static str, fn(&Bench));
+
 /// What was written lies at the beginning of its partition.
 fn begins_with(bench: &Bench, place: usize, bytes: &[u8]) -> bool {
     bench.partition(place).1.starts_with(bytes)
@@ -104,7 +107,7 @@ fn a_part_may_have_any_number_of_pieces() {
 #[test]
 fn a_disk_that_keeps_other_bytes_than_were_written_is_found_out() {
     let new = Version::new("0.2.0");
-    let changes: [(&str, fn(&Bench)); 3] = [
+    let changes: [Mishap; 3] = [
         ("root", |bench| bench.change_disk(bench.offset(3) + 100_000, b"?")),
         ("verity", |bench| bench.change_disk(bench.offset(4) + 5000, b"?")),
         ("uki", |bench| {
@@ -263,7 +266,7 @@ fn a_table_of_which_one_copy_is_torn_is_whole_after_an_update() {
 }
 
 /// Ways in which a cut may have left the partition table.
-fn damages() -> [(&'static str, fn(&Bench)); 3] {
+fn damages() -> [Mishap; 3] {
     [
         ("primary", |bench| bench.change_disk(1024, &[0xff; 512])),
         ("backup", |bench| bench.change_disk(usize::try_from(bench.table().backup_offset()).unwrap(), &[0xff; 512])),

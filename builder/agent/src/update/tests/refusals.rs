@@ -69,7 +69,7 @@ fn of_bundles() -> Vec<Case> {
     ]
 }
 
-fn of_hosts() -> Vec<Case> {
+fn of_memories() -> Vec<Case> {
     vec![
         (
             "below the floor",
@@ -97,6 +97,11 @@ fn of_hosts() -> Vec<Case> {
             },
             "schema 2",
         ),
+    ]
+}
+
+fn of_systems() -> Vec<Case> {
+    vec![
         (
             "no trust root",
             |bench| {
@@ -139,6 +144,11 @@ fn of_hosts() -> Vec<Case> {
             },
             "no usable partition table",
         ),
+    ]
+}
+
+fn of_esps() -> Vec<Case> {
+    vec![
         (
             "a full ESP",
             |bench| {
@@ -173,7 +183,7 @@ fn all(bench: &Bench) -> (Bytes, std::collections::BTreeMap<String, String>) {
 
 #[test]
 fn what_is_refused_changes_nothing_and_says_what_to_do() {
-    for (what, prepare, expected) in of_bundles().into_iter().chain(of_hosts()) {
+    for (what, prepare, expected) in [of_bundles(), of_memories(), of_systems(), of_esps()].concat() {
         let mut bench = Bench::new();
         let bundle = prepare(&mut bench);
         let before = all(&bench);
