@@ -94,8 +94,8 @@ fn open(bundle: &Path) -> Result<Box<dyn Read>> {
     Ok(Box::new(opened.or_refuse("name a `bundle.tar`, or `-` for standard input")?))
 }
 
-/// One update at a time, and none while the whole host is changed; work on single sites goes on. Nobody waits for an update: it may take as long as
-/// its source does.
+/// One update at a time, and none while the whole host is changed; work on single sites goes on. Nobody waits for an
+/// update: it may take as long as its source does.
 fn lock(host: Host<'_>) -> Result<[fs::File; 2]> {
     let whole = locked(&host.paths.lock(), FlockOperation::LockShared)?;
     match try_locked(&host.paths.update_lock(), FlockOperation::NonBlockingLockExclusive)? {

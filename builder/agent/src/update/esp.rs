@@ -1,7 +1,9 @@
-//! The EFI system partition, as a folder: which kernel images the boot loader could start, and how one is put beside them.
+//! The EFI system partition, as a folder: which kernel images the boot loader could start, and how one is put beside
+//! them.
 //!
-//! FAT has no journal and a rename is two changes of a folder. So all of a kernel image is there and was read back before it gets
-//! the one ending that the boot loader looks for, and what remains of a cut rename is a whole image under one name or under both.
+//! FAT has no journal and a rename is two changes of a folder. So all of a kernel image is there and was read back
+//! before it gets the one ending that the boot loader looks for, and what remains of a cut rename is a whole image
+//! under one name or under both.
 
 use std::fs;
 use std::io;

@@ -1,7 +1,8 @@
-//! The disk that holds both slots: its partition table as it is found, and the only ways in which an update writes to it.
+//! The disk that holds both slots: its partition table as it is found, and the only ways in which an update writes to
+//! it.
 //!
-//! Everything is written through the node of the whole disk. The kernel's own list of partitions stays as it is until the next start;
-//! nobody needs it before, since places and sizes never change.
+//! Everything is written through the node of the whole disk. The kernel's own list of partitions stays as it is until
+//! the next start; nobody needs it before, since places and sizes never change.
 
 use std::fs;
 use std::io;
@@ -46,8 +47,9 @@ impl Medium {
         &self.path
     }
 
-    /// Reads the partition table, and which of its copies are whole. It ends where the disk does: one that was written for a smaller disk is
-    /// taken to the whole of this one, for there a kernel looks for the backup copy when the primary is torn.
+    /// Reads the partition table, and which of its copies are whole. It ends where the disk does: one that was written
+    /// for a smaller disk is taken to the whole of this one, for there a kernel looks for the backup copy when the
+    /// primary is torn.
     pub fn table(&self) -> Result<ParsedTable, UpdateError> {
         let failed = |source| UpdateError::Read { path: self.path.clone(), source };
         let wrong = |source| UpdateError::Table { path: self.path.clone(), source };
@@ -84,7 +86,8 @@ impl MediumWriter<'_> {
         (&self.path, &self.file)
     }
 
-    /// Writes the primary copy again where only the backup is whole: a cut in the middle of writing the backup would leave none.
+    /// Writes the primary copy again where only the backup is whole: a cut in the middle of writing the backup would
+    /// leave none.
     pub fn repair_table(&self, found: &ParsedTable) -> Result<(), FileError> {
         match found.copies {
             Copies::BackupOnly { .. } => self.write_primary(&found.table),
@@ -92,8 +95,8 @@ impl MediumWriter<'_> {
         }
     }
 
-    /// Changes the table: first the backup copy, then the primary, each flushed. At every moment one of them is whole, and until the primary
-    /// is, the old or the new one counts: both lead to the running slot.
+    /// Changes the table: first the backup copy, then the primary, each flushed. At every moment one of them is whole,
+    /// and until the primary is, the old or the new one counts: both lead to the running slot.
     pub fn write_table(&self, table: &Table) -> Result<(), FileError> {
         self.files.write_at(&self.path, &self.file, &table.backup_bytes(), table.backup_offset())?;
         self.flush()?;

@@ -1,8 +1,10 @@
-//! An update of the host: a signed bundle is written to the slot that does not run, read back, and made bootable as the very last step.
+//! An update of the host: a signed bundle is written to the slot that does not run, read back, and made bootable as the
+//! very last step.
 //!
-//! [`apply`] is the whole way, one call per line; `docs/updates.md` has its picture and why the power may go at every moment. What
-//! may speak against an update is asked in [`preflight`], before the first write. Nothing here ever writes to the running slot, and nothing cleans
-//! up after a failure: whatever was left half done, the next update begins with removing it.
+//! [`apply`] is the whole way, one call per line; `docs/updates.md` has its picture and why the power may go at every
+//! moment. What may speak against an update is asked in `preflight`, before the first write. Nothing here ever writes
+//! to the running slot, and nothing cleans up after a failure: whatever was left half done, the next update begins with
+//! removing it.
 
 mod error;
 mod esp;
@@ -179,8 +181,8 @@ fn empty_spare_slot(disk: &MediumWriter<'_>, plan: &Plan) -> Result<(), UpdateEr
     Ok(disk.write_table(&plan.emptied)?)
 }
 
-/// Writes all parts and makes them last. What is in the partitions behind them stays: the hash tree says how many blocks of data there are and where its own
-/// levels lie, and the kernel looks at no other.
+/// Writes all parts and makes them last. What is in the partitions behind them stays: the hash tree says how many
+/// blocks of data there are and where its own levels lie, and the kernel looks at no other.
 fn write_parts(
     host: Host<'_>,
     writing: Writing<'_>,

@@ -1,7 +1,8 @@
-//! A part of a bundle on its way to the disk: one thread reads and hashes, another writes, in large pieces and bounded memory.
+//! A part of a bundle on its way to the disk: one thread reads and hashes, another writes, in large pieces and bounded
+//! memory.
 //!
-//! At most four pieces are in memory: one that fills, two that wait, one that is written. What was written is flushed every so often, so
-//! that the page cache holds little of it and the last flush is short.
+//! At most four pieces are in memory: one that fills, two that wait, one that is written. What was written is flushed
+//! every so often, so that the page cache holds little of it and the last flush is short.
 
 use std::fs;
 use std::io;
@@ -43,7 +44,8 @@ pub(super) struct Destination<'a> {
     pub(super) piece: usize,
 }
 
-/// Writes the next part of the bundle to its place. It may be used once it was flushed and the bundle was read to its end.
+/// Writes the next part of the bundle to its place. It may be used once it was flushed and the bundle was read to its
+/// end.
 pub(super) fn write_part(bundle: &mut BundleReader<impl Read>, to: Destination<'_>) -> Result<(), UpdateError> {
     let (full, pieces) = sync_channel(WAITING);
     thread::scope(|scope| {

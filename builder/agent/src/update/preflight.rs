@@ -1,7 +1,7 @@
 //! Everything that may speak against an update, asked before the first write.
 //!
-//! What is refused here changes nothing: no byte of the disk, the ESP or the state. What passes comes out as a [`Plan`] with both partition
-//! tables made, so that no question is open once the writing begins.
+//! What is refused here changes nothing: no byte of the disk, the ESP or the state. What passes comes out as a [`Plan`]
+//! with both partition tables made, so that no question is open once the writing begins.
 
 use bundle::Clock;
 use bundle::Freshness;

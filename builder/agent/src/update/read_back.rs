@@ -1,7 +1,8 @@
 //! What was written, read from the disk again and not from memory, and compared with the manifest.
 //!
-//! Disks lie, and so do cables and controllers: only what comes back is there. The hash tree is checked as the kernel will check it, over all of
-//! the data, so a version that starts does not end in the middle of its life at a block that never was right.
+//! Disks lie, and so do cables and controllers: only what comes back is there. The hash tree is checked as the kernel
+//! will check it, over all of the data, so a version that starts does not end in the middle of its life at a block that
+//! never was right.
 
 use std::fs;
 use std::io;
@@ -113,7 +114,8 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
-/// A stretch of a disk or file, read past the page cache where that can be done, else after the cache was told to forget it.
+/// A stretch of a disk or file, read past the page cache where that can be done, else after the cache was told to
+/// forget it.
 struct Uncached {
     file: fs::File,
     /// Where the next read begins.
@@ -142,7 +144,8 @@ impl Uncached {
         Ok(Self { file, offset, left, memory: vec![0; BUFFER + ALIGNMENT], ready: 0..0 })
     }
 
-    /// Fills the buffer from the disk. A disk that ends too early is an error, as the manifest says how much there must be.
+    /// Fills the buffer from the disk. A disk that ends too early is an error, as the manifest says how much there must
+    /// be.
     fn fill(&mut self) -> io::Result<()> {
         let start = self.memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         let buffer = self.memory.get_mut(start..start + BUFFER).unwrap_or_default();

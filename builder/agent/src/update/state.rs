@@ -1,6 +1,7 @@
 //! What a host remembers of its updates: `/var/lib/casemate/update/state.json` (`docs/formats/update-state.md`).
 //!
-//! It outlives the slots, so the old slot knows why it runs again. What is in a slot is not asked here: the disk says that.
+//! It outlives the slots, so the old slot knows why it runs again. What is in a slot is not asked here: the disk says
+//! that.
 
 use std::collections::BTreeSet;
 use std::fs;

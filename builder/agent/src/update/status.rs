@@ -1,4 +1,5 @@
-//! What updates have come to: what runs, what waits in the spare slot, and what is remembered. `casemate-agent update status` shows it.
+//! What updates have come to: what runs, what waits in the spare slot, and what is remembered.
+//! `casemate-agent update status` shows it.
 
 use std::fmt::Write as _;
 

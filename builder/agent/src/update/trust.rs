@@ -1,6 +1,7 @@
 //! Whose word about updates counts: the trust root in the image, and those that followed it.
 //!
-//! What is sealed in the image is vouched for by verity. Later ones lie on state, which nobody vouches for: each is verified with the one before it.
+//! What is sealed in the image is vouched for by verity. Later ones lie on state, which nobody vouches for: each is
+//! verified with the one before it.
 
 use std::fs;
 use std::io;

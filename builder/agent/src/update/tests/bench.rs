@@ -1,4 +1,5 @@
-//! A host with two slots on a disk that is a file, an ESP that is a folder, and versions small enough to be written hundreds of times.
+//! A host with two slots on a disk that is a file, an ESP that is a folder, and versions small enough to be written
+//! hundreds of times.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -186,7 +187,8 @@ impl Bench {
     pub(super) fn now_runs(&self, version: &Version) {
         let Manifest { version, development, root_hash, .. } = &version.manifest;
         let text = format!(
-            "schema = 1\nname = \"web\"\nversion = \"{version}\"\noverlays = []\nsites = 0\ndevelopment = {development}\n"
+            "schema = 1\nname = \"web\"\nversion = \"{version}\"\n\
+             overlays = []\nsites = 0\ndevelopment = {development}\n"
         );
         self.tree.put("/usr/lib/casemate/image.toml", &text);
         self.tree.put("/proc/cmdline", &format!("initrd=x roothash={root_hash} ro\n"));

@@ -3,8 +3,8 @@
 use super::*;
 use crate::update::tests::bench::Bytes;
 
-/// How many bytes of the write that is cut reach the disk: none; the first sectors of a copy of the partition table, of which each begins
-/// another part; half of a table; half of a piece.
+/// How many bytes of the write that is cut reach the disk: none; the first sectors of a copy of the partition table, of
+/// which each begins another part; half of a table; half of a piece.
 const REACHED: [usize; 6] = [0, 512, 1024, 1536, 8704, SMALL_PIECE / 2];
 
 /// Cuts the update to `new` after every number of steps. `old` is what may start where it was not bootable yet.
@@ -122,7 +122,8 @@ fn a_cut_does_not_forget_which_version_failed() {
 
 #[test]
 fn the_bytes_of_this_model_are_those_that_were_there() {
-    // `reset` must bring back everything that an update changes, or the tests above begin with the end of the one before.
+    // `reset` must bring back everything that an update changes, or the tests above begin with the end of the one
+    // before.
     let bench = Bench::new();
     let before: Bytes = bench.bytes();
     bench.apply(&Version::new("0.2.0").bundle()).unwrap();

@@ -1,4 +1,5 @@
-//! What firmware, boot loader and kernel would start from a disk and an ESP: a model that knows nothing of the code it judges but the formats.
+//! What firmware, boot loader and kernel would start from a disk and an ESP: a model that knows nothing of the code it
+//! judges but the formats.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +26,8 @@ pub(super) fn starts(disk: &Path, esp: &Path) -> Result<String, String> {
     Ok(uki.os_release.get("IMAGE_VERSION").unwrap_or_default().to_owned())
 }
 
-/// Whether a command line with this root hash, of a kernel image that somebody has kept, leads to a whole slot or to none.
+/// Whether a command line with this root hash, of a kernel image that somebody has kept, leads to a whole slot or to
+/// none.
 pub(super) fn leads_to_a_whole_slot_or_none(disk: &Path, root_hash: &RootHash) -> Result<(), String> {
     check_slot(&fs::read(disk).unwrap(), root_hash)
         .or_else(|error| if error.starts_with("no partition") { Ok(()) } else { Err(error) })
