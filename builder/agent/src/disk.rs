@@ -115,16 +115,26 @@ impl Disk {
     /// The device node of the one partition that is wanted.
     pub fn partition(&self, wanted: Wanted) -> Result<PathBuf, DiskError> {
         let missing = || DiskError::Missing { disk: self.device.clone(), wanted: wanted.word() };
-        let sector = self.number("queue/logical_block_size")?;
-        let table = self.table(sector)?;
+        let table = self.table()?;
         let found = table.partitions().iter().find(|partition| wanted.fits(partition)).ok_or_else(missing)?;
-        let start = found.first_lba.checked_mul(sector / SYSFS_SECTOR).ok_or_else(missing)?;
+        let start = table.extent(found).0 / SYSFS_SECTOR;
         self.node_at(start)?.ok_or_else(missing)
     }
 
-    fn table(&self, sector: u64) -> Result<gpt::Table, DiskError> {
+    /// The node of the whole disk.
+    pub fn device(&self) -> &Path {
+        &self.device
+    }
+
+    /// Size of its sectors, and their number.
+    pub fn sectors(&self) -> Result<(SectorSize, u64), DiskError> {
+        let sector = self.number("queue/logical_block_size")?;
         let sector_size = if sector == 4096 { SectorSize::Bytes4096 } else { SectorSize::Bytes512 };
-        let sectors = self.number("size")? / (sector_size.bytes() / SYSFS_SECTOR);
+        Ok((sector_size, self.number("size")? / (sector_size.bytes() / SYSFS_SECTOR)))
+    }
+
+    fn table(&self) -> Result<gpt::Table, DiskError> {
+        let (sector_size, sectors) = self.sectors()?;
         let head = self.bytes(0, sector_size.head_bytes())?;
         let tail_start = (sectors * sector_size.bytes()).saturating_sub(sector_size.tail_bytes());
         let tail = self.bytes(tail_start, sector_size.tail_bytes())?;

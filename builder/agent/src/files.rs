@@ -11,11 +11,13 @@ use std::fs;
 use std::io;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::CWD;
@@ -46,16 +48,24 @@ pub struct Files {
     ownership: Ownership,
     /// How many steps may still be done; `u64::MAX` is without end.
     steps_left: AtomicU64,
+    /// How many bytes of the write that is cut still reach the disk.
+    torn: AtomicUsize,
 }
 
 impl Files {
     /// Changes without end.
     pub fn new(ownership: Ownership) -> Self {
-        Self { ownership, steps_left: AtomicU64::new(u64::MAX) }
+        Self { ownership, steps_left: AtomicU64::new(u64::MAX), torn: AtomicUsize::new(0) }
     }
 
     /// Does `steps` changes from now on and refuses all that come after, as if the power had gone; `u64::MAX` lifts the limit.
     pub fn cut_after(&self, steps: u64) {
+        self.tear_after(steps, 0);
+    }
+
+    /// The same, and if the step that is cut is a [`Files::write_at`], its first `bytes` are written.
+    pub fn tear_after(&self, steps: u64, bytes: usize) {
+        self.torn.store(bytes, Ordering::Relaxed);
         self.steps_left.store(steps, Ordering::Relaxed);
     }
 
@@ -162,14 +172,45 @@ impl Files {
         self.rename(written, path)
     }
 
+    /// Makes an empty file for [`Files::write_at`] that only its owner may read; one that is there is replaced.
+    pub fn create(&self, path: &Path) -> Result<fs::File, FileError> {
+        self.remove(path)?;
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        self.named("create", path, || options.open(path))
+    }
+
+    /// Writes at a place of an open file or device. Nothing is flushed.
+    pub fn write_at(&self, path: &Path, file: &fs::File, bytes: &[u8], offset: u64) -> Result<(), FileError> {
+        let written = self.step().inspect_err(|_| {
+            let reached = self.torn.load(Ordering::Relaxed).min(bytes.len());
+            // The cut is what is told of; a test that tears looks at the bytes.
+            let _ = file.write_all_at(bytes.get(..reached).unwrap_or_default(), offset);
+        });
+        let written = written.and_then(|()| file.write_all_at(bytes, offset));
+        written.map_err(|source| FileError { action: "write", path: path.to_owned(), source })
+    }
+
+    /// Makes what was written to an open file or device last.
+    pub fn flush(&self, path: &Path, file: &fs::File) -> Result<(), FileError> {
+        self.named("flush", path, || file.sync_all())
+    }
+
+    /// Makes everything in the file system of a folder last, and the folder itself.
+    pub fn flush_file_system(&self, folder: &Path) -> Result<(), FileError> {
+        self.named("flush", folder, || {
+            let opened = fs::File::open(folder)?;
+            opened.sync_all()?;
+            Ok(rustix::fs::syncfs(&opened)?)
+        })
+    }
+
     fn write_new(&self, path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
         self.remove(path)?;
         // Only the owner may read while the content is not yet protected by the final mode.
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(access.mode & 0o600);
-        let mut file = None;
-        self.named("create", path, || options.open(path).map(|opened| file = Some(opened)))?;
-        let Some(mut file) = file else { return Ok(()) };
+        let mut file = self.named("create", path, || options.open(path))?;
         self.named("write", path, || file.write_all(bytes))?;
         self.set_access(path, access)?;
         self.named("flush", path, || file.sync_all())
@@ -186,12 +227,12 @@ impl Files {
             && fs::read(path).is_ok_and(|found| found == bytes)
     }
 
-    fn named(
+    fn named<T>(
         &self,
         action: &'static str,
         path: &Path,
-        change: impl FnOnce() -> io::Result<()>,
-    ) -> Result<(), FileError> {
+        change: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, FileError> {
         self.step().and_then(|()| change()).map_err(|source| FileError { action, path: path.to_owned(), source })
     }
 }

@@ -35,4 +35,5 @@ pub mod state_directories;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod update;
 pub mod work;

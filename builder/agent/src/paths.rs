@@ -158,6 +158,31 @@ impl Paths {
         self.run().join("banned")
     }
 
+    /// The trust root that is sealed in the image; its signatures are in `.sig` beside it.
+    pub fn trust_root(&self) -> PathBuf {
+        self.at("/usr/share/casemate/trust-root.json")
+    }
+
+    /// What is remembered of updates.
+    pub fn update(&self) -> PathBuf {
+        self.state().join("update")
+    }
+
+    /// Held by the one agent that writes a spare slot.
+    pub fn update_lock(&self) -> PathBuf {
+        self.at("/run/casemate-update.lock")
+    }
+
+    /// What the kernel was started with.
+    pub fn command_line(&self) -> PathBuf {
+        self.at("/proc/cmdline")
+    }
+
+    /// There as soon as a time server has set the clock (systemd-timesyncd.service(8)).
+    pub fn clock_is_set(&self) -> PathBuf {
+        self.at("/run/systemd/timesync/synchronized")
+    }
+
     /// Held by the one agent that changes the host.
     pub fn lock(&self) -> PathBuf {
         self.at("/run/casemate-agent.lock")

@@ -7,6 +7,7 @@ mod personalise;
 mod render;
 mod site;
 mod status;
+mod update;
 
 use std::fs;
 use std::io::Write as _;
@@ -56,6 +57,8 @@ enum Verb {
     Banned,
     /// Certificates of an authority: show them, or one of the steps of the unit that orders them
     Certificates(certificates::Arguments),
+    /// Write a new version to the slot that does not run, or show what is in the slots
+    Update(update::Arguments),
     /// In the initrd: mount state and hand over the machine id
     Initrd,
 }
@@ -75,6 +78,7 @@ pub fn run() -> ExitCode {
         Verb::Site(arguments) => site::run(host, arguments),
         Verb::Banned => banned::run(host),
         Verb::Certificates(arguments) => certificates::run(host, &arguments),
+        Verb::Update(arguments) => update::run(host, arguments),
         Verb::Initrd => Ok(initrd::run_on(&paths, &files)),
     };
     done.unwrap_or_else(|error| tools::report(&error))

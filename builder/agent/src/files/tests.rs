@@ -91,3 +91,23 @@ fn names_the_path_in_an_error() {
     let error = leave().write(Path::new("/nonexistent/x"), b"", Access::PUBLIC).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/.x.new"), "{error}");
 }
+
+#[test]
+fn a_write_that_is_torn_leaves_its_beginning_and_fails() {
+    let folder = crate::testing::folder();
+    let path = folder.path().join("disk");
+    let files = leave();
+    let file = files.create(&path).unwrap();
+    files.write_at(&path, &file, b"........", 0).unwrap();
+    files.tear_after(1, 3);
+    files.write_at(&path, &file, b"ab", 0).unwrap();
+    let error = files.write_at(&path, &file, b"cdefgh", 2).unwrap_err().to_string();
+    assert!(error.contains("cannot write") && error.contains("disk"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), b"abcde...");
+    // More than there is to write is all of it, and a cut that tears nothing leaves nothing.
+    files.tear_after(0, 99);
+    assert!(files.write_at(&path, &file, b"xy", 6).is_err());
+    files.cut_after(0);
+    assert!(files.write_at(&path, &file, b"zz", 0).is_err());
+    assert_eq!(fs::read(&path).unwrap(), b"abcde.xy");
+}

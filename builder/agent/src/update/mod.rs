@@ -1,0 +1,256 @@
+//! An update of the host: a signed bundle is written to the slot that does not run, read back, and made bootable as the
+//! very last step.
+//!
+//! [`apply`] is the whole way, one call per line; `docs/updates.md` has its picture and why the power may go at every
+//! moment. What may speak against an update is asked in `preflight`, before the first write. Nothing here ever writes
+//! to the running slot, and nothing cleans up after a failure: whatever was left half done, the next update begins with
+//! removing it.
+
+mod error;
+mod esp;
+mod medium;
+mod pieces;
+mod preflight;
+mod read_back;
+mod running;
+mod state;
+mod status;
+mod trust;
+
+use std::fs;
+use std::io;
+use std::io::Read;
+use std::path::Path;
+
+use bundle::BundleReader;
+use bundle::Freshness;
+use bundle::ImageVersion;
+use bundle::Manifest;
+use bundle::PartName;
+use bundle::Verified;
+
+pub use error::UpdateError;
+pub use esp::Esp;
+pub use medium::Medium;
+pub use pieces::PIECE;
+pub use running::Running;
+pub use state::Applied;
+pub use state::State;
+pub use status::Entry;
+pub use status::Spare;
+pub use status::UpdateStatus;
+
+use crate::certificates;
+use crate::disk::Disk;
+use crate::disk::Wanted;
+use crate::host::Host;
+use crate::mount::Mounted;
+use medium::MediumWriter;
+use pieces::Destination;
+use pieces::write_part;
+use preflight::Plan;
+use preflight::Ruling;
+use preflight::Situation;
+use read_back::Written;
+
+/// What an update is written to.
+#[derive(Debug)]
+pub struct Target {
+    /// The disk with both slots.
+    pub medium: Medium,
+    /// Its ESP.
+    pub esp: Esp,
+    /// Bytes of one write.
+    pub piece: usize,
+}
+
+impl Target {
+    /// The disk that this host was started from; its ESP is mounted for looking at it, for as long as the value lives.
+    pub fn of(host: Host<'_>) -> Result<Self, UpdateError> {
+        let disk = Disk::below(host.paths, host.paths.root())?;
+        let medium = Medium::of(&disk)?;
+        let place = host.paths.mounts().join("update-esp");
+        let mounted = Mounted::esp(host.files, &disk.partition(Wanted::Esp)?, &place)?;
+        Ok(Self { medium, esp: Esp::mounted(mounted), piece: PIECE })
+    }
+}
+
+/// What the administrator asked for beyond the usual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Write a version again that waits already, or that failed here.
+    pub again: bool,
+    /// Take an older version, down to the floor.
+    pub allow_older: bool,
+}
+
+/// What came of an update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was written and is started next; an older one stands behind the running version.
+    Applied(ImageVersion),
+    /// It was written before and waits for the next start.
+    WaitedAlready(ImageVersion),
+}
+
+/// Applies the bundle that `source` holds. `say` is told of each step.
+pub fn apply(
+    host: Host<'_>,
+    target: &Target,
+    source: impl Read,
+    wishes: Wishes,
+    say: &dyn Fn(&str),
+) -> Result<Outcome, UpdateError> {
+    let running = Running::read(host.paths)?;
+    let state = State::read(host.paths)?;
+    let root = trust::current(host.paths)?;
+    let bundle = BundleReader::open(source, &root.release.trusted(), root.release.threshold())?;
+    let manifest = bundle.manifest().clone();
+    say(&format!("{} {} is signed by the release keys; {} runs", manifest.image, manifest.version, running.version));
+    let situation = Situation { running: &running, state: &state, wishes, clock: preflight::clock(host.paths) };
+    if preflight::judge_version(&manifest, &situation)? == Freshness::Unproven {
+        say("nobody knows whether it has ended: no time server has set the clock yet");
+    }
+    let Ruling::Write(plan) = preflight::plan(host, target, &manifest, &situation)? else {
+        // A cut may have come between the last step and the note of it.
+        if state.applied.as_ref().is_none_or(|applied| applied.root_hash != manifest.root_hash) {
+            remember_applied(host, state, &manifest)?;
+        }
+        return Ok(Outcome::WaitedAlready(manifest.version.clone()));
+    };
+    let state = state.with_failed(plan.failed.iter().cloned());
+    write(host, Writing { target, running: &running, plan: &plan, state: &state }, bundle, say)?;
+    remember_applied(host, state, &manifest)?;
+    Ok(Outcome::Applied(manifest.version.clone()))
+}
+
+/// What the writing needs to know.
+#[derive(Clone, Copy)]
+struct Writing<'a> {
+    target: &'a Target,
+    running: &'a Running,
+    plan: &'a Plan,
+    state: &'a State,
+}
+
+/// The steps that change something, in the only order in which each may be the last one before the power goes.
+fn write(
+    host: Host<'_>,
+    writing: Writing<'_>,
+    bundle: BundleReader<impl Read>,
+    say: &dyn Fn(&str),
+) -> Result<(), UpdateError> {
+    let Writing { target, plan, .. } = writing;
+    remember_failures(host, writing)?;
+    target.esp.make_writable()?;
+    let disk = target.medium.open(host.files)?;
+    say("removing the kernel image of the spare slot");
+    remove_spare_entries(host, writing)?;
+    say("emptying the spare slot");
+    empty_spare_slot(&disk, plan)?;
+    say("writing");
+    let manifest = write_parts(host, writing, &disk, bundle)?;
+    say("reading all of it back");
+    read_back(writing, &disk, &manifest)?;
+    say("naming the slot");
+    disk.write_table(&plan.filled)?;
+    say("making it bootable");
+    make_bootable(host, target, &manifest)
+}
+
+/// Before the ESP forgets them.
+fn remember_failures(host: Host<'_>, writing: Writing<'_>) -> Result<(), UpdateError> {
+    if writing.plan.failed.is_empty() { Ok(()) } else { writing.state.write(host) }
+}
+
+/// From here on nothing starts the spare slot, so what is in it does not matter.
+fn remove_spare_entries(host: Host<'_>, writing: Writing<'_>) -> Result<(), UpdateError> {
+    let esp = &writing.target.esp;
+    for found in esp.entries()?.iter().filter(|found| !preflight::is_running(found, writing.running)) {
+        host.files.remove(&found.path)?;
+    }
+    for (path, _) in esp.unfinished()? {
+        host.files.remove(&path)?;
+    }
+    Ok(esp.flush(host.files)?)
+}
+
+/// From here on no command line leads to it either, not even one that somebody kept.
+fn empty_spare_slot(disk: &MediumWriter<'_>, plan: &Plan) -> Result<(), UpdateError> {
+    disk.repair_table(&plan.found)?;
+    Ok(disk.write_table(&plan.emptied)?)
+}
+
+/// Writes all parts and makes them last. What is in the partitions behind them stays: the hash tree says how many
+/// blocks of data there are and where its own levels lie, and the kernel looks at no other.
+fn write_parts(
+    host: Host<'_>,
+    writing: Writing<'_>,
+    disk: &MediumWriter<'_>,
+    mut bundle: BundleReader<impl Read>,
+) -> Result<Verified<Manifest>, UpdateError> {
+    let Writing { target, plan, .. } = writing;
+    let unfinished = target.esp.unfinished_place(&bundle.manifest().image, &bundle.manifest().version);
+    while let Some((name, _)) = bundle.next_part() {
+        match name {
+            PartName::Root => write_part(&mut bundle, on_disk(host, target, disk, plan.root_offset))?,
+            PartName::Verity => {
+                write_part(&mut bundle, on_disk(host, target, disk, plan.tree_offset))?;
+                disk.flush()?;
+            }
+            PartName::Uki => write_kernel_image(host, target, &mut bundle, &unfinished)?,
+            // They are there for tests of the builder; the kernel image holds all of them.
+            PartName::Linux | PartName::Initrd | PartName::Cmdline => {
+                bundle.read_part(&mut io::sink())?;
+            }
+        }
+    }
+    Ok(bundle.finish()?)
+}
+
+fn on_disk<'a>(host: Host<'a>, target: &Target, disk: &'a MediumWriter<'_>, offset: u64) -> Destination<'a> {
+    let (path, file) = disk.place();
+    Destination { files: host.files, path, file, offset, piece: target.piece }
+}
+
+fn write_kernel_image(
+    host: Host<'_>,
+    target: &Target,
+    bundle: &mut BundleReader<impl Read>,
+    path: &Path,
+) -> Result<(), UpdateError> {
+    let file: fs::File = host.files.create(path)?;
+    write_part(bundle, Destination { files: host.files, path, file: &file, offset: 0, piece: target.piece })?;
+    host.files.flush(path, &file)?;
+    Ok(target.esp.flush(host.files)?)
+}
+
+/// Nothing is believed of what was written but what comes back from the disk.
+fn read_back(writing: Writing<'_>, disk: &MediumWriter<'_>, manifest: &Manifest) -> Result<(), UpdateError> {
+    let Writing { target, plan, .. } = writing;
+    let (path, _) = disk.place();
+    let unfinished = target.esp.unfinished_place(&manifest.image, &manifest.version);
+    let part = |name| manifest.parts.get(&name).ok_or(bundle::ManifestError::MissingPart { part: name });
+    let written = |name, path, offset| -> Result<Written<'_>, UpdateError> {
+        Ok(Written { path, offset, name, part: part(name).map_err(bundle::ArchiveError::from)? })
+    };
+    let root = written(PartName::Root, path, plan.root_offset)?;
+    let tree = written(PartName::Verity, path, plan.tree_offset)?;
+    read_back::check_root(manifest, root, tree)?;
+    read_back::check_uki(manifest, written(PartName::Uki, &unfinished, 0)?)
+}
+
+/// The last step: one rename.
+fn make_bootable(host: Host<'_>, target: &Target, manifest: &Manifest) -> Result<(), UpdateError> {
+    let Manifest { image, version, .. } = manifest;
+    host.files.rename(&target.esp.unfinished_place(image, version), &target.esp.place(image, version))?;
+    Ok(target.esp.flush(host.files)?)
+}
+
+/// For people and for what comes after the start; whether it is there and can be started, disk and ESP say.
+fn remember_applied(host: Host<'_>, state: State, manifest: &Manifest) -> Result<(), UpdateError> {
+    state.with_applied(manifest, certificates::now()).write(host)
+}
+
+#[cfg(test)]
+mod tests;

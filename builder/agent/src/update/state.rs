@@ -1,0 +1,88 @@
+//! What a host remembers of its updates: `/var/lib/casemate/update/state.json` (`docs/formats/update-state.md`).
+//!
+//! It outlives the slots, so the old slot knows why it runs again. What is in a slot is not asked here: the disk says
+//! that.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+
+use bundle::ImageVersion;
+use bundle::Manifest;
+use bundle::RootHash;
+use bundle::SchemaVersion;
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::UpdateError;
+use crate::files::Access;
+use crate::host::Host;
+use crate::paths::Paths;
+
+const FILE: &str = "state.json";
+
+/// What is remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Version of the format.
+    pub schema: SchemaVersion<1>,
+    /// The last version that was applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
+    /// Versions that were started here as often as they may be, and never became healthy.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub failed: BTreeSet<ImageVersion>,
+    /// The oldest version that may be installed; absent: any may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<ImageVersion>,
+}
+
+/// A version that was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Applied {
+    /// The version.
+    pub version: ImageVersion,
+    /// Its root hash.
+    pub root_hash: RootHash,
+    /// When, in seconds since 1970, by the clock that the host had.
+    pub at: u64,
+    /// What becomes the floor once this version was proven good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<ImageVersion>,
+}
+
+impl State {
+    /// Reads it; nothing there is a host that was never updated.
+    pub fn read(paths: &Paths) -> Result<Self, UpdateError> {
+        let path = paths.update().join(FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(UpdateError::Read { path, source }),
+        };
+        // Who forgets what is damaged forgets the floor as well, so a person has to look.
+        serde_json::from_slice(&bytes).map_err(|error| UpdateError::State { path, reason: error.to_string() })
+    }
+
+    /// Stores it whole; a cut leaves the one before.
+    pub fn write(&self, host: Host<'_>) -> Result<(), UpdateError> {
+        let json = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
+        host.files.ensure_directory(&host.paths.update(), Access::SECRET_DIRECTORY)?;
+        Ok(host.files.write(&host.paths.update().join(FILE), json.as_bytes(), Access::SECRET)?)
+    }
+
+    /// Remembers that these versions failed here.
+    pub fn with_failed(self, versions: impl IntoIterator<Item = ImageVersion>) -> Self {
+        let failed = self.failed.iter().cloned().chain(versions).collect();
+        Self { failed, ..self }
+    }
+
+    /// Remembers that this version was applied. One that is given another chance has not failed.
+    pub fn with_applied(mut self, manifest: &Manifest, at: u64) -> Self {
+        self.failed.remove(&manifest.version);
+        let (version, root_hash) = (manifest.version.clone(), manifest.root_hash);
+        Self { applied: Some(Applied { version, root_hash, at, floor: manifest.floor.clone() }), ..self }
+    }
+}
