@@ -18,7 +18,6 @@ mod scan;
 mod scenarios;
 mod seed;
 mod testssl;
-mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
