@@ -18,6 +18,7 @@ mod scan;
 mod scenarios;
 mod seed;
 mod testssl;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -35,6 +35,20 @@ impl Scan<'_> {
         self.open(TOP_UDP)
     }
 
+    /// Which of these TCP ports answer in any way while the host starts, or nothing where there is nobody yet. Slow enough to leave the host
+    /// the time that it needs for starting.
+    pub(crate) fn answering_tcp(&self, ports: &str) -> Result<Option<BTreeSet<u16>>> {
+        let rate = ["--min-rate", "800", "--max-rate", "800", "--max-retries", "0"];
+        let said = self.said(&[&["-sS", "-p", ports], &rate[..]].concat())?;
+        if said.contains("0 hosts up") {
+            return Ok(None);
+        }
+        ensure!(said.contains("Ignored State: filtered"), "most ports answer:\n{said}");
+        let states = ["open", "closed", "unfiltered"].map(|state| ports_that_are(state, &said));
+        let all = states.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(Some(all.into_iter().flatten().collect()))
+    }
+
     /// Which of these TCP ports answer a packet of a connection that nobody knows.
     pub(crate) fn ending(&self, ports: &str) -> Result<BTreeSet<u16>> {
         ports_that_are("unfiltered", &self.run(&["-sA", "-p", ports])?)
@@ -47,6 +61,12 @@ impl Scan<'_> {
     }
 
     fn run(&self, what: &[&str]) -> Result<String> {
+        let said = self.said(what)?;
+        ensure!(said.contains("1 host up"), "nmap did not scan:\n{said}");
+        Ok(said)
+    }
+
+    fn said(&self, what: &[&str]) -> Result<String> {
         let tree = self.artifacts.attack_tree()?;
         let sandbox = Sandbox::new(tree).network(Network::Namespace(self.from.path()));
         // It takes the host for up without asking, asks no name server, and waits for one that is busy with other tests.
@@ -58,9 +78,7 @@ impl Scan<'_> {
             .arg(self.target.to_string())
             // The tree is not configured: no alternative stands for a library of linear algebra.
             .env("LD_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu/blas:/usr/lib/x86_64-linux-gnu/lapack");
-        let said = SandboxRunner::new(sandbox).run(&tool).remedied()?.stdout_text();
-        ensure!(said.contains("1 host up"), "nmap did not scan:\n{said}");
-        Ok(said)
+        Ok(SandboxRunner::new(sandbox).run(&tool).remedied()?.stdout_text())
     }
 }
 

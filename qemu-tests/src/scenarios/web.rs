@@ -1,7 +1,7 @@
 //! The main job, seen from outside: a flashed disk that serves `WordPress` over HTTPS, ssh for the administrator, the same host after a
 //! restart, and never a damaged byte.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -9,14 +9,18 @@ use fs_err as fs;
 use vm::guest::{Client, Seen, Start, flip_in_file};
 
 use crate::artifacts::{Artifacts, Image};
-use crate::host::TestHost;
+use crate::host::{TestHost, credential};
 use crate::operator::{Facts, Operator};
 use crate::scenarios::limits;
+use crate::watch::{self, Watch};
 
 const TITLE: &str = "Casemate proves itself";
 const SITE: &str = "www.example.org";
 /// Larger than the smallest disk, so that the state of a host that does not use all of it is too small.
 const DISK_BYTES: u64 = 13 << 30;
+/// What an administrator may ask, and everybody.
+const FOR_ADMINISTRATORS: [u16; 4] = [22, 80, 443, 2222];
+const FOR_ALL: [u16; 3] = [80, 443, 2222];
 /// Somebody who is banned by hand (RFC 5737).
 const BANNED: &str = "203.0.113.9";
 /// What is not state: two slots of 2 GiB, ESP, tables. State on the smallest disk would have less than 4 GiB.
@@ -25,10 +29,13 @@ const NOT_STATE: u64 = 5 << 30;
 pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts, dir: &Path) -> Result<()> {
     let operator = Operator::new(artifacts, dir, "operator")?;
     let stranger = Operator::new(artifacts, dir, "stranger")?;
-    let facts = Facts { hostname: "web1.example.org", serial: 1, wordpress: Some(TITLE) };
-    let document = operator.document(dir, &facts)?;
-    fs::write(&document, fs::read_to_string(&document)? + &limits::document())?;
-    let mut host = TestHost::flashed(artifacts, Image::Webhost, dir, DISK_BYTES, &document)?;
+    let document = |serial, further: &str| -> Result<PathBuf> {
+        let facts = Facts { hostname: "web1.example.org", serial, wordpress: Some(TITLE) };
+        let document = operator.document(dir, &facts)?;
+        fs::write(&document, fs::read_to_string(&document)? + &limits::document() + further)?;
+        Ok(document)
+    };
+    let mut host = TestHost::flashed(artifacts, Image::Webhost, dir, DISK_BYTES, &document(1, "")?)?;
     let client = Client::new(artifacts.run_tree(), dir, host.ports());
 
     let (mut machine, first) = host.boot_healthy(&host.spec(Start::Firmware)?)?;
@@ -42,7 +49,16 @@ pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts, dir: &Path) -> Re
     client.ssh_ok(&operator.key, &format!("sudo -n fail2ban-client set refused banip {BANNED}"))?;
     machine.power_off(Duration::from_secs(180)).context("the host does not power off in good order")?;
 
-    let (mut machine, second) = host.boot_healthy(&host.spec(Start::Direct)?)?;
+    // The host moves to another network by another document, and is scanned from the first packet on.
+    let watch = Watch::new(artifacts, &FOR_ADMINISTRATORS, &FOR_ALL)?;
+    let mut spec = host.spec(Start::Direct)?;
+    spec.network = watch.network();
+    let moved = fs::read(document(2, &Watch::section())?)?;
+    let signature = artifacts.sign_as_operator(&moved)?;
+    spec.credentials = vec![credential("casemate.host", moved)?, credential("casemate.host.sig", signature)?];
+    let client = Client::inside(artifacts.run_tree(), dir, &watch.namespace, watch::ADDRESS);
+    let (mut machine, second) = watch.during(|| host.boot_healthy(&spec))?;
+    watch.sees_the_tables()?;
     ensure!(first.identity() == second.identity(), "the second boot shows another identity: {first:?} then {second:?}");
     ensure!(client.ssh_ok(&operator.key, "cat /run/machine-id")? == machine_id, "the machine id changed");
     limits::nobody_came_yet(&client, &operator)?;
