@@ -183,6 +183,11 @@ impl Paths {
         self.at("/run/systemd/timesync/synchronized")
     }
 
+    /// There while the running version is on trial.
+    pub fn on_trial(&self) -> PathBuf {
+        self.at("/run/casemate-on-trial")
+    }
+
     /// Held by the one agent that changes the host.
     pub fn lock(&self) -> PathBuf {
         self.at("/run/casemate-agent.lock")

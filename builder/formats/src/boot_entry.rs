@@ -53,6 +53,11 @@ impl Tries {
         let left = self.left.checked_sub(1)?;
         Some(Self { left, done: (self.done + 1).min(LARGEST) })
     }
+
+    /// None left, whatever was left: the loader takes every other entry first.
+    pub fn given_up(self) -> Self {
+        Self { left: 0, ..self }
+    }
 }
 
 /// A kernel image on the ESP.
@@ -70,6 +75,17 @@ impl BootEntry {
     /// Whether all its tries were in vain. It is still there, behind all others.
     pub fn is_bad(&self) -> bool {
         self.tries.is_some_and(|tries| tries.left == 0)
+    }
+
+    /// The same once it was found good: nothing is counted any more.
+    pub fn blessed(&self) -> Self {
+        Self { tries: None, ..self.clone() }
+    }
+
+    /// The same once it was found bad.
+    pub fn given_up(&self) -> Self {
+        let tries = self.tries.unwrap_or(Tries { left: 0, done: 0 }).given_up();
+        Self { tries: Some(tries), ..self.clone() }
     }
 
     /// Order in which the loader starts entries of one image: what is first is started.

@@ -21,6 +21,7 @@ mod refused;
 mod relay;
 mod secure_boot;
 mod site_work;
+mod update;
 mod wall;
 mod web;
 
@@ -92,6 +93,12 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         images: &[Image::Minimal],
         scratch: "accepted",
         run: accepted::only_a_proven_image_gets_a_report_and_onto_a_disk,
+    },
+    Scenario {
+        claim: "a_host_is_updated_from_a_stick_comes_back_by_itself_from_a_version_that_cannot_start_and_goes_back_by_hand",
+        images: &[Image::Minimal],
+        scratch: "update",
+        run: update::goes_forward_and_comes_back,
     },
     Scenario {
         claim: "a_power_cut_anywhere_in_the_first_boot_is_resumed_by_the_next",

@@ -5,9 +5,11 @@ mod certificates;
 mod health;
 mod personalise;
 mod render;
+mod rollback;
 mod site;
 mod status;
 mod update;
+mod why;
 
 use std::fs;
 use std::io::Write as _;
@@ -59,6 +61,10 @@ enum Verb {
     Certificates(certificates::Arguments),
     /// Write a new version to the slot that does not run, or show what is in the slots
     Update(update::Arguments),
+    /// Let the version in the other slot start next
+    Rollback,
+    /// Say why versions that were tried here do not run
+    Why,
     /// In the initrd: mount state and hand over the machine id
     Initrd,
 }
@@ -79,6 +85,8 @@ pub fn run() -> ExitCode {
         Verb::Banned => banned::run(host),
         Verb::Certificates(arguments) => certificates::run(host, &arguments),
         Verb::Update(arguments) => update::run(host, arguments),
+        Verb::Rollback => rollback::run(host),
+        Verb::Why => why::run(host),
         Verb::Initrd => Ok(initrd::run_on(&paths, &files)),
     };
     done.unwrap_or_else(|error| tools::report(&error))

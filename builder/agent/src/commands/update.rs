@@ -13,17 +13,23 @@ use anyhow::Result;
 use rustix::fs::FlockOperation;
 use tools::Failure;
 use tools::ResultExt as _;
+use tools::Tool;
 use tools::failure::HintExt as _;
 
 use super::locked;
 use super::print;
 use super::try_locked;
+use crate::files::Access;
 use crate::host::Host;
 use crate::update;
 use crate::update::Outcome;
+use crate::update::Start;
 use crate::update::Target;
 use crate::update::UpdateStatus;
 use crate::update::Wishes;
+
+/// Ends a trial that has not ended by itself.
+const CLOCK: &str = "casemate-trial.timer";
 
 /// What is done.
 #[derive(Debug, clap::Args)]
@@ -45,6 +51,15 @@ enum Verb {
         #[arg(long)]
         allow_older: bool,
     },
+    /// Note that this version was started; one of the steps of the units (`casemate-trial.service`)
+    #[command(hide = true)]
+    Begin,
+    /// Every service works: the running version is good (`casemate-bless.service`)
+    #[command(hide = true)]
+    Bless,
+    /// The running version is not good: if it is on trial, start another one (`casemate-give-up.service`)
+    #[command(hide = true)]
+    GiveUp,
     /// Show what runs, what is in the other slot, and what is remembered
     Status {
         /// Print JSON
@@ -56,18 +71,63 @@ enum Verb {
 pub(super) fn run(host: Host<'_>, arguments: Arguments) -> Result<ExitCode> {
     match arguments.verb {
         Verb::Apply { bundle, again, allow_older } => apply(host, &bundle, Wishes { again, allow_older }),
+        Verb::Begin => begin(host),
+        Verb::Bless => bless(host),
+        Verb::GiveUp => give_up(host),
         Verb::Status { json } => status(host, json),
     }
+}
+
+/// Arms the clock of a trial. The restart that it ends in needs no agent.
+fn begin(host: Host<'_>) -> Result<ExitCode> {
+    let _locks = lock(host)?;
+    match update::begin(host, &Target::of(host).remedied()?).remedied()? {
+        Start::OnTrial(trial) => {
+            say(&format!("{} is on trial: start {}", trial.version, trial.start));
+            host.files.write(&host.paths.on_trial(), b"", Access::PUBLIC)?;
+            host.runner.run(&Tool::new("systemctl").args(["start", "--no-block", CLOCK]))?;
+        }
+        Start::Usual(failed) => {
+            for version in failed {
+                say(&format!("{version} failed on this host: `casemate-agent why`"));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bless(host: Host<'_>) -> Result<ExitCode> {
+    let _locks = lock(host)?;
+    if update::bless(host, &Target::of(host).remedied()?).remedied()? {
+        say("this version is good");
+        host.files.remove(&host.paths.on_trial())?;
+        host.runner.run(&Tool::new("systemctl").args(["stop", CLOCK]))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the health gate has found; where it has not ended, that.
+fn give_up(host: Host<'_>) -> Result<ExitCode> {
+    let _locks = lock(host)?;
+    let target = Target::of(host).remedied()?;
+    if update::give_up(host, &target, reasons(host)).remedied()? {
+        say("this version is bad: starting the one before it");
+        host.runner.run(&Tool::new("systemctl").args(["reboot", "--no-block"]))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reasons(host: Host<'_>) -> Vec<String> {
+    let status = super::status::read(host).unwrap_or_default();
+    let failing = status.health.iter().filter_map(|check| Some(format!("{}: {}", check.name, check.failure.as_ref()?)));
+    let reasons: Vec<String> = status.problems.iter().cloned().chain(failing).collect();
+    if reasons.is_empty() { vec!["the host did not become healthy in time".to_owned()] } else { reasons }
 }
 
 fn apply(host: Host<'_>, bundle: &Path, wishes: Wishes) -> Result<ExitCode> {
     let source = open(bundle)?;
     let _locks = lock(host)?;
     let target = Target::of(host).remedied()?;
-    let say = |line: &str| {
-        // The update is what counts; with standard error closed there is nobody to tell.
-        let _ = writeln!(io::stderr(), "update: {line}");
-    };
     say(&match update::apply(host, &target, source, wishes, &say).remedied()? {
         Outcome::Applied(version) if wishes.allow_older => {
             format!("{version} is in the spare slot; the boot loader starts the newest version that is not bad")
@@ -86,6 +146,11 @@ fn status(host: Host<'_>, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The update is what counts; with standard error closed there is nobody to tell.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "update: {line}");
+}
+
 fn open(bundle: &Path) -> Result<Box<dyn Read>> {
     if bundle == Path::new("-") {
         return Ok(Box::new(io::stdin().lock()));
@@ -96,7 +161,7 @@ fn open(bundle: &Path) -> Result<Box<dyn Read>> {
 
 /// One update at a time, and none while the whole host is changed; work on single sites goes on. Nobody waits for an
 /// update: it may take as long as its source does.
-fn lock(host: Host<'_>) -> Result<[fs::File; 2]> {
+pub(super) fn lock(host: Host<'_>) -> Result<[fs::File; 2]> {
     let whole = locked(&host.paths.lock(), FlockOperation::LockShared)?;
     match try_locked(&host.paths.update_lock(), FlockOperation::NonBlockingLockExclusive)? {
         Some(update) => Ok([whole, update]),

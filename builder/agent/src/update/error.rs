@@ -172,6 +172,15 @@ pub enum UpdateError {
         /// Its entry on the ESP.
         entry: String,
     },
+    /// The other slot holds nothing that could be started.
+    #[error("there is no other version on this host that could be started")]
+    NothingBehind,
+    /// A kernel image leads somewhere else than to the spare slot.
+    #[error("the kernel image `{entry}` does not lead to what is in the other slot")]
+    OtherSlot {
+        /// Its name on the ESP.
+        entry: String,
+    },
     /// The disk gives back other bytes than were written.
     #[error("`{path}` gave back other bytes of part `{part}` than were written: digest {found} instead of {expected}")]
     ReadBack {
@@ -256,6 +265,10 @@ impl Remedy for UpdateError {
                 "look for files on the ESP that are not casemate's, or build a smaller kernel image".to_owned()
             }
             Self::TooLarge { .. } => "name fewer packages, or flash an image with larger slots".to_owned(),
+            Self::NothingBehind => "apply the version that is wanted: `casemate-agent update apply`".to_owned(),
+            Self::OtherSlot { .. } => {
+                "apply the version again, with `--again`: its slot was changed by others".to_owned()
+            }
             Self::NoWayBack { .. } => {
                 "put the kernel image of the running version back into `EFI/Linux` of the ESP".to_owned()
             }

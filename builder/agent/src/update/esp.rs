@@ -93,6 +93,11 @@ impl Esp {
         self.images().join(entry.to_string())
     }
 
+    /// Gives an image of ours another name beside its own: that is all the boot loader goes by.
+    pub fn rename(&self, files: &Files, found: &Found, entry: &BootEntry) -> Result<(), FileError> {
+        files.rename(&found.path, &found.path.with_file_name(entry.to_string()))
+    }
+
     /// Makes everything on it last.
     pub fn flush(&self, files: &Files) -> Result<(), FileError> {
         files.flush_file_system(&self.images())

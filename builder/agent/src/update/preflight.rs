@@ -22,7 +22,9 @@ use super::Wishes;
 use super::esp::Found;
 use super::running::ARCHITECTURE;
 use super::running::Running;
+use super::state::Failure;
 use super::state::State;
+use super::trial;
 use crate::certificates;
 use crate::host::Host;
 use crate::paths::Paths;
@@ -59,7 +61,7 @@ pub(super) struct Plan {
     /// First byte of the hash tree on the disk.
     pub(super) tree_offset: u64,
     /// Versions whose tries were all in vain, as the ESP tells; it forgets them with their entries.
-    pub(super) failed: Vec<ImageVersion>,
+    pub(super) failed: Vec<(ImageVersion, Failure)>,
 }
 
 /// What came of asking.
@@ -108,8 +110,7 @@ pub(super) fn plan(
     let filled = slots.with_spare_filled(&found.table, &manifest.root_hash, &label(manifest))?;
     let entries = target.esp.entries()?;
     // The running one may be on its last try and still be found good.
-    let has_failed = |each: &&Found| each.entry.is_bad() && !is_running(each, running);
-    let failed: Vec<ImageVersion> = entries.iter().filter(has_failed).map(version_of).collect();
+    let failed = trial::newly_failed(&entries, situation.state, running);
     check_failures(manifest, &failed, situation)?;
     if !situation.wishes.again && holds(&found.table, &slots, manifest) && waits(&entries, manifest) {
         return Ok(Ruling::Waits);
@@ -168,9 +169,14 @@ fn check_step(manifest: &Manifest, running: &Running) -> Result<(), UpdateError>
 }
 
 /// What failed is known from the ESP, or from the state once the entry is gone.
-fn check_failures(manifest: &Manifest, failed: &[ImageVersion], situation: &Situation<'_>) -> Result<(), UpdateError> {
+fn check_failures(
+    manifest: &Manifest,
+    failed: &[(ImageVersion, Failure)],
+    situation: &Situation<'_>,
+) -> Result<(), UpdateError> {
     let version = &manifest.version;
-    if !situation.wishes.again && (failed.contains(version) || situation.state.failed.contains(version)) {
+    let is_new = failed.iter().any(|(failed, _)| failed == version);
+    if !situation.wishes.again && (is_new || situation.state.failed.contains_key(version)) {
         return Err(UpdateError::FailedHere { found: version.clone() });
     }
     Ok(())
@@ -226,10 +232,6 @@ fn check_esp(manifest: &Manifest, target: &Target, entries: &[Found], running: &
 fn check_room(manifest: &Manifest, name: PartName, room: u64) -> Result<(), UpdateError> {
     let size = manifest.parts.get(&name).map_or(0, |part: &Part| part.size);
     if size > room { Err(UpdateError::TooLarge { part: name, size, room }) } else { Ok(()) }
-}
-
-fn version_of(found: &Found) -> ImageVersion {
-    found.entry.version.clone()
 }
 
 /// Identities that no command line names.

@@ -15,9 +15,11 @@ use std::path::Path;
 use bundle::Manifest;
 use bundle::Part;
 use bundle::PartName;
+use bundle::RootHash;
 use bundle::Sha256Digest;
 use formats::uki::Uki;
 use formats::verity;
+use formats::verity::Superblock;
 use formats::verity::VerityError;
 use rustix::fs::Advice;
 use rustix::fs::OFlags;
@@ -60,6 +62,28 @@ pub(super) fn check_root(manifest: &Manifest, root: Written<'_>, tree: Written<'
             result.map_err(UpdateError::Verity)
         }
     }
+}
+
+/// Checks every block of a slot whose digests nobody knows: the hash tree leads to the root hash. Offsets and lengths of
+/// both partitions are in bytes.
+pub(super) fn check_slot(
+    path: &Path,
+    (root, room): (u64, u64),
+    (tree, tree_room): (u64, u64),
+    root_hash: &RootHash,
+) -> Result<(), UpdateError> {
+    let failed = |source| UpdateError::Read { path: path.to_owned(), source };
+    let mut head = vec![0; verity::BLOCK_SIZE];
+    Uncached::at(path, tree, tree_room).and_then(|mut tree| tree.read_exact(&mut head)).map_err(failed)?;
+    let superblock = Superblock::parse(&head).map_err(UpdateError::Verity)?;
+    let sizes = superblock.data_size().zip(superblock.hash_image_size());
+    let (size, tree_size) = sizes
+        .filter(|(size, tree_size)| *size <= room && *tree_size <= tree_room)
+        .ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+    let mut bytes = vec![0; usize::try_from(tree_size).unwrap_or_default()];
+    Uncached::at(path, tree, tree_size).and_then(|mut tree| tree.read_exact(&mut bytes)).map_err(failed)?;
+    let mut data = Uncached::at(path, root, size).map_err(failed)?;
+    verity::verify(&mut data, size, &bytes, root_hash).map_err(UpdateError::Verity)
 }
 
 /// Checks a kernel image against its digest, and that it starts this version from this root.
@@ -130,12 +154,15 @@ struct Uncached {
 
 impl Uncached {
     fn open(written: Written<'_>) -> io::Result<Self> {
-        let (offset, left) = (written.offset, written.part.size);
+        Self::at(written.path, written.offset, written.part.size)
+    }
+
+    fn at(path: &Path, offset: u64, left: u64) -> io::Result<Self> {
         let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default();
-        let file = match fs::OpenOptions::new().read(true).custom_flags(direct).open(written.path) {
+        let file = match fs::OpenOptions::new().read(true).custom_flags(direct).open(path) {
             // Not every file system can: one in memory has no disk to go to.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                let file = fs::File::open(written.path)?;
+                let file = fs::File::open(path)?;
                 rustix::fs::fadvise(&file, offset, NonZeroU64::new(left), Advice::DontNeed)?;
                 file
             }

@@ -3,7 +3,7 @@
 //! It outlives the slots, so the old slot knows why it runs again. What is in a slot is not asked here: the disk says
 //! that.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -30,9 +30,12 @@ pub struct State {
     /// The last version that was applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<Applied>,
-    /// Versions that were started here as often as they may be, and never became healthy.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub failed: BTreeSet<ImageVersion>,
+    /// The last start of a version that was on trial; absent once the running version is known to be good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+    /// Versions that were found bad here, and are not tried again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<ImageVersion, Failure>,
     /// The oldest version that may be installed; absent: any may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<ImageVersion>,
@@ -51,6 +54,30 @@ pub struct Applied {
     /// What becomes the floor once this version was proven good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<ImageVersion>,
+}
+
+/// A start of a version on trial, noted as soon as state is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// The version.
+    pub version: ImageVersion,
+    /// Which start it is, from 1.
+    pub start: u8,
+    /// When, in seconds since 1970, by the clock that the host had.
+    pub at: u64,
+}
+
+/// Why a version is not tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// What kept it from becoming healthy, for people; at least one.
+    pub reasons: Vec<String>,
+    /// How often it was started, as far as the boot loader counted.
+    pub starts: u8,
+    /// When that was found, in seconds since 1970, by the clock that the host had.
+    pub at: u64,
 }
 
 impl State {
@@ -73,16 +100,18 @@ impl State {
         Ok(host.files.write(&host.paths.update().join(FILE), json.as_bytes(), Access::SECRET)?)
     }
 
-    /// Remembers that these versions failed here.
-    pub fn with_failed(self, versions: impl IntoIterator<Item = ImageVersion>) -> Self {
-        let failed = self.failed.iter().cloned().chain(versions).collect();
-        Self { failed, ..self }
+    /// Remembers that these versions failed here. What is known of one already stays.
+    pub fn with_failed(mut self, versions: impl IntoIterator<Item = (ImageVersion, Failure)>) -> Self {
+        for (version, failure) in versions {
+            self.failed.entry(version).or_insert(failure);
+        }
+        self
     }
 
     /// Remembers that this version was applied. One that is given another chance has not failed.
     pub fn with_applied(mut self, manifest: &Manifest, at: u64) -> Self {
         self.failed.remove(&manifest.version);
         let (version, root_hash) = (manifest.version.clone(), manifest.root_hash);
-        Self { applied: Some(Applied { version, root_hash, at, floor: manifest.floor.clone() }), ..self }
+        Self { trial: None, applied: Some(Applied { version, root_hash, at, floor: manifest.floor.clone() }), ..self }
     }
 }

@@ -1,6 +1,7 @@
 //! What updates have come to: what runs, what waits in the spare slot, and what is remembered.
 //! `casemate-agent update status` shows it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bundle::ImageName;
@@ -11,6 +12,7 @@ use formats::slots::EMPTY;
 use formats::slots::Slots;
 use serde::Serialize;
 
+use super::Failure;
 use super::State;
 use super::Target;
 use super::UpdateError;
@@ -37,8 +39,8 @@ pub struct UpdateStatus {
     pub table_is_whole: bool,
     /// The last version that was applied.
     pub applied: Option<Applied>,
-    /// Versions that failed here.
-    pub failed: Vec<ImageVersion>,
+    /// Versions that failed here, and why.
+    pub failed: BTreeMap<ImageVersion, Failure>,
     /// The oldest version that may be installed.
     pub floor: Option<ImageVersion>,
 }
@@ -93,7 +95,7 @@ impl UpdateStatus {
             running: running.version,
             root_hash: running.root_hash,
             applied,
-            failed: failed.into_iter().collect(),
+            failed,
             floor,
         })
     }
@@ -113,8 +115,10 @@ impl UpdateStatus {
         if let Some(floor) = &self.floor {
             let _ = writeln!(text, "floor     {floor}: nothing older may be installed");
         }
-        for version in &self.failed {
-            let _ = writeln!(text, "failed    {version}: was tried here and did not become healthy");
+        for (version, failure) in &self.failed {
+            for reason in &failure.reasons {
+                let _ = writeln!(text, "failed    {version}: {reason}");
+            }
         }
         if !self.table_is_whole {
             text.push_str("notice    one copy of the partition table is not whole; the next update repairs it\n");

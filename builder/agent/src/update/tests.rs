@@ -5,6 +5,7 @@ mod cuts;
 mod firmware;
 mod refusals;
 mod statuses;
+mod trials;
 
 use super::*;
 use bench::Bench;

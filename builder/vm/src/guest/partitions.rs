@@ -18,6 +18,11 @@ pub fn slot_a(disk: &Path) -> Result<(u64, u64)> {
     partition(disk, Guid::ROOT_X86_64)
 }
 
+/// Offset and length in bytes of slot A's hash tree.
+pub fn slot_a_tree(disk: &Path) -> Result<(u64, u64)> {
+    partition(disk, Guid::ROOT_VERITY_X86_64)
+}
+
 /// The first partition of this type.
 fn partition(disk: &Path, kind: Guid) -> Result<(u64, u64)> {
     let (file, sector) = (fs::File::open(disk)?, SectorSize::Bytes512);

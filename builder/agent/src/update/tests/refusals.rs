@@ -26,6 +26,10 @@ fn remembering(bench: &mut Bench, state: &State) -> Vec<u8> {
     new().bundle()
 }
 
+fn failure() -> crate::update::Failure {
+    crate::update::Failure { reasons: vec!["no word".to_owned()], starts: 3, at: 1_800_000_000 }
+}
+
 fn of_bundles() -> Vec<Case> {
     vec![
         ("unsigned", |_| new().signed_by(&[]), "0 of 1 needed signatures"),
@@ -78,7 +82,7 @@ fn of_memories() -> Vec<Case> {
         ),
         (
             "failed here",
-            |bench| remembering(bench, &State::default().with_failed(["0.2.0".parse().unwrap()])),
+            |bench| remembering(bench, &State::default().with_failed([("0.2.0".parse().unwrap(), failure())])),
             "did not become healthy",
         ),
         (

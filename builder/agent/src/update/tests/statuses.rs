@@ -50,9 +50,9 @@ fn after_the_start_the_old_version_is_the_spare_one() {
 #[test]
 fn machines_get_names_that_stay() {
     let bench = Bench::new();
-    bench.remember(
-        &State { floor: Some("0.0.9".parse().unwrap()), ..State::default() }.with_failed(["0.1.9".parse().unwrap()]),
-    );
+    let failure = Failure { reasons: vec!["web: no answer".to_owned()], starts: 3, at: 1_800_000_000 };
+    let state = State { floor: Some("0.0.9".parse().unwrap()), ..State::default() };
+    bench.remember(&state.with_failed([("0.1.9".parse().unwrap(), failure)]));
     bench.change_disk(1024, &[0xff; 512]);
     let json = serde_json::to_value(status(&bench)).unwrap();
     let expected = serde_json::json!({
@@ -63,7 +63,7 @@ fn machines_get_names_that_stay() {
         "spare": { "content": "empty" },
         "table_is_whole": false,
         "applied": null,
-        "failed": ["0.1.9"],
+        "failed": { "0.1.9": { "reasons": ["web: no answer"], "starts": 3, "at": 1_800_000_000 } },
         "floor": "0.0.9",
     });
     assert_eq!(json, expected);
