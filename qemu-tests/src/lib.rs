@@ -12,6 +12,7 @@ mod neighbour;
 mod neighbour_acme;
 mod neighbour_smtp;
 mod neighbour_tls;
+mod neighbour_updates;
 mod nmap;
 mod operator;
 mod scan;
@@ -19,6 +20,7 @@ mod scenarios;
 mod seed;
 mod testssl;
 mod watch;
+mod wire;
 
 use std::path::Path;
 use std::sync::Arc;

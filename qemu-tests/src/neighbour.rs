@@ -13,7 +13,7 @@ use std::time::Duration;
 use vm::NetworkNamespace;
 
 /// An address of the outside world (RFC 5737).
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 /// How long a request may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What the page says.

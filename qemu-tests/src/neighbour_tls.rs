@@ -112,7 +112,8 @@ fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
     world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn tls(certificate: &str, key: &[u8]) -> Result<ServerConfig> {
+/// A server with this certificate.
+pub(crate) fn tls(certificate: &str, key: &[u8]) -> Result<ServerConfig> {
     let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).context("no certificate")?;
     let key = PrivateKeyDer::from_pem_slice(key).context("no key")?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,55 +1,33 @@
 //! A scanner that looks at a machine all through its start: what answers before the host is ready answers to everybody.
-//!
-//! The wire holds the machine and the scanner, and nobody else who could answer in the machine's place; so its document names its addresses.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use vm::{Network, NetworkNamespace};
+use anyhow::{Result, ensure};
 
 use crate::artifacts::{Artifacts, say};
 use crate::nmap::Scan;
+use crate::wire::{ADDRESS, ADDRESS6, NEIGHBOUR, NEIGHBOUR6, WIRE, Wire};
 
-const WIRE: &str = "watch0";
 /// All ports, in parts that a scan of a host that starts is soon done with.
 const PARTS: [&str; 8] =
     ["1-8191", "8192-16383", "16384-24575", "24576-32767", "32768-40959", "40960-49151", "49152-57343", "57344-65535"];
-/// The host's own addresses; only its document names them.
-pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
-const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x20);
-/// Of IPv4 in a network of the administrators, of IPv6 a stranger.
-const SCANNER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 77);
-const SCANNER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x77);
-
 /// A wire with a scanner at its other end.
 pub(crate) struct Watch<'a> {
     artifacts: &'a Artifacts,
-    pub(crate) namespace: NetworkNamespace,
+    pub(crate) wire: Wire,
     /// TCP ports that may answer an administrator, and a stranger.
     tables: [BTreeSet<u16>; 2],
 }
 
 impl<'a> Watch<'a> {
     pub(crate) fn new(artifacts: &'a Artifacts, administrators: &[u16], strangers: &[u16]) -> Result<Self> {
-        let namespace = NetworkNamespace::new().context("cannot make a network for the scanner")?;
+        let wire = Wire::new()?;
         let tables = [administrators, strangers].map(|table| table.iter().copied().collect());
-        Ok(Self { artifacts, namespace, tables })
-    }
-
-    /// The machine's end of the wire; QEMU makes ours when it starts.
-    pub(crate) fn network(&self) -> Network {
-        Network::Tap { name: WIRE.to_owned(), namespace: Some(self.namespace.path()) }
-    }
-
-    /// What the machine's document says of this wire.
-    pub(crate) fn section() -> String {
-        format!(
-            "\n[network]\naddress = [\"{ADDRESS}/24\", \"{ADDRESS6}/64\"]\ngateway = [\"{SCANNER}\", \"{SCANNER6}\"]\ndns = [\"{SCANNER}\"]\n"
-        )
+        Ok(Self { artifacts, wire, tables })
     }
 
     /// Starts a machine and scans it until it is healthy, both families in turn; no scan may find more than its table.
@@ -103,21 +81,17 @@ impl<'a> Watch<'a> {
 
     /// Our end of the wire is there when QEMU has made it.
     fn plug_in(&self, over: &AtomicBool) -> Result<()> {
-        let up = || self.namespace.run(|| tools::netlink::link_up(tools::netlink::link_index(WIRE)?));
-        while up().is_err() && !over.load(Ordering::Relaxed) {
+        while !self.wire.is_up() && !over.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(20));
         }
-        for address in [IpAddr::V4(SCANNER), SCANNER6.into()] {
-            self.namespace.add_address(WIRE, address).with_context(|| format!("the scanner cannot be {address}"))?;
-        }
-        Ok(())
+        self.wire.plug_in()
     }
 
     fn scans(&self) -> [(Scan<'_>, &BTreeSet<u16>); 2] {
-        let pairs: [(IpAddr, IpAddr); 2] = [(SCANNER.into(), ADDRESS.into()), (SCANNER6.into(), ADDRESS6.into())];
+        let pairs: [(IpAddr, IpAddr); 2] = [(NEIGHBOUR.into(), ADDRESS.into()), (NEIGHBOUR6.into(), ADDRESS6.into())];
         let [first, second] = pairs.map(|(source, target)| Scan {
             artifacts: self.artifacts,
-            from: &self.namespace,
+            from: &self.wire.namespace,
             wire: WIRE,
             source,
             target,

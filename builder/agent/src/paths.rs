@@ -183,6 +183,16 @@ impl Paths {
         self.at("/run/systemd/timesync/synchronized")
     }
 
+    /// What the document says of updates.
+    pub fn update_settings(&self) -> PathBuf {
+        self.rendered().join("casemate/update.json")
+    }
+
+    /// Where the fetcher is asked.
+    pub fn fetcher(&self) -> PathBuf {
+        self.at("/run/casemate-fetch.socket")
+    }
+
     /// There while the running version is on trial.
     pub fn on_trial(&self) -> PathBuf {
         self.at("/run/casemate-on-trial")

@@ -65,7 +65,7 @@ pub fn settings(cache: &Path) -> Result<Settings> {
         cache: cache.to_owned(),
         mirror: std::env::var("CASEMATE_MIRROR").ok(),
         offline: false,
-        patience: debian::http::PATIENCE,
+        patience: download::PATIENCE,
         now: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs(),
         // No agent is compiled here.
         toolchain: Toolchain { cargo: PathBuf::new(), environment: Vec::new() },

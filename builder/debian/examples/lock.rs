@@ -12,7 +12,6 @@ use debian::{
     archive::{Access, Archive},
     date::UnixTime,
     fetch::{Network, Silent, fetch_all},
-    http::Http,
     keyring::Keyring,
     mirror::{Mirrors, load_apt_sources},
     package::PackageName,
@@ -22,6 +21,7 @@ use debian::{
     suite::{Component, Suite},
     wish::Wish,
 };
+use download::Http;
 
 struct Arguments {
     mirrors: Option<Mirrors>,

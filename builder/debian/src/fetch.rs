@@ -13,11 +13,11 @@ use std::{
     thread,
 };
 
+use download::{Http, HttpError};
 use formats::digest::Sha256Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    http::{Http, HttpError},
     mirror::Mirrors,
     parallel::for_each_largest_first,
     pool_path::PoolPath,

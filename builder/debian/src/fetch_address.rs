@@ -10,13 +10,11 @@ use std::{
     thread,
 };
 
+use download::{Http, HttpError};
 use formats::digest::Sha256Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    http::{Http, HttpError},
-    store::{Partial, Store, StoreError},
-};
+use crate::store::{Partial, Store, StoreError};
 
 /// A file that is wanted.
 #[derive(Debug, Clone, Copy)]

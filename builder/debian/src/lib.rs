@@ -6,7 +6,6 @@
 //! [`archive`] ties these together and [`choice`] remembers what was chosen. Everything but [`fetch`], [`store`], `lists`, [`archive`],
 //! [`choice`] and the loader in [`mirror`] is pure.
 
-mod pace;
 mod package_view;
 mod relations;
 mod signature_policy;
@@ -31,7 +30,6 @@ pub mod dpkg_db;
 pub mod extract;
 pub mod fetch;
 pub mod fetch_address;
-pub mod http;
 pub mod keyring;
 pub mod lists;
 pub mod lock;

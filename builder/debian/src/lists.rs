@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use download::{Http, HttpError, Small, Validators};
 use formats::digest::Sha256Digest;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,6 @@ use crate::{
     archive::Access,
     date::UnixTime,
     fetch::Network,
-    http::{Http, HttpError, Small, Validators},
     keyring::{SignatureError, Verified},
     mirror::Mirrors,
     release::Release,

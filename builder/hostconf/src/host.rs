@@ -21,6 +21,7 @@ use crate::redirect::Redirect;
 use crate::relay::Relay;
 use crate::ssh_key::SshPublicKey;
 use crate::tls::TlsSettings;
+use crate::update::UpdateSettings;
 use crate::waf::Waf;
 
 /// The number of a document; it grows with each change and the highest one wins.
@@ -83,6 +84,8 @@ pub struct HostConfig {
     pub tls: TlsSettings,
     /// Who takes the mail that sites send; absent: nobody, and sites are told so.
     pub relay: Option<Relay>,
+    /// Where new versions come from, and when they may; absent: it looks for none.
+    pub update: Option<UpdateSettings>,
     /// The domains it serves.
     pub domains: Vec<Domain>,
 }

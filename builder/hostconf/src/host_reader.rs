@@ -15,6 +15,7 @@ use crate::mistake::Mistakes;
 use crate::redirect::read_redirects;
 use crate::relay::read_relay;
 use crate::tls::read_tls;
+use crate::update::read_update;
 use crate::waf::read_waf;
 
 /// TOML has signed 64-bit numbers.
@@ -36,7 +37,7 @@ struct PlacedSite {
 
 pub(crate) fn read_host(name: &str, text: &str) -> Result<HostConfig, Mistakes> {
     read(name, text, |root| {
-        root.allow(&["schema", "serial", "host", "hostname", "admin", "network", "tls", "relay", "domain"]);
+        root.allow(&["schema", "serial", "host", "hostname", "admin", "network", "tls", "relay", "update", "domain"]);
         root.schema(1);
         let serial = root.integer("serial", 1..=LARGEST_SERIAL).and_then(NonZeroU64::new).map(Serial);
         let host = root.text("host");
@@ -45,6 +46,7 @@ pub(crate) fn read_host(name: &str, text: &str) -> Result<HostConfig, Mistakes> 
         let network = root.optional_section("network").map(|section| read_network(&section)).unwrap_or_default();
         let tls = root.optional_section("tls").and_then(|section| read_tls(&section)).unwrap_or_default();
         let relay = root.optional_section("relay").and_then(|section| read_relay(&section));
+        let update = root.optional_section("update").and_then(|section| read_update(&section));
         let domains = read_domains(root);
         Some(HostConfig {
             serial: serial?,
@@ -54,6 +56,7 @@ pub(crate) fn read_host(name: &str, text: &str) -> Result<HostConfig, Mistakes> 
             network,
             tls,
             relay,
+            update,
             domains,
         })
     })

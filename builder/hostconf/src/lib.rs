@@ -17,6 +17,7 @@ mod email;
 mod firewall;
 mod host;
 mod host_reader;
+mod https_address;
 mod image;
 mod limits;
 mod mistake;
@@ -39,6 +40,7 @@ mod size;
 mod ssh_key;
 mod suggest;
 mod tls;
+mod update;
 mod waf;
 
 pub use accounts::{AccountTables, Membership, SiteAccount, account_tables};
@@ -54,6 +56,7 @@ pub use formats::names::{ImageName, ImageVersion};
 pub use host::{
     Admin, CodeSource, Domain, HostConfig, HostTarget, NetworkSettings, Serial, Site, SiteContent, SiteKind, WordPress,
 };
+pub use https_address::HttpsAddress;
 pub use image::{ImageDef, ImageSizes, UpdateRules};
 pub use mistake::{Mistake, Mistakes};
 pub use names::{
@@ -81,5 +84,6 @@ pub use sample::SMALL_HOST;
 pub use sealed::SealedImage;
 pub use size::ByteSize;
 pub use ssh_key::{SshKeyError, SshPublicKey};
-pub use tls::{Authority, DirectoryAddress, RootCertificates, TlsMode, TlsSettings};
+pub use tls::{Authority, RootCertificates, TlsMode, TlsSettings};
+pub use update::{UpdateSettings, Window};
 pub use waf::{Waf, WafArgument, WafExclusion, WafMode, WafPath, WafRule};

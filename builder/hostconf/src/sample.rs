@@ -27,6 +27,8 @@ trusted_proxies = ["198.51.100.0/24", "2001:db8:5::/48"]
 mode = "acme"
 [relay]
 host = "smtp.example.net"
+[update]
+repository = "https://updates.example.net/casemate"
 [[domain]]
 name = "example.org"
 [[domain.site]]

@@ -6,13 +6,13 @@ use serde::{Serialize, Serializer};
 
 use crate::document::Section;
 use crate::domain_name::DomainName;
+use crate::https_address::HttpsAddress;
 use crate::names::{ValueError, text_type};
 use crate::overlay_rows::words;
 
 /// Let's Encrypt, which everybody trusts and nobody pays.
 const USUAL: &str = "https://acme-v02.api.letsencrypt.org/directory";
-/// Longest address of a directory and longest list of roots, in bytes.
-const LONGEST_ADDRESS: usize = 200;
+/// Longest list of roots, in bytes.
 const LONGEST_ROOTS: usize = 16 * 1024;
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -37,46 +37,10 @@ pub enum TlsSettings {
 /// A certificate authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
-    /// Where it is asked.
-    pub directory: DirectoryAddress,
+    /// Where it is asked: its directory (RFC 8555 7.1.1).
+    pub directory: HttpsAddress,
     /// Whom to trust when it is asked, as PEM; absent: the authorities that Debian trusts.
     pub roots: Option<RootCertificates>,
-}
-
-/// The address of an ACME directory (RFC 8555 7.1.1): `https`, a name, port 443.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirectoryAddress {
-    text: String,
-    host: DomainName,
-}
-
-impl DirectoryAddress {
-    /// The whole address.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// The name in it.
-    pub fn host(&self) -> &DomainName {
-        &self.host
-    }
-}
-
-impl FromStr for DirectoryAddress {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let expected = "the address of an ACME directory: `https://` and a name, port 443, e.g. `https://ca.example.com/directory`";
-        let refused = || ValueError::new(text, expected);
-        let rest = text.strip_prefix("https://").filter(|_| text.len() <= LONGEST_ADDRESS).ok_or_else(refused)?;
-        let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-        let host = place.strip_suffix(":443").unwrap_or(place).parse().map_err(|_| refused())?;
-        if !path.bytes().all(allowed) {
-            return Err(refused());
-        }
-        Ok(Self { text: text.to_owned(), host })
-    }
 }
 
 /// Certificates as PEM (RFC 7468) and nothing else; whether they are certificates is found by who uses them.

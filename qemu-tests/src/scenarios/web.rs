@@ -12,7 +12,8 @@ use crate::artifacts::{Artifacts, Image};
 use crate::host::{TestHost, credential};
 use crate::operator::{Facts, Operator};
 use crate::scenarios::limits;
-use crate::watch::{self, Watch};
+use crate::watch::Watch;
+use crate::wire::{self, Wire};
 
 const TITLE: &str = "Casemate proves itself";
 const SITE: &str = "www.example.org";
@@ -52,11 +53,11 @@ pub(crate) fn serves_and_keeps_identity(artifacts: &Artifacts, dir: &Path) -> Re
     // The host moves to another network by another document, and is scanned from the first packet on.
     let watch = Watch::new(artifacts, &FOR_ADMINISTRATORS, &FOR_ALL)?;
     let mut spec = host.spec(Start::Direct)?;
-    spec.network = watch.network();
-    let moved = fs::read(document(2, &Watch::section())?)?;
+    spec.network = watch.wire.network();
+    let moved = fs::read(document(2, &Wire::section())?)?;
     let signature = artifacts.sign_as_operator(&moved)?;
     spec.credentials = vec![credential("casemate.host", moved)?, credential("casemate.host.sig", signature)?];
-    let client = Client::inside(artifacts.run_tree(), dir, &watch.namespace, watch::ADDRESS);
+    let client = Client::inside(artifacts.run_tree(), dir, &watch.wire.namespace, wire::ADDRESS);
     let (mut machine, second) = watch.during(|| host.boot_healthy(&spec))?;
     watch.sees_the_tables()?;
     ensure!(first.identity() == second.identity(), "the second boot shows another identity: {first:?} then {second:?}");

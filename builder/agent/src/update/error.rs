@@ -7,6 +7,7 @@ use bundle::ArchiveError;
 use bundle::ImageName;
 use bundle::ImageVersion;
 use bundle::ManifestError;
+use bundle::NewestError;
 use bundle::PartName;
 use bundle::Sha256Digest;
 use bundle::TrustRootError;
@@ -181,6 +182,50 @@ pub enum UpdateError {
         /// Its name on the ESP.
         entry: String,
     },
+    /// The document names no repository.
+    #[error("the document names no repository, so there is nothing to look at")]
+    NoRepository,
+    /// What the document says of updates cannot be read.
+    #[error("`{path}` is not what the agent renders: {reason}")]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of the repository could not be had.
+    #[error("cannot fetch `{name}` from the repository: {source}")]
+    Fetch {
+        /// Its name below the folder of the image.
+        name: String,
+        /// The fetcher's or the system's reason.
+        source: io::Error,
+    },
+    /// What the repository calls its newest statement is none.
+    #[error("`newest.tar` of the repository: {0}")]
+    NewestFile(ArchiveError),
+    /// What the repository says is newest is not believed.
+    #[error(transparent)]
+    Newest(#[from] NewestError),
+    /// A trust root of the repository is not believed.
+    #[error("`{name}` of the repository: {source}")]
+    NextTrustRoot {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: TrustRootError,
+    },
+    /// More trust roots than anybody makes.
+    #[error("the repository has more than {0} trust roots that this host does not know")]
+    EndlessTrustRoots(u32),
+    /// The bundle is another than the statement names.
+    #[error("the bundle's manifest has the digest {found}, the statement of what is newest names {expected}")]
+    OtherManifest {
+        /// What the statement says.
+        expected: Sha256Digest,
+        /// What came.
+        found: Sha256Digest,
+    },
     /// The disk gives back other bytes than were written.
     #[error("`{path}` gave back other bytes of part `{part}` than were written: digest {found} instead of {expected}")]
     ReadBack {
@@ -265,10 +310,16 @@ impl Remedy for UpdateError {
                 "look for files on the ESP that are not casemate's, or build a smaller kernel image".to_owned()
             }
             Self::TooLarge { .. } => "name fewer packages, or flash an image with larger slots".to_owned(),
+            Self::NoRepository
+            | Self::Settings { .. }
+            | Self::Fetch { .. }
+            | Self::NewestFile(_)
+            | Self::Newest(_)
+            | Self::NextTrustRoot { .. }
+            | Self::EndlessTrustRoots(_)
+            | Self::OtherManifest { .. } => self.repository_remedy().to_owned(),
             Self::NothingBehind => "apply the version that is wanted: `casemate-agent update apply`".to_owned(),
-            Self::OtherSlot { .. } => {
-                "apply the version again, with `--again`: its slot was changed by others".to_owned()
-            }
+            Self::OtherSlot { .. } => "apply the version again, with `--again`: others changed its slot".to_owned(),
             Self::NoWayBack { .. } => {
                 "put the kernel image of the running version back into `EFI/Linux` of the ESP".to_owned()
             }
@@ -289,8 +340,30 @@ impl Remedy for UpdateError {
             | Self::Random(_)
             | Self::Table { .. }
             | Self::State { .. }
+            | Self::Settings { .. }
+            | Self::Fetch { .. }
             | Self::ReadBack { .. } => ExitKind::Environment,
             _ => ExitKind::Refused,
+        }
+    }
+}
+
+impl UpdateError {
+    /// What to do about a repository.
+    fn repository_remedy(&self) -> &'static str {
+        match self {
+            Self::NoRepository => {
+                "name one in `host.toml`, `[update]`, or name a bundle: `casemate-agent update apply FILE`"
+            }
+            Self::Settings { .. } => "give the host its document again: `systemctl restart casemate-personalise`",
+            Self::Fetch { .. } => "look at the address in `host.toml`, and at `journalctl -u 'casemate-fetch@*'`",
+            Self::Newest(NewestError::Expired { .. }) => {
+                "whoever publishes must refresh the repository: `casemate repo refresh`"
+            }
+            Self::OtherManifest { .. } => {
+                "the repository, or somebody on the way, mixes versions up: `casemate repo check`"
+            }
+            _ => "ask whoever publishes to run `casemate repo check`; until then nothing of it is believed",
         }
     }
 }

@@ -8,12 +8,18 @@
 
 mod error;
 mod esp;
+mod fetcher;
+mod frames;
+mod look;
 mod medium;
 mod pieces;
 mod preflight;
 mod read_back;
+mod repository;
 mod rollback;
 mod running;
+mod schedule;
+mod settings;
 mod state;
 mod status;
 mod trial;
@@ -28,17 +34,34 @@ use bundle::BundleReader;
 use bundle::Freshness;
 use bundle::ImageVersion;
 use bundle::Manifest;
+use bundle::Newest;
 use bundle::PartName;
 use bundle::Verified;
 
+use formats::version_order;
+
 pub use error::UpdateError;
 pub use esp::Esp;
+pub use fetcher::FetchError;
+pub use fetcher::client;
+pub use fetcher::serve;
+pub use look::Offer;
+pub use look::Standing;
+pub use look::look;
 pub use medium::Medium;
 pub use pieces::PIECE;
+pub use preflight::clock;
+pub use repository::Fetcher;
+pub use repository::Repository;
 pub use rollback::rollback;
 pub use running::Running;
+pub use schedule::Turn;
+pub use schedule::turn;
+pub use settings::Settings;
+pub use settings::Source;
 pub use state::Applied;
 pub use state::Failure;
+pub use state::Offered;
 pub use state::State;
 pub use state::Trial;
 pub use status::Entry;
@@ -110,10 +133,60 @@ pub fn apply(
     wishes: Wishes,
     say: &dyn Fn(&str),
 ) -> Result<Outcome, UpdateError> {
+    apply_as(host, target, source, Order { wishes, newest: None }, say)
+}
+
+/// Applies what a statement says is newest: exactly that, whatever the repository hands out under its name.
+pub fn apply_newest(
+    host: Host<'_>,
+    target: &Target,
+    repository: &dyn Repository,
+    offer: &Offer,
+    wishes: Wishes,
+    say: &dyn Fn(&str),
+) -> Result<Outcome, UpdateError> {
+    let source = repository::open(repository, &format!("bundles/{}", offer.newest.bundle.file))?;
+    apply_as(host, target, source, Order { wishes, newest: Some(&offer.newest) }, say)
+}
+
+/// What is asked of a bundle.
+#[derive(Clone, Copy)]
+struct Order<'a> {
+    wishes: Wishes,
+    /// The statement that names it, where one does.
+    newest: Option<&'a Newest>,
+}
+
+impl Order<'_> {
+    /// Two versions that are both signed may be mixed up on the way.
+    fn check(&self, bundle: &BundleReader<impl Read>) -> Result<(), UpdateError> {
+        let digest = bundle.manifest_digest();
+        match self.newest.map(|newest| newest.manifest) {
+            Some(expected) if expected != digest => Err(UpdateError::OtherManifest { expected, found: digest }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What no version may be below once this one is good: by its manifest, and by the statement.
+    fn floor(&self, manifest: &Manifest) -> Option<ImageVersion> {
+        let both = [manifest.floor.as_ref(), self.newest.and_then(|newest| newest.floor.as_ref())];
+        both.into_iter().flatten().max_by(|one, other| version_order::compare(one, other)).cloned()
+    }
+}
+
+fn apply_as(
+    host: Host<'_>,
+    target: &Target,
+    source: impl Read,
+    order: Order<'_>,
+    say: &dyn Fn(&str),
+) -> Result<Outcome, UpdateError> {
+    let wishes = order.wishes;
     let running = Running::read(host.paths)?;
     let state = State::read(host.paths)?;
     let root = trust::current(host.paths)?;
     let bundle = BundleReader::open(source, &root.release.trusted(), root.release.threshold())?;
+    order.check(&bundle)?;
     let manifest = bundle.manifest().clone();
     say(&format!("{} {} is signed by the release keys; {} runs", manifest.image, manifest.version, running.version));
     let situation = Situation { running: &running, state: &state, wishes, clock: preflight::clock(host.paths) };
@@ -123,13 +196,13 @@ pub fn apply(
     let Ruling::Write(plan) = preflight::plan(host, target, &manifest, &situation)? else {
         // A cut may have come between the last step and the note of it.
         if state.applied.as_ref().is_none_or(|applied| applied.root_hash != manifest.root_hash) {
-            remember_applied(host, state, &manifest)?;
+            remember_applied(host, state, order, &manifest)?;
         }
         return Ok(Outcome::WaitedAlready(manifest.version.clone()));
     };
     let state = state.with_failed(plan.failed.iter().cloned());
     write(host, Writing { target, running: &running, plan: &plan, state: &state }, bundle, say)?;
-    remember_applied(host, state, &manifest)?;
+    remember_applied(host, state, order, &manifest)?;
     Ok(Outcome::Applied(manifest.version.clone()))
 }
 
@@ -257,8 +330,8 @@ fn make_bootable(host: Host<'_>, target: &Target, manifest: &Manifest) -> Result
 }
 
 /// For people and for what comes after the start; whether it is there and can be started, disk and ESP say.
-fn remember_applied(host: Host<'_>, state: State, manifest: &Manifest) -> Result<(), UpdateError> {
-    state.with_applied(manifest, certificates::now()).write(host)
+fn remember_applied(host: Host<'_>, state: State, order: Order<'_>, manifest: &Manifest) -> Result<(), UpdateError> {
+    state.with_applied(manifest, order.floor(manifest), certificates::now()).write(host)
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ pub(super) enum Ruling {
 }
 
 /// What the host knows of the time.
-pub(super) fn clock(paths: &Paths) -> Clock {
+pub fn clock(paths: &Paths) -> Clock {
     if paths.clock_is_set().exists() { Clock::Synchronised(certificates::now()) } else { Clock::Unproven }
 }
 

@@ -68,21 +68,21 @@ pub(super) fn check_root(manifest: &Manifest, root: Written<'_>, tree: Written<'
 /// both partitions are in bytes.
 pub(super) fn check_slot(
     path: &Path,
-    (root, room): (u64, u64),
-    (tree, tree_room): (u64, u64),
+    (start, room): (u64, u64),
+    (tree_start, tree_room): (u64, u64),
     root_hash: &RootHash,
 ) -> Result<(), UpdateError> {
     let failed = |source| UpdateError::Read { path: path.to_owned(), source };
     let mut head = vec![0; verity::BLOCK_SIZE];
-    Uncached::at(path, tree, tree_room).and_then(|mut tree| tree.read_exact(&mut head)).map_err(failed)?;
+    Uncached::at(path, tree_start, tree_room).and_then(|mut tree| tree.read_exact(&mut head)).map_err(failed)?;
     let superblock = Superblock::parse(&head).map_err(UpdateError::Verity)?;
     let sizes = superblock.data_size().zip(superblock.hash_image_size());
     let (size, tree_size) = sizes
         .filter(|(size, tree_size)| *size <= room && *tree_size <= tree_room)
         .ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
     let mut bytes = vec![0; usize::try_from(tree_size).unwrap_or_default()];
-    Uncached::at(path, tree, tree_size).and_then(|mut tree| tree.read_exact(&mut bytes)).map_err(failed)?;
-    let mut data = Uncached::at(path, root, size).map_err(failed)?;
+    Uncached::at(path, tree_start, tree_size).and_then(|mut tree| tree.read_exact(&mut bytes)).map_err(failed)?;
+    let mut data = Uncached::at(path, start, size).map_err(failed)?;
     verity::verify(&mut data, size, &bytes, root_hash).map_err(UpdateError::Verity)
 }
 

@@ -34,8 +34,7 @@ pub fn rollback(host: Host<'_>, target: &Target, say: &dyn Fn(&str)) -> Result<I
     say(&format!("reading all of {} in the other slot", next.entry.version));
     check_whole(target, &running, next)?;
     let starts = own.iter().filter_map(|each| each.entry.tries).map(formats::boot_entry::Tries::done).max();
-    let failure =
-        Failure { reasons: vec![BY_HAND.to_owned()], starts: starts.unwrap_or(0), at: certificates::now() };
+    let failure = Failure { reasons: vec![BY_HAND.to_owned()], starts: starts.unwrap_or(0), at: certificates::now() };
     State { trial: None, ..state.with_failed([(running.version.clone(), failure)]) }.write(host)?;
     target.esp.make_writable()?;
     say(&format!("marking {} as bad", running.version));

@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
+use bundle::ImageName;
 use bundle::ImageVersion;
 use bundle::Manifest;
 use bundle::RootHash;
 use bundle::SchemaVersion;
+use bundle::Seen;
+use bundle::Sha256Digest;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -39,6 +42,32 @@ pub struct State {
     /// The oldest version that may be installed; absent: any may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<ImageVersion>,
+    /// The last statement of what is newest that was accepted, for each channel.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub accepted: BTreeMap<ImageName, AcceptedStatement>,
+    /// The version that a statement named last, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered: Option<Offered>,
+}
+
+/// A statement of what is newest that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptedStatement {
+    /// Its number and digest: no older one is accepted, and no other one with that number.
+    pub seen: Seen,
+    /// SHA-256 over the release keys by which it was accepted. With others it counts no more.
+    pub keys: Sha256Digest,
+}
+
+/// A version that is offered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offered {
+    /// The version.
+    pub version: ImageVersion,
+    /// When a statement named it first, in seconds since 1970, by a synchronised clock.
+    pub since: u64,
 }
 
 /// A version that was applied.
@@ -109,9 +138,9 @@ impl State {
     }
 
     /// Remembers that this version was applied. One that is given another chance has not failed.
-    pub fn with_applied(mut self, manifest: &Manifest, at: u64) -> Self {
+    pub fn with_applied(mut self, manifest: &Manifest, floor: Option<ImageVersion>, at: u64) -> Self {
         self.failed.remove(&manifest.version);
         let (version, root_hash) = (manifest.version.clone(), manifest.root_hash);
-        Self { trial: None, applied: Some(Applied { version, root_hash, at, floor: manifest.floor.clone() }), ..self }
+        Self { trial: None, applied: Some(Applied { version, root_hash, at, floor }), ..self }
     }
 }

@@ -107,7 +107,10 @@ fn silent(found: &Found, trial: Option<&Trial>) -> Failure {
     let starts = found.entry.tries.map_or(0, formats::boot_entry::Tries::done);
     let own = trial.filter(|trial| trial.version == found.entry.version);
     let reason = own.map_or_else(
-        || "no start of it came as far as the state partition: `journalctl -k` of this start and the console".to_owned(),
+        || {
+            "no start of it came as far as the state partition: `journalctl -k` of this start and the console"
+                .to_owned()
+        },
         |trial| {
             format!(
                 "start {} ended without a word, by a panic, the watchdog or a power cut: `journalctl --list-boots`, \

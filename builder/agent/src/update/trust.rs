@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -15,6 +16,8 @@ use bundle::Verified;
 use bundle::read_limited;
 
 use super::UpdateError;
+use crate::files::Access;
+use crate::host::Host;
 use crate::paths::Paths;
 
 /// The trust root that counts now: the last of the chain.
@@ -32,15 +35,27 @@ pub(super) fn current(paths: &Paths) -> Result<Verified<TrustRoot>, UpdateError>
     }
 }
 
+/// Keeps a trust root that follows the current one: its signatures first, for the document is what is looked for.
+pub(super) fn keep(host: Host<'_>, version: NonZeroU32, document: &[u8], signatures: &[u8]) -> Result<(), UpdateError> {
+    host.files.ensure_directory(&host.paths.update(), Access::SECRET_DIRECTORY)?;
+    let path = kept(host.paths, version.get());
+    host.files.write(&signatures_of(&path), signatures, Access::SECRET)?;
+    Ok(host.files.write(&path, document, Access::SECRET)?)
+}
+
 /// Where a later trust root is kept; its signatures are in `.sig` beside it.
 pub(super) fn kept(paths: &Paths, version: u32) -> PathBuf {
     paths.update().join(format!("trust-root-{version}.json"))
 }
 
 fn read_both(path: &Path) -> Result<(Vec<u8>, Vec<u8>), UpdateError> {
+    Ok((read(path, Limit::Document(Context::TrustRoot))?, read(&signatures_of(path), Limit::Signature)?))
+}
+
+fn signatures_of(path: &Path) -> PathBuf {
     let mut signatures = path.as_os_str().to_owned();
     signatures.push(".sig");
-    Ok((read(path, Limit::Document(Context::TrustRoot))?, read(Path::new(&signatures), Limit::Signature)?))
+    signatures.into()
 }
 
 fn read(path: &Path, limit: Limit) -> Result<Vec<u8>, UpdateError> {

@@ -4,10 +4,10 @@ use std::{fs, time::Duration};
 
 use debian::{
     fetch::{Download, FetchError, Network, Progress, Silent, fetch_all},
-    http::Http,
     store::Store,
     suite::Site,
 };
+use download::Http;
 use formats::digest::Sha256Digest;
 use tempfile::TempDir;
 

@@ -7,7 +7,6 @@ use debian::{
     choice::Choices,
     date::UnixTime,
     fetch::{FetchError, Network},
-    http::Http,
     keyring::Keyring,
     lists::ListsError,
     lock::Lock,
@@ -18,6 +17,7 @@ use debian::{
     suite::{Component, Suite},
     wish::Wish,
 };
+use download::Http;
 use formats::digest::Sha256Digest;
 use tempfile::TempDir;
 

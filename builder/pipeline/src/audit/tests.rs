@@ -106,7 +106,7 @@ fn builder(offline: bool) -> Builder {
         cache: std::env::temp_dir().join("casemate-without-cache"),
         mirror: None,
         offline,
-        patience: debian::http::PATIENCE,
+        patience: download::PATIENCE,
         now: 0,
         toolchain: Toolchain::default(),
         build_names: Vec::new(),

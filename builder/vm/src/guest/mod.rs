@@ -18,7 +18,7 @@ pub use console::{Console, Event, tail};
 pub use disk::make_disk;
 pub use follow::{ended, until_settled};
 pub use host::{Guest, Start, accelerator_text};
-pub use partitions::{esp, slot_a, slot_a_tree};
+pub use partitions::{esp, slot_a, slot_b_tree};
 pub use ports::Ports;
 pub use seen::Seen;
 pub use tamper::{Flip, flip_in_file, flip_in_uki};

@@ -18,13 +18,18 @@ pub fn slot_a(disk: &Path) -> Result<(u64, u64)> {
     partition(disk, Guid::ROOT_X86_64)
 }
 
-/// Offset and length in bytes of slot A's hash tree.
-pub fn slot_a_tree(disk: &Path) -> Result<(u64, u64)> {
-    partition(disk, Guid::ROOT_VERITY_X86_64)
+/// Offset and length in bytes of slot B's hash tree: the last partition of its type.
+pub fn slot_b_tree(disk: &Path) -> Result<(u64, u64)> {
+    partitions(disk, Guid::ROOT_VERITY_X86_64)?.pop().context("the disk has no slot B")
 }
 
 /// The first partition of this type.
 fn partition(disk: &Path, kind: Guid) -> Result<(u64, u64)> {
+    let found = partitions(disk, kind)?.into_iter().next();
+    found.with_context(|| format!("`{}` has no partition of type {kind}", disk.display()))
+}
+
+fn partitions(disk: &Path, kind: Guid) -> Result<Vec<(u64, u64)>> {
     let (file, sector) = (fs::File::open(disk)?, SectorSize::Bytes512);
     let size = file.metadata()?.len();
     let (mut head, mut tail) =
@@ -32,8 +37,8 @@ fn partition(disk: &Path, kind: Guid) -> Result<(u64, u64)> {
     file.read_exact_at(&mut head, 0)?;
     file.read_exact_at(&mut tail, size.saturating_sub(sector.tail_bytes()))?;
     let table = gpt::parse(sector, size / sector.bytes(), &head, &tail)?.table;
-    let found = table.partitions().iter().find(|partition| partition.type_guid == kind);
-    Ok(table.extent(found.with_context(|| format!("`{}` has no partition of type {kind}", disk.display()))?))
+    let of_kind = table.partitions().iter().filter(|partition| partition.type_guid == kind);
+    Ok(of_kind.map(|partition| table.extent(partition)).collect())
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@ use super::*;
 use crate::update::Failure;
 use crate::update::Start;
 
+/// What ends a trial.
+type Verdict = fn(&Bench) -> Result<bool, UpdateError>;
+
 fn version(text: &str) -> ImageVersion {
     text.parse().unwrap()
 }
@@ -135,8 +138,7 @@ fn of_two_names_that_a_cut_has_left_the_good_one_stays() {
 
 #[test]
 fn a_verdict_may_be_cut_anywhere_and_is_given_again() {
-    let verdicts: [(fn(&Bench) -> Result<bool, UpdateError>, &[&str]); 2] =
-        [(bless, &["0.2.0"]), (give_up, &["0.2.0", "0.1.0"])];
+    let verdicts: [(Verdict, &[&str]); 2] = [(bless, &["0.2.0"]), (give_up, &["0.2.0", "0.1.0"])];
     for (verdict, may_start) in verdicts {
         let (bench, _) = on_trial();
         begin(&bench);
@@ -186,7 +188,7 @@ fn an_older_version_that_was_applied_is_reached_by_going_back_to_it() {
 fn nobody_goes_back_to_what_is_not_whole_or_too_old_or_not_there() {
     let alone = Bench::new();
     assert!(matches!(roll_back(&alone), Err(UpdateError::NothingBehind)));
-    let damages: [(&str, fn(&Bench)); 4] = [
+    let damages: [Mishap; 4] = [
         ("a block", |bench| bench.change_disk(bench.offset(1) + 100_000, b"?")),
         ("the tree", |bench| bench.change_disk(bench.offset(2) + 5000, b"?")),
         ("the kernel image", |bench| {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use ureq::{Agent, http::StatusCode};
+use ureq::config::ConfigBuilder;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
+use ureq::{Agent, Proxy, http::StatusCode};
 
 use crate::pace::{Paced, SLOWEST, TooSlow};
 
@@ -19,26 +22,38 @@ pub struct Http {
     patience: Duration,
 }
 
-/// How long a mirror may send nothing before the connection counts as lost.
+/// How a server is reached, where that is not the usual way.
+#[derive(Debug, Clone, Default)]
+pub struct Way {
+    /// The HTTP proxy that is asked, e.g. `http://127.0.0.1:3128`; absent: none.
+    pub proxy: Option<String>,
+    /// Certificates to trust, as PEM; absent: those that browsers trust.
+    pub roots: Option<Vec<u8>>,
+}
+
+/// How long a server may send nothing before the connection counts as lost.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The body of an answer.
-pub(crate) struct Body {
+pub struct Body {
     /// The offset of its first byte in the file.
-    pub(crate) start: u64,
-    pub(crate) reader: Box<dyn Read>,
+    pub start: u64,
+    /// What is behind it.
+    pub reader: Box<dyn Read>,
 }
 
 /// What a server gave with a file, by which it can tell later that the file is still the same (RFC 9110, 8.8).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Validators {
-    pub(crate) etag: Option<String>,
-    pub(crate) last_modified: Option<String>,
+pub struct Validators {
+    /// `ETag`.
+    pub etag: Option<String>,
+    /// `Last-Modified`.
+    pub last_modified: Option<String>,
 }
 
 /// The answer to a request for a small file.
 #[derive(Debug)]
-pub(crate) enum Small {
+pub enum Small {
     /// The file, and by what to ask for it the next time.
     File(Vec<u8>, Validators),
     /// It is what the validators belong to.
@@ -51,19 +66,19 @@ pub(crate) enum Small {
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// No connection, no answer, or not HTTP.
-    #[error("no answer from the mirror: {0}; check the network and the mirror's address")]
+    #[error("no answer from the server: {0}; check the network and its address")]
     Connection(Box<ureq::Error>),
     /// The server said no.
-    #[error("the mirror answers with status {0}; use another mirror")]
+    #[error("the server answers with status {0}; use another server")]
     Status(u16),
     /// Not one byte for as long as we wait.
     #[error(
-        "the mirror sent nothing for {0:?}; try again, use another mirror, or wait longer with `--timeout SECONDS`"
+        "the server sent nothing for {0:?}; try again, use another server, or wait longer with `--timeout SECONDS`"
     )]
     Stalled(Duration),
     /// Something, and so little that the file would never be here.
     #[error(
-        "the mirror sent fewer than {bytes} bytes a second for {patience:?}; try again, use another mirror, or judge over a longer time \
+        "the server sent fewer than {bytes} bytes a second for {patience:?}; try again, use another server, or judge over a longer time \
          with `--timeout SECONDS`"
     )]
     Slow {
@@ -73,7 +88,7 @@ pub enum HttpError {
         patience: Duration,
     },
     /// Sent from address to address.
-    #[error("the mirror sends us from one address to the next without end; use another mirror")]
+    #[error("the server sends us from one address to the next without end; use another server")]
     Redirects,
     /// The connection broke inside the body.
     #[error("the connection broke: {0}")]
@@ -94,6 +109,20 @@ pub enum HttpError {
     Stale,
 }
 
+/// A way that cannot be gone.
+#[derive(Debug, thiserror::Error)]
+pub enum WayError {
+    /// Not the address of a proxy.
+    #[error("the address of the proxy is none: {0}")]
+    Proxy(ureq::Error),
+    /// Not PEM.
+    #[error("the certificates to trust are not PEM: {0}")]
+    Roots(ureq::Error),
+    /// Nobody would be trusted.
+    #[error("there is no certificate among those to trust")]
+    NoRoots,
+}
+
 impl Default for Http {
     fn default() -> Self {
         Self::new(4, Duration::from_millis(250))
@@ -111,11 +140,24 @@ impl Http {
         Self { agent: agent(patience), patience, ..self }
     }
 
-    pub(crate) fn retries(&self) -> u32 {
+    /// A client that goes a way of its own, and to no other address than the one that it is given: a redirect is an answer
+    /// like any other.
+    pub fn by(self, way: &Way) -> Result<Self, WayError> {
+        let mut config = config(self.patience).max_redirects(0);
+        let proxy = way.proxy.as_deref().map(Proxy::new).transpose().map_err(WayError::Proxy)?;
+        if let Some(roots) = &way.roots {
+            config = config.tls_config(TlsConfig::builder().root_certs(certificates(roots)?).build());
+        }
+        Ok(Self { agent: config.proxy(proxy).build().new_agent(), ..self })
+    }
+
+    /// How often a request is made again.
+    pub fn retries(&self) -> u32 {
         self.retries
     }
 
-    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+    /// How long to wait before the attempt after this one, from 0.
+    pub fn pause(&self, attempt: u32) -> Duration {
         self.pause.saturating_mul(2_u32.saturating_pow(attempt.min(8)))
     }
 
@@ -128,7 +170,7 @@ impl Http {
     }
 
     /// What it means that a body cannot be read on.
-    pub(crate) fn broken(&self, error: io::Error) -> HttpError {
+    pub fn broken(&self, error: io::Error) -> HttpError {
         let timeout = |error: &ureq::Error| matches!(error, ureq::Error::Timeout(_));
         let Some(inner) = error.get_ref() else { return HttpError::Broken(error) };
         if inner.is::<TooSlow>() {
@@ -141,7 +183,7 @@ impl Http {
     }
 
     /// Asks for a file from an offset on; the server may answer with all of it.
-    pub(crate) fn get(&self, address: &str, from: u64) -> Result<Body, HttpError> {
+    pub fn get(&self, address: &str, from: u64) -> Result<Body, HttpError> {
         let mut request = self.agent.get(address);
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
@@ -167,7 +209,7 @@ impl Http {
     }
 
     /// Gets a whole file of at most `limit` bytes, trying again as usual, unless it is still the one that is `held`.
-    pub(crate) fn get_small(&self, address: &str, limit: u64, held: Option<&Validators>) -> Result<Small, HttpError> {
+    pub fn get_small(&self, address: &str, limit: u64, held: Option<&Validators>) -> Result<Small, HttpError> {
         let mut attempt = 0;
         loop {
             match self.get_once(address, limit, held) {
@@ -217,7 +259,11 @@ impl Http {
 
 /// A client that gives a server so much time for each step.
 fn agent(patience: Duration) -> Agent {
-    let config = Agent::config_builder()
+    config(patience).build().new_agent()
+}
+
+fn config(patience: Duration) -> ConfigBuilder<AgentScope> {
+    Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(patience.min(Duration::from_secs(20))))
         .timeout_recv_response(Some(patience))
@@ -226,18 +272,26 @@ fn agent(patience: Duration) -> Agent {
         // The body must be the bytes the digest is of.
         .accept_encoding("identity")
         .max_idle_connections_per_host(8)
-        .build();
-    config.new_agent()
+}
+
+fn certificates(pem: &[u8]) -> Result<RootCerts, WayError> {
+    let all = ureq::tls::parse_pem(pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+        Ok(_) => None,
+        Err(error) => Some(Err(WayError::Roots(error))),
+    });
+    let all: Vec<Certificate<'static>> = all.collect::<Result<_, _>>()?;
+    if all.is_empty() { Err(WayError::NoRoots) } else { Ok(RootCerts::new_with_certs(&all)) }
 }
 
 impl HttpError {
     /// Whether the server does not have the file.
-    pub(crate) fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         matches!(self, Self::Status(404 | 410))
     }
 
     /// Whether another attempt may do better.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match self {
             Self::Status(status) => *status >= 500 || [408, 416, 425, 429].contains(status),
             Self::TooLong(_) | Self::Redirects => false,

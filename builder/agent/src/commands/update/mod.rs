@@ -1,4 +1,7 @@
-//! `casemate-agent update`: applies a bundle to the spare slot, and shows what is in the slots.
+//! `casemate-agent update`: asks what is newest, applies it or a bundle to the spare slot, and shows what is in the slots.
+
+mod repository;
+mod verdict;
 
 use std::fs;
 use std::io;
@@ -13,23 +16,17 @@ use anyhow::Result;
 use rustix::fs::FlockOperation;
 use tools::Failure;
 use tools::ResultExt as _;
-use tools::Tool;
 use tools::failure::HintExt as _;
 
 use super::locked;
 use super::print;
 use super::try_locked;
-use crate::files::Access;
 use crate::host::Host;
 use crate::update;
 use crate::update::Outcome;
-use crate::update::Start;
 use crate::update::Target;
 use crate::update::UpdateStatus;
 use crate::update::Wishes;
-
-/// Ends a trial that has not ended by itself.
-const CLOCK: &str = "casemate-trial.timer";
 
 /// What is done.
 #[derive(Debug, clap::Args)]
@@ -40,10 +37,16 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Write a bundle to the slot that does not run; it is started next
+    /// Ask the repository what is newest, and say what would be done about it
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a version to the slot that does not run; it is started next
     Apply {
-        /// The bundle; `-` is standard input
-        bundle: PathBuf,
+        /// A bundle, `-` is standard input; without one what the repository says is newest
+        bundle: Option<PathBuf>,
         /// Also a version that waits already, or that failed on this host
         #[arg(long)]
         again: bool,
@@ -51,6 +54,12 @@ enum Verb {
         #[arg(long)]
         allow_older: bool,
     },
+    /// Take what is newest, if it is this host's turn (`casemate-update.service`)
+    #[command(hide = true)]
+    Follow,
+    /// Hand over a file of the repository, without any rights (`casemate-fetch@.service`)
+    #[command(hide = true)]
+    Fetch,
     /// Note that this version was started; one of the steps of the units (`casemate-trial.service`)
     #[command(hide = true)]
     Begin,
@@ -70,72 +79,34 @@ enum Verb {
 
 pub(super) fn run(host: Host<'_>, arguments: Arguments) -> Result<ExitCode> {
     match arguments.verb {
-        Verb::Apply { bundle, again, allow_older } => apply(host, &bundle, Wishes { again, allow_older }),
-        Verb::Begin => begin(host),
-        Verb::Bless => bless(host),
-        Verb::GiveUp => give_up(host),
+        Verb::Check { json } => repository::check(host, json),
+        Verb::Apply { bundle: Some(bundle), again, allow_older } => apply(host, &bundle, Wishes { again, allow_older }),
+        Verb::Apply { bundle: None, again, allow_older } => repository::apply(host, Wishes { again, allow_older }),
+        Verb::Follow => repository::follow(host),
+        Verb::Fetch => repository::fetch(host),
+        Verb::Begin => verdict::begin(host),
+        Verb::Bless => verdict::bless(host),
+        Verb::GiveUp => verdict::give_up(host),
         Verb::Status { json } => status(host, json),
     }
-}
-
-/// Arms the clock of a trial. The restart that it ends in needs no agent.
-fn begin(host: Host<'_>) -> Result<ExitCode> {
-    let _locks = lock(host)?;
-    match update::begin(host, &Target::of(host).remedied()?).remedied()? {
-        Start::OnTrial(trial) => {
-            say(&format!("{} is on trial: start {}", trial.version, trial.start));
-            host.files.write(&host.paths.on_trial(), b"", Access::PUBLIC)?;
-            host.runner.run(&Tool::new("systemctl").args(["start", "--no-block", CLOCK]))?;
-        }
-        Start::Usual(failed) => {
-            for version in failed {
-                say(&format!("{version} failed on this host: `casemate-agent why`"));
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn bless(host: Host<'_>) -> Result<ExitCode> {
-    let _locks = lock(host)?;
-    if update::bless(host, &Target::of(host).remedied()?).remedied()? {
-        say("this version is good");
-        host.files.remove(&host.paths.on_trial())?;
-        host.runner.run(&Tool::new("systemctl").args(["stop", CLOCK]))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What the health gate has found; where it has not ended, that.
-fn give_up(host: Host<'_>) -> Result<ExitCode> {
-    let _locks = lock(host)?;
-    let target = Target::of(host).remedied()?;
-    if update::give_up(host, &target, reasons(host)).remedied()? {
-        say("this version is bad: starting the one before it");
-        host.runner.run(&Tool::new("systemctl").args(["reboot", "--no-block"]))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn reasons(host: Host<'_>) -> Vec<String> {
-    let status = super::status::read(host).unwrap_or_default();
-    let failing = status.health.iter().filter_map(|check| Some(format!("{}: {}", check.name, check.failure.as_ref()?)));
-    let reasons: Vec<String> = status.problems.iter().cloned().chain(failing).collect();
-    if reasons.is_empty() { vec!["the host did not become healthy in time".to_owned()] } else { reasons }
 }
 
 fn apply(host: Host<'_>, bundle: &Path, wishes: Wishes) -> Result<ExitCode> {
     let source = open(bundle)?;
     let _locks = lock(host)?;
     let target = Target::of(host).remedied()?;
-    say(&match update::apply(host, &target, source, wishes, &say).remedied()? {
+    say_outcome(update::apply(host, &target, source, wishes, &say).remedied()?, wishes);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say_outcome(outcome: Outcome, wishes: Wishes) {
+    say(&match outcome {
         Outcome::Applied(version) if wishes.allow_older => {
             format!("{version} is in the spare slot; the boot loader starts the newest version that is not bad")
         }
         Outcome::Applied(version) => format!("{version} starts with the next restart, on trial"),
         Outcome::WaitedAlready(version) => format!("{version} is applied already: it starts with the next restart"),
     });
-    Ok(ExitCode::SUCCESS)
 }
 
 fn status(host: Host<'_>, json: bool) -> Result<ExitCode> {
@@ -167,6 +138,12 @@ pub(super) fn lock(host: Host<'_>) -> Result<[fs::File; 2]> {
         Some(update) => Ok([whole, update]),
         None => Err(Failure::refused("another update is at work on this host").hint("wait until it has ended").into()),
     }
+}
+
+/// For a verdict, which is wanted whoever else is at work: an update that is applied on a host on trial is refused soon.
+fn wait_for_lock(host: Host<'_>) -> Result<[fs::File; 2]> {
+    let whole = locked(&host.paths.lock(), FlockOperation::LockShared)?;
+    Ok([whole, locked(&host.paths.update_lock(), FlockOperation::LockExclusive)?])
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! A body that must keep a pace: a mirror that drips is as good as one that stalls.
+//! A body that must keep a pace: a server that drips is as good as one that stalls.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-/// Bytes in a second of waiting that a mirror must send; the slowest line that anybody would install over is several times as fast.
+/// Bytes in a second of waiting that a server must send; the slowest line that anybody would install over is several times as fast.
 pub(crate) const SLOWEST: u64 = 1024;
 
 /// A reader that fails when what it reads from gave less than [`SLOWEST`] over a whole `window` of waiting for it.
 ///
-/// Time that the caller takes between two reads does not count: a slow disk of ours is no fault of the mirror.
+/// Time that the caller takes between two reads does not count: a slow disk of ours is no fault of the server.
 #[derive(Debug)]
 pub(crate) struct Paced<R> {
     inner: R,

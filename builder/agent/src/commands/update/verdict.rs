@@ -1,0 +1,66 @@
+//! Whether the version that runs is good: what the units tell of a start, step by step.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use tools::ResultExt as _;
+use tools::Tool;
+
+use super::super::status;
+use super::say;
+use super::wait_for_lock;
+use crate::files::Access;
+use crate::host::Host;
+use crate::update;
+use crate::update::Start;
+use crate::update::Target;
+
+/// Ends a trial that has not ended by itself.
+const CLOCK: &str = "casemate-trial.timer";
+
+/// Arms the clock of a trial. The restart that it ends in needs no agent.
+pub(super) fn begin(host: Host<'_>) -> Result<ExitCode> {
+    let _locks = wait_for_lock(host)?;
+    match update::begin(host, &Target::of(host).remedied()?).remedied()? {
+        Start::OnTrial(trial) => {
+            say(&format!("{} is on trial: start {}", trial.version, trial.start));
+            host.files.write(&host.paths.on_trial(), b"", Access::PUBLIC)?;
+            host.runner.run(&Tool::new("systemctl").args(["start", "--no-block", CLOCK]))?;
+        }
+        Start::Usual(failed) => {
+            for version in failed {
+                say(&format!("{version} failed on this host: `casemate-agent why`"));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Marks a version whose services all work as good.
+pub(super) fn bless(host: Host<'_>) -> Result<ExitCode> {
+    let _locks = wait_for_lock(host)?;
+    if update::bless(host, &Target::of(host).remedied()?).remedied()? {
+        say("this version is good");
+        host.files.remove(&host.paths.on_trial())?;
+        host.runner.run(&Tool::new("systemctl").args(["stop", CLOCK]))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the health gate has found; where it has not ended, that.
+pub(super) fn give_up(host: Host<'_>) -> Result<ExitCode> {
+    let _locks = wait_for_lock(host)?;
+    let target = Target::of(host).remedied()?;
+    if update::give_up(host, &target, reasons(host)).remedied()? {
+        say("this version is bad: starting the one before it");
+        host.runner.run(&Tool::new("systemctl").args(["reboot", "--no-block"]))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reasons(host: Host<'_>) -> Vec<String> {
+    let status = status::read(host).unwrap_or_default();
+    let failing = status.health.iter().filter_map(|check| Some(format!("{}: {}", check.name, check.failure.as_ref()?)));
+    let reasons: Vec<String> = status.problems.iter().cloned().chain(failing).collect();
+    if reasons.is_empty() { vec!["the host did not become healthy in time".to_owned()] } else { reasons }
+}
