@@ -53,9 +53,14 @@ impl Trials {
     /// `listing` leaves out the work of building images.
     pub fn new(listing: bool) -> Self {
         let artifacts = (!listing).then(artifacts::shared);
-        let trials =
-            |scenarios: &'static [Scenario]| scenarios.iter().map(|each| trial(each, artifacts.clone())).collect();
-        Self { alone: trials(scenarios::ALONE), in_pairs: trials(scenarios::IN_PAIRS) }
+        let trials = |scenarios: &'static [Scenario]| -> Vec<Trial> {
+            scenarios.iter().map(|each| trial(each, artifacts.clone())).collect()
+        };
+        let mut in_pairs = trials(scenarios::IN_PAIRS);
+        if std::env::var_os("CASEMATE_FULL").is_some() {
+            in_pairs.extend(trials(scenarios::FULL));
+        }
+        Self { alone: trials(scenarios::ALONE), in_pairs }
     }
 }
 

@@ -97,12 +97,24 @@ impl WordPressOrg {
 
 /// Makes `NAME.key` and `NAME.crt` in `dir`: a certificate of these names that is its own authority. Returns it.
 pub(crate) fn make_identity(tree: &Path, dir: &Path, name: &str, names: &[&str]) -> Result<String> {
+    make_identity_with(tree, dir, name, names, &[])
+}
+
+/// The same with further extensions, as openssl writes them.
+pub(crate) fn make_identity_with(
+    tree: &Path,
+    dir: &Path,
+    name: &str,
+    names: &[&str],
+    extensions: &[&str],
+) -> Result<String> {
     let names = names.iter().map(|name| format!("DNS:{name}")).collect::<Vec<_>>().join(",");
     let certificate = format!("{name}.crt");
     let tool = Tool::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
         .args(["-subj", &format!("/CN={name} of a test"), "-addext", &format!("subjectAltName={names}")])
         .args(["-keyout", &format!("{INSIDE}/{name}.key"), "-out", &format!("{INSIDE}/{certificate}")]);
+    let tool = extensions.iter().fold(tool, |tool, extension| tool.args(["-addext", extension]));
     SandboxRunner::new(Sandbox::new(tree).bind(dir, INSIDE)).run(&tool).remedied()?;
     Ok(fs::read_to_string(dir.join(certificate))?)
 }

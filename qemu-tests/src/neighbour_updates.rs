@@ -14,7 +14,7 @@ use fs_err as fs;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use vm::NetworkNamespace;
 
-use crate::neighbour_tls::{make_identity, tls};
+use crate::neighbour_tls::{make_identity_with, tls};
 
 /// The server's name.
 pub(crate) const NAME: &str = "updates.example.net";
@@ -37,7 +37,8 @@ struct Shelf {
 impl Updates {
     /// Serves a folder on port 443 of all addresses in this network.
     pub(crate) fn start(network: &NetworkNamespace, tree: &Path, dir: &Path, folder: &Path) -> Result<Self> {
-        let authority = make_identity(tree, dir, "updates", &[NAME])?;
+        // Who fetches updates takes no authority for a server, and wants a server's own certificate to say that it is none.
+        let authority = make_identity_with(tree, dir, "updates", &[NAME], &["basicConstraints=critical,CA:FALSE"])?;
         let config = Arc::new(tls(&authority, &fs::read(dir.join("updates.key"))?)?);
         let listener = network.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 443)))?;
         let asked = Arc::new(Mutex::new(Vec::new()));

@@ -44,6 +44,14 @@ pub(crate) const ALONE: &[Scenario] = &[
     },
 ];
 
+/// Those that take too long for every day: `CASEMATE_FULL=1 cargo test --workspace` has them too.
+pub(crate) const FULL: &[Scenario] = &[Scenario {
+    claim: "a_version_that_panics_dies_crashes_fails_or_hangs_is_left_without_a_hand_and_the_old_one_says_why",
+    images: &[Image::Minimal],
+    scratch: "bad-versions",
+    run: update::comes_back_from_every_bad_version,
+}];
+
 /// The others, two at a time; the longest come first, so that both end together.
 pub(crate) const IN_PAIRS: &[Scenario] = &[
     Scenario {
@@ -95,7 +103,7 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         run: accepted::only_a_proven_image_gets_a_report_and_onto_a_disk,
     },
     Scenario {
-        claim: "a_host_is_updated_from_a_stick_comes_back_by_itself_from_a_version_that_cannot_start_and_goes_back_by_hand",
+        claim: "a_host_follows_a_repository_by_itself_goes_back_by_hand_and_comes_back_from_versions_that_are_bad",
         images: &[Image::Minimal],
         scratch: "update",
         run: update::goes_forward_and_comes_back,

@@ -17,10 +17,10 @@ use super::say;
 use super::say_outcome;
 use crate::certificates;
 use crate::host::Host;
+use crate::image;
 use crate::update;
 use crate::update::Fetcher;
 use crate::update::Offer;
-use crate::update::Running;
 use crate::update::Settings;
 use crate::update::Source;
 use crate::update::Standing;
@@ -88,9 +88,9 @@ pub(super) fn follow(host: Host<'_>) -> Result<ExitCode> {
 /// Answers one question of the agent. Needs no rights, and has none on a host.
 pub(super) fn fetch(host: Host<'_>) -> Result<ExitCode> {
     let source = Source::read(host.paths).remedied()?;
-    let running = Running::read(host.paths).remedied()?;
+    let image = image::load_description(host.paths)?.name;
     let http = update::client(&source, std::env::var("https_proxy").ok(), host.paths.root())?;
-    let folder = format!("{}/{}", source.repository.trim_end_matches('/'), running.image);
+    let folder = format!("{}/{}", source.repository.trim_end_matches('/'), image);
     update::serve(&http, &folder, io::stdin(), &mut io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,104 @@
+//! A machine from version to version: a new one from a repository, by itself; back by hand; and bad ones from sticks, with the way back without a
+//! hand.
+
+mod bad;
+mod town;
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use fs_err as fs;
+use fs_err::os::unix::fs::FileExt as _;
+use vm::guest::slot_b_tree;
+
+use self::bad::{BAD, Bad, GATE_FAILS};
+use self::town::{FIRST, Town, build};
+use crate::artifacts::Artifacts;
+use crate::host::PATIENCE;
+
+const SECOND: &str = "0.2.0";
+const THIRD: &str = "0.3.0";
+
+pub(crate) fn goes_forward_and_comes_back(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let [second, third] = [build(artifacts, dir, SECOND, None)?, build(artifacts, dir, THIRD, None)?];
+    let bad = GATE_FAILS.build(artifacts, dir)?;
+    let repository = dir.join("repository");
+    publish(artifacts, &second, &repository)?;
+    let mut town = Town::new(artifacts, dir, &repository)?;
+
+    let (mut machine, first) = town.boots(&[])?;
+    town.is_good(FIRST)?;
+    let second_seen = town.takes_what_is_newest(&mut machine, SECOND)?;
+    ensure!(
+        second_seen.identity() == first.identity(),
+        "the new version shows another identity: {first:?} then {second_seen:?}"
+    );
+    let status = town.is_good(SECOND)?;
+    let other = (status.spare.version, status.spare.entry.map(|entry| entry.standing));
+    ensure!(other == (Some(FIRST.into()), Some("good".into())), "the way back is {other:?}");
+    let said = town.agent("rollback")?;
+    ensure!(said.contains(FIRST), "it goes back to something else: {said}");
+    machine.power_off(PATIENCE)?;
+
+    let sticks = [third.join("bundle.tar"), bad.join("bundle.tar")];
+    let (mut machine, last) = town.boots(&sticks)?;
+    ensure!(last.identity() == first.identity(), "the old version shows another identity: {first:?} then {last:?}");
+    town.is_good(FIRST)?;
+    let newest = town.agent("update check")?;
+    ensure!(newest.contains("failed on this host"), "what was left is wanted again: {newest}");
+    town.applies_the_stick(0)?;
+    machine.power_off(PATIENCE)?;
+
+    zero(town.host.disk())?;
+    let mut machine = town.comes_back_by_itself()?;
+    town.is_good(FIRST)?;
+    let why = town.agent("why")?;
+    ensure!(why.contains(&format!("{THIRD}, started 3 times")), "it does not say why: {why}");
+    town.refuses_the_stick(0)?;
+    town.comes_back_from(&mut machine, &GATE_FAILS, 1)?;
+    machine.power_off(PATIENCE)?;
+    Ok(())
+}
+
+/// All kinds of bad version, one after the other on one host. Part of the full run.
+pub(crate) fn comes_back_from_every_bad_version(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let outputs: Vec<_> = BAD.iter().map(|bad| bad.build(artifacts, dir)).collect::<Result<_>>()?;
+    let repository = dir.join("repository");
+    publish(artifacts, &artifacts.image(crate::Image::Minimal), &repository)?;
+    let mut town = Town::new(artifacts, dir, &repository)?;
+    let sticks: Vec<_> = outputs.iter().map(|output| output.join("bundle.tar")).collect();
+    let (mut machine, _) = town.boots(&sticks)?;
+    town.is_good(FIRST)?;
+    // One that holds nothing keeps none of the others from being looked at.
+    let mut broken = Vec::new();
+    for (stick, bad) in BAD.iter().enumerate() {
+        if let Err(error) = town.comes_back_from(&mut machine, bad, stick) {
+            broken.push(format!("{}: {error:#}", bad.what));
+        }
+    }
+    ensure!(broken.is_empty(), "bad versions that are not left:\n{}", broken.join("\n"));
+    machine.power_off(PATIENCE)?;
+    Ok(())
+}
+
+fn publish(artifacts: &Artifacts, output: &Path, repository: &Path) -> Result<()> {
+    let (output, repository) = (output.to_string_lossy(), repository.to_string_lossy());
+    let order =
+        ["repo", "publish", &*output, "--repo", &*repository, "--channel", "stable", "--development", "--untested"];
+    artifacts.casemate(&order, 0)?;
+    Ok(())
+}
+
+/// Takes all of the bad version's hash tree away, behind the back of the host.
+fn zero(disk: &Path) -> Result<()> {
+    let (offset, length) = slot_b_tree(disk)?;
+    let file = fs::OpenOptions::new().write(true).open(disk)?;
+    file.write_all_at(&vec![0; usize::try_from(length)?], offset)?;
+    Ok(file.sync_all()?)
+}
+
+impl Bad {
+    fn build(&self, artifacts: &Artifacts, dir: &Path) -> Result<std::path::PathBuf> {
+        build(artifacts, dir, self.version, Some(self))
+    }
+}
