@@ -15,6 +15,7 @@ mod medium;
 mod pieces;
 mod preflight;
 mod read_back;
+mod remedy;
 mod repository;
 mod rollback;
 mod running;
