@@ -11,8 +11,10 @@ use vm::Container;
 use vm::guest::{Client, Seen};
 
 use crate::artifacts::{Artifacts, Image};
-use crate::container_host::{ADDRESS, ContainerHost, shell};
+use crate::container_host::{ADDRESS, ContainerHost, NEIGHBOUR, shell};
 use crate::host::PATIENCE;
+use crate::neighbour::Neighbour;
+use crate::neighbour_updates::{NAME, Updates};
 use crate::operator::{Facts, Operator};
 use crate::scenarios::packages;
 
@@ -27,8 +29,11 @@ const RAN: &str = "ran: 42";
 /// The site's content, as users of the host see it.
 const CONTENT: &str = "/var/lib/casemate/sites/site001/htdocs/wp-content";
 
-/// Who listens, and systemd's measure that it is to keep, in tenths: from 0 (it reaches nothing) to 100.
-const EXPOSURE: [(&str, u32); 9] = [
+/// What lies in the update repository.
+const HELLO: &str = "a file of the repository";
+
+/// Who listens or asks outsiders, and systemd's measure that it is to keep, in tenths: from 0 (it reaches nothing) to 100.
+const EXPOSURE: [(&str, u32); 10] = [
     ("apache2.service", 40),
     ("squid.service", 40),
     ("mariadb.service", 40),
@@ -37,6 +42,7 @@ const EXPOSURE: [(&str, u32); 9] = [
     ("fail2ban.service", 30),
     ("ulogd2.service", 30),
     ("casemate-certificates.service", 30),
+    ("casemate-fetch@.service", 30),
     // An administrator's session is a child of it and does whatever root can: why it is open is in docs/hosting-stack.md.
     ("ssh.service", 100),
 ];
@@ -64,13 +70,39 @@ pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts, dir: &Path) -> Re
     ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
     drop(container);
 
-    let (_container, second, console) = host.boot()?;
+    let _names = Neighbour::start(&host.neighbour, NEIGHBOUR)?;
+    let shelf = dir.join("repository/webhost");
+    fs::create_dir_all(&shelf)?;
+    fs::write(shelf.join("hello.txt"), HELLO)?;
+    let updates = Updates::start(&host.neighbour, artifacts.run_tree(), dir, &dir.join("repository"))?;
+    let further =
+        format!("\n[update]\nrepository = \"https://{NAME}/\"\nroots = \"\"\"\n{}\"\"\"\n", updates.authority);
+    host.give(&(document.replace("serial = 1\n", "serial = 2\n") + &further));
+    let (container, second, console) = host.boot()?;
     check_healthy_screen(&console)?;
     ensure!(
         first.identity() == second.identity(),
         "the second start shows another identity: {first:?} then {second:?}"
     );
-    check_site(&client, &second)
+    check_site(&client, &second)?;
+    check_fetcher(&container)
+}
+
+/// The fetcher of updates reaches the repository by the proxy, and hands over what is there, what is not, and nothing from elsewhere.
+fn check_fetcher(container: &Container) -> Result<()> {
+    const ASK: &str = "use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new('/run/casemate-fetch.socket') or die $!; \
+                       print $s \"$ARGV[0]\\n\"; $s->shutdown(1); local $/; print <$s>;";
+    let asked = |name: &str| -> Result<String> {
+        Ok(container.exec(&Tool::new("perl").args(["-e", ASK, name])).remedied()?.stdout_text())
+    };
+    let hello = asked("hello.txt")?;
+    ensure!(hello.starts_with('+') && hello.contains(HELLO), "the fetcher hands over {hello:?}");
+    ensure!(asked("missing.txt")? == "-", "the fetcher has a file that is not there");
+    ensure!(asked("../hello.txt")?.is_empty(), "the fetcher hands over what is elsewhere");
+    let journal = shell(container, "journalctl --boot --no-pager --output=cat")?;
+    let line = format!("update TCP_TUNNEL/200 CONNECT {NAME}:443");
+    ensure!(journal.contains(&line), "the proxy does not say who asked it:\n{journal}");
+    Ok(())
 }
 
 /// What a service could reach if it were taken over is little, by systemd's own measure.

@@ -55,6 +55,12 @@ pub(crate) const FULL: &[Scenario] = &[Scenario {
 /// The others, two at a time; the longest come first, so that both end together.
 pub(crate) const IN_PAIRS: &[Scenario] = &[
     Scenario {
+        claim: "a_host_follows_a_repository_by_itself_goes_back_by_hand_and_comes_back_from_versions_that_are_bad",
+        images: &[Image::Minimal],
+        scratch: "update",
+        run: update::goes_forward_and_comes_back,
+    },
+    Scenario {
         claim: "certificates_are_issued_by_an_authority_renewed_with_the_same_key_and_served_without_a_dropped_connection",
         images: &[Image::Webhost],
         scratch: "certificates",
@@ -101,12 +107,6 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         images: &[Image::Minimal],
         scratch: "accepted",
         run: accepted::only_a_proven_image_gets_a_report_and_onto_a_disk,
-    },
-    Scenario {
-        claim: "a_host_follows_a_repository_by_itself_goes_back_by_hand_and_comes_back_from_versions_that_are_bad",
-        images: &[Image::Minimal],
-        scratch: "update",
-        run: update::goes_forward_and_comes_back,
     },
     Scenario {
         claim: "a_power_cut_anywhere_in_the_first_boot_is_resumed_by_the_next",
