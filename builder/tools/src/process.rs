@@ -53,8 +53,14 @@ pub(crate) fn complete(mut command: Command, tool: &Tool, sink: Option<&dyn Line
             stdout: out.join().unwrap_or_default(),
             stderr: err.join().unwrap_or_default(),
         };
-        Ok(Ended { output, timed_out: cut == Some(Cut::Time), disk_full: cut == Some(Cut::FullDisk) })
+        let disk_full = cut == Some(Cut::FullDisk) || failed_on_full_disk(tool, &output);
+        Ok(Ended { output, timed_out: cut == Some(Cut::Time), disk_full })
     })
+}
+
+/// Not every program says why it could not write; whether there was room can be seen.
+fn failed_on_full_disk(tool: &Tool, output: &Output) -> bool {
+    !tool.accepts(output.status) && tool.watched_disk().is_some_and(full_disk::has_no_room)
 }
 
 /// Turns a raw end into the result of a runner.

@@ -38,9 +38,10 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// Names the directory of the builder in which the tool writes: when its disk is full for a while, the tool is killed.
+    /// Names the directory of the builder in which the tool writes: when its disk is full for a while, the tool is killed, and when it fails while the
+    /// disk is full, that is what its error says.
     ///
-    /// Some programs wait for ever when one of their threads cannot write.
+    /// Some programs wait for ever when one of their threads cannot write, and some do not say why they could not.
     pub fn killed_when_full(mut self, dir: &std::path::Path) -> Self {
         self.disk = Some(dir.to_owned());
         self

@@ -19,6 +19,16 @@ pub struct Extent<'a> {
     pub size: u64,
 }
 
+impl Extent<'_> {
+    /// An image is sparse, so its disk may be full before it is written. A device has its room.
+    fn watched(&self, tool: Tool) -> Tool {
+        match self.disk.parent() {
+            Some(dir) if self.disk.is_file() => tool.killed_when_full(dir),
+            _ => tool,
+        }
+    }
+}
+
 const DISK: &str = "/run/disk";
 
 /// Makes an empty FAT32 file system; the volume id is taken from the time, so equal builds are equal.
@@ -28,7 +38,7 @@ pub fn make_file_system(tools: &ToolsTree, place: Extent<'_>, epoch: u64) -> Res
         .args(["-i", &format!("{:08x}", epoch & 0xffff_ffff), "--offset", &(place.offset / 512).to_string()])
         .args([DISK, &(place.size / 1024).to_string()])
         .source_date_epoch(epoch);
-    tools.run(&tool, &[Workplace::Output(place.disk, DISK)])?;
+    tools.run(&place.watched(tool), &[Workplace::Output(place.disk, DISK)])?;
     Ok(())
 }
 
@@ -36,7 +46,10 @@ pub fn make_file_system(tools: &ToolsTree, place: Extent<'_>, epoch: u64) -> Res
 pub fn copy_in(tools: &ToolsTree, place: Extent<'_>, source: &Path, epoch: u64) -> Result<()> {
     for child in sorted_children(source)? {
         let tool = on(place, "mcopy", epoch).args(["-s", "-o", "-Q"]).arg(format!("/run/source/{child}")).arg("::/");
-        tools.run(&tool, &[Workplace::Output(place.disk, DISK), Workplace::Input(source, "/run/source")])?;
+        tools.run(
+            &place.watched(tool),
+            &[Workplace::Output(place.disk, DISK), Workplace::Input(source, "/run/source")],
+        )?;
     }
     Ok(())
 }
