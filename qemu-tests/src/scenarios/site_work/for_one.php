@@ -15,5 +15,9 @@ add_action('wp_footer', static function (): void {
         case 'change':
             clean_post_cache(1);
             break;
+        case 'rival':
+            // What a change does that another process makes meanwhile: this one forgets nothing at its end.
+            casemate_pages_forget(CASEMATE_PAGES);
+            break;
     }
 });

@@ -104,7 +104,7 @@ impl Visitor<'_> {
         const SWITCH: &str = "/var/lib/casemate/sites/site001/tmp/for-one";
         put_file(self.container, "/var/lib/casemate/sites/site001/htdocs/wp-content/plugins/for-one.php", FOR_ONE)?;
         self.probe(SITE, "?do=activate&plugin=for-one.php")?;
-        for what in ["nothing", "cookie", "header", "constant", "change"] {
+        for what in ["nothing", "cookie", "header", "constant", "change", "rival"] {
             self.run(&format!("site forget-pages {SITE}"))?;
             self.shell(&format!("printf {what} > {SWITCH}"))?;
             ensure!(self.page(SITE, "/", &[])?.status == 200, "with a {what} the front page is away");
