@@ -244,5 +244,9 @@ fn check_units(client: &Client, operator: &Operator) -> Result<()> {
     let failed = client.ssh_ok(&operator.key, "systemctl --failed --no-legend --plain")?;
     let units: Vec<_> = failed.lines().filter_map(|line| line.split_whitespace().next()).collect();
     ensure!(units.is_empty(), "units have failed: {units:?}");
+    // A setting that Apache does not take as it stands, it changes by itself and says so here.
+    let apache = client.ssh_ok(&operator.key, "sudo -n journalctl --boot --output=cat --unit=apache2.service")?;
+    let complaints: Vec<_> = apache.lines().filter(|line| line.contains("WARNING")).collect();
+    ensure!(complaints.is_empty(), "Apache does not like its settings: {complaints:#?}");
     Ok(())
 }

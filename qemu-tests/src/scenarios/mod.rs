@@ -27,22 +27,13 @@ mod web;
 
 use crate::{Image, Scenario};
 
-/// Those that measure processor time, for beside another scenario the caches are never theirs; and a machine with everything in it, which has 300 s
-/// to become healthy.
-pub(crate) const ALONE: &[Scenario] = &[
-    Scenario {
-        claim: "a_page_of_wordpress_costs_hardly_more_than_with_apaches_own_php",
-        images: &[Image::Webhost],
-        scratch: "page-cost",
-        run: page_cost::is_that_of_a_stock_server,
-    },
-    Scenario {
-        claim: "a_flashed_host_serves_wordpress_over_https_and_ssh_to_its_administrator_only_and_keeps_its_identity",
-        images: &[Image::Webhost],
-        scratch: "web",
-        run: web::serves_and_keeps_identity,
-    },
-];
+/// Those that measure processor time: beside another scenario the caches are never theirs.
+pub(crate) const ALONE: &[Scenario] = &[Scenario {
+    claim: "a_page_of_wordpress_costs_hardly_more_than_with_apaches_own_php",
+    images: &[Image::Webhost],
+    scratch: "page-cost",
+    run: page_cost::is_that_of_a_stock_server,
+}];
 
 /// Those that take too long for every day: `CASEMATE_FULL=1 cargo test --workspace` has them too.
 pub(crate) const FULL: &[Scenario] = &[Scenario {
@@ -59,6 +50,12 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         images: &[Image::Minimal],
         scratch: "update",
         run: update::goes_forward_and_comes_back,
+    },
+    Scenario {
+        claim: "a_flashed_host_serves_wordpress_over_https_and_ssh_to_its_administrator_only_and_keeps_its_identity",
+        images: &[Image::Webhost],
+        scratch: "web",
+        run: web::serves_and_keeps_identity,
     },
     Scenario {
         claim: "certificates_are_issued_by_an_authority_renewed_with_the_same_key_and_served_without_a_dropped_connection",

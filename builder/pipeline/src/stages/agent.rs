@@ -11,10 +11,12 @@ use tools::{HostRunner, ResultExt as _, Runner as _, Tool};
 use crate::cache::{Hit, Key, KeyBuilder, StageCache};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// How it is compiled: the workspace's manifest says it.
+const PROFILE: &str = "agent";
 /// What the crate makes: the agent, and the small part of it that the initrd has room for.
 pub const BINARIES: [&str; 2] = ["casemate-agent", "casemate-initrd"];
 /// The crates that the agent is made of (docs/architecture.md, arrows).
-pub(crate) const CRATES: [&str; 5] = ["agent", "bundle", "hostconf", "formats", "tools"];
+pub(crate) const CRATES: [&str; 6] = ["agent", "bundle", "download", "hostconf", "formats", "tools"];
 /// The files of the workspace that its build reads beside them.
 pub(crate) const FILES: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 
@@ -41,13 +43,8 @@ pub fn build(cache: &StageCache, repo: &Path, scratch: &Path, toolchain: &Toolch
         let flags = flags(&source, toolchain);
         let cargo = |verb: &str| {
             let tool = with_environment(Tool::new(toolchain.cargo.as_os_str()), toolchain).cwd(&source);
-            let tool = tool.env("CARGO_ENCODED_RUSTFLAGS", &flags).arg(verb).args([
-                "--release",
-                "--target",
-                TARGET,
-                "--target-dir",
-            ]);
-            tool.arg(&target_dir)
+            let tool = tool.env("CARGO_ENCODED_RUSTFLAGS", &flags).arg(verb);
+            tool.args(["--profile", PROFILE, "--target", TARGET, "--target-dir"]).arg(&target_dir)
         };
         // cargo looks at times of files, and those of another clone say nothing: our own crates are compiled anew.
         let forget = CRATES.iter().fold(cargo("clean").arg("--quiet"), |tool, name| tool.args(["--package", name]));
@@ -56,7 +53,7 @@ pub fn build(cache: &StageCache, repo: &Path, scratch: &Path, toolchain: &Toolch
         HostRunner::new().run(&build).remedied().context("cannot build the agent")?;
         mount.unmount().remedied()?;
         for binary in BINARIES {
-            fs::copy(target_dir.join(TARGET).join("release").join(binary), output.join(binary))?;
+            fs::copy(target_dir.join(TARGET).join(PROFILE).join(binary), output.join(binary))?;
         }
         Ok(())
     })
@@ -90,7 +87,7 @@ fn version(repo: &Path, toolchain: &Toolchain) -> Result<tools::Output> {
 }
 
 fn key(repo: &Path, toolchain: &Toolchain) -> Result<Key> {
-    let mut key = KeyBuilder::new("agent", 3).bytes("toolchain", &version(repo, toolchain)?.stdout);
+    let mut key = KeyBuilder::new("agent", 4).bytes("toolchain", &version(repo, toolchain)?.stdout);
     for file in FILES {
         key = key.bytes(file, &fs::read(repo.join(file))?);
     }
@@ -99,4 +96,31 @@ fn key(repo: &Path, toolchain: &Toolchain) -> Result<Key> {
         key = key.tree_where(&format!("builder/{name}"), &dir, |path| !path.starts_with("/tests"))?;
     }
     Ok(key.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The crates of this workspace that a crate's manifest names as dependencies, not those of its tests alone.
+    fn named_by(builder: &Path, name: &str) -> Vec<String> {
+        let manifest = fs::read_to_string(builder.join(name).join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let names = manifest["dependencies"].as_table().unwrap().keys();
+        names.filter(|name| builder.join(name).is_dir()).cloned().collect()
+    }
+
+    #[test]
+    fn the_key_is_of_all_crates_that_the_agent_is_made_of() {
+        let builder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let (mut found, mut open) = (BTreeSet::new(), vec!["agent".to_owned()]);
+        while let Some(name) = open.pop() {
+            if found.insert(name.clone()) {
+                open.extend(named_by(&builder, &name));
+            }
+        }
+        assert_eq!(found, CRATES.map(str::to_owned).into());
+    }
 }

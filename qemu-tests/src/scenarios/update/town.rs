@@ -185,6 +185,11 @@ impl Town {
             .wait_for_serial_past_panic("casemate: healthy", PATIENCE)
             .context("the host does not come back from a version that cannot start")?;
         say(&format!("update: back in the old version after {:.0} s", machine.uptime().as_secs_f64()));
+        // What is seen at once to be broken is not waited for: that is a minute of each try.
+        ensure!(
+            !machine.serial().text()?.contains("Timed out waiting for device"),
+            "a root that cannot come is waited for"
+        );
         Ok(machine)
     }
 
