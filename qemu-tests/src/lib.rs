@@ -45,8 +45,8 @@ pub(crate) struct Scenario {
 pub struct Trials {
     /// One at a time, nothing beside them.
     pub alone: Vec<Trial>,
-    /// Two at a time.
-    pub in_pairs: Vec<Trial>,
+    /// Three at a time.
+    pub together: Vec<Trial>,
 }
 
 impl Trials {
@@ -56,11 +56,11 @@ impl Trials {
         let trials = |scenarios: &'static [Scenario]| -> Vec<Trial> {
             scenarios.iter().map(|each| trial(each, artifacts.clone())).collect()
         };
-        let mut in_pairs = trials(scenarios::IN_PAIRS);
+        let mut together = trials(scenarios::TOGETHER);
         if std::env::var_os("CASEMATE_FULL").is_some() {
-            in_pairs.extend(trials(scenarios::FULL));
+            together.extend(trials(scenarios::FULL));
         }
-        Self { alone: trials(scenarios::ALONE), in_pairs }
+        Self { alone: trials(scenarios::ALONE), together }
     }
 }
 

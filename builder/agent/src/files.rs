@@ -117,6 +117,14 @@ impl Files {
         self.flush_parent(to)
     }
 
+    /// The same on FAT, which makes the new name first and writes size and place of the file into it with the file's inode: that is flushed before the
+    /// folder, so that a power cut finds no name with nothing behind it.
+    pub fn rename_on_fat(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        self.named("rename to", to, || fs::rename(from, to))?;
+        self.named("flush", to, || fs::File::open(to)?.sync_all())?;
+        self.flush_parent(to)
+    }
+
     /// Points a link somewhere else in one step.
     pub fn link(&self, target: &Path, path: &Path) -> Result<(), FileError> {
         if fs::read_link(path).is_ok_and(|old| old == target) {

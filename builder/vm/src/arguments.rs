@@ -129,9 +129,30 @@ impl Plan {
                 Persistence::Snapshot => ",snapshot=on",
                 Persistence::ReadOnly => ",readonly=on",
             };
-            let drive = format!("if=none,id=disk{number},format=raw,discard=unmap,file={file}{mode}");
-            self.add(["-drive".to_owned(), drive, "-device".into(), device(number, disk.interface)]);
+            match &disk.log {
+                None => {
+                    let drive = format!("if=none,id=disk{number},format=raw,discard=unmap,file={file}{mode}");
+                    self.add(["-drive".to_owned(), drive]);
+                }
+                Some(log) => self.add_recorder(number, &file, log),
+            }
+            self.add(["-device".to_owned(), device(number, disk)]);
         }
+    }
+
+    /// A disk whose writes and flushes are recorded. The number of entries is written with each flush.
+    fn add_recorder(&mut self, number: usize, file: &str, log: &Path) {
+        let log = self.show(log, &format!("log{number}"), Access::Writable);
+        self.add([
+            "-blockdev".to_owned(),
+            format!("driver=file,node-name=disk{number}-file,filename={file},discard=unmap"),
+            "-blockdev".into(),
+            format!("driver=raw,node-name=disk{number}-raw,file=disk{number}-file,discard=unmap"),
+            "-blockdev".into(),
+            format!("driver=file,node-name=disk{number}-log,filename={log}"),
+            "-blockdev".into(),
+            format!("driver=blklogwrites,node-name=disk{number},file=disk{number}-raw,log=disk{number}-log,log-sector-size=512"),
+        ]);
     }
 
     fn add_network(&mut self, network: &Network) {
@@ -174,8 +195,11 @@ impl Plan {
 }
 
 /// The device of a disk; the boot order is the order of the list. QEMU takes place 0 for a kernel that it loads itself.
-fn device(number: usize, interface: Interface) -> String {
-    let kind = match interface {
+fn device(number: usize, disk: &Disk) -> String {
+    let kind = match disk.interface {
+        // The recorder puts a header before what is written: requests that QEMU merged into the largest that the host takes would be too large by one
+        // piece, and the guest would see an I/O error.
+        Interface::VirtioBlk if disk.log.is_some() => "virtio-blk-pci,request-merging=off".to_owned(),
         Interface::VirtioBlk => "virtio-blk-pci".to_owned(),
         Interface::VirtioScsi => "scsi-hd,bus=scsi0.0".to_owned(),
         Interface::Nvme => "nvme".to_owned(),
@@ -244,7 +268,7 @@ mod tests {
             (Interface::Nvme, Persistence::ReadOnly),
             (Interface::Ahci, Persistence::Kept),
         ] {
-            spec.disks.push(Disk { path: "/d".into(), interface, persistence });
+            spec.disks.push(Disk { path: "/d".into(), interface, persistence, log: None });
         }
         let plan = Plan::new(&spec);
         let text = plan.tool.to_string();

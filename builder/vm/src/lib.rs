@@ -13,6 +13,7 @@ pub mod loop_device;
 pub mod machine;
 pub mod netns;
 pub mod qmp;
+pub mod replay;
 pub mod root_image;
 pub mod serial;
 pub mod spec;

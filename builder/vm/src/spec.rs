@@ -40,12 +40,14 @@ pub struct Disk {
     pub interface: Interface,
     /// What becomes of writes.
     pub persistence: Persistence,
+    /// A file of the host in which writes and flushes are recorded as well ([`crate::replay`]); only for writes that are kept.
+    pub log: Option<PathBuf>,
 }
 
 impl Disk {
     /// A virtio disk whose writes are kept.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), interface: Interface::VirtioBlk, persistence: Persistence::Kept }
+        Self { path: path.into(), interface: Interface::VirtioBlk, persistence: Persistence::Kept, log: None }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! FAT has no journal and a rename is two changes of a folder. So all of a kernel image is there and was read back
 //! before it gets the one ending that the boot loader looks for, and what remains of a cut rename is a whole image
-//! under one name or under both.
+//! under one name or under both: the new name is on the disk with what it stands for ([`Files::rename_on_fat`]).
 
 use std::fs;
 use std::io;
@@ -95,7 +95,7 @@ impl Esp {
 
     /// Gives an image of ours another name beside its own: that is all the boot loader goes by.
     pub fn rename(&self, files: &Files, found: &Found, entry: &BootEntry) -> Result<(), FileError> {
-        files.rename(&found.path, &found.path.with_file_name(entry.to_string()))
+        files.rename_on_fat(&found.path, &found.path.with_file_name(entry.to_string()))
     }
 
     /// Makes everything on it last.

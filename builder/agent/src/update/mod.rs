@@ -326,7 +326,7 @@ fn read_back(writing: Writing<'_>, disk: &MediumWriter<'_>, manifest: &Manifest)
 /// The last step: one rename.
 fn make_bootable(host: Host<'_>, target: &Target, manifest: &Manifest) -> Result<(), UpdateError> {
     let Manifest { image, version, .. } = manifest;
-    host.files.rename(&target.esp.unfinished_place(image, version), &target.esp.place(image, version))?;
+    host.files.rename_on_fat(&target.esp.unfinished_place(image, version), &target.esp.place(image, version))?;
     Ok(target.esp.flush(host.files)?)
 }
 

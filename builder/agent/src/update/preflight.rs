@@ -3,12 +3,15 @@
 //! What is refused here changes nothing: no byte of the disk, the ESP or the state. What passes comes out as a [`Plan`]
 //! with both partition tables made, so that no question is open once the writing begins.
 
+use std::fs;
+
 use bundle::Clock;
 use bundle::Freshness;
 use bundle::ImageVersion;
 use bundle::Manifest;
 use bundle::Part;
 use bundle::PartName;
+use bundle::Sha256Digest;
 use formats::gpt::ParsedTable;
 use formats::gpt::Table;
 use formats::guid::Guid;
@@ -189,10 +192,17 @@ fn holds(table: &Table, slots: &Slots, manifest: &Manifest) -> bool {
     has(slots.spare.data, data) && has(slots.spare.hash, hash)
 }
 
-/// Whether the boot loader has it on its list.
+/// Whether the boot loader has it on its list, and finds a kernel image behind the name: a cut may leave a name alone.
 fn waits(entries: &[Found], manifest: &Manifest) -> bool {
     let is_it = |each: &&Found| each.entry.image == manifest.image && each.entry.version == manifest.version;
-    entries.iter().filter(is_it).any(|each| !each.entry.is_bad())
+    entries.iter().filter(is_it).any(|each| !each.entry.is_bad() && is_whole(each, manifest))
+}
+
+fn is_whole(found: &Found, manifest: &Manifest) -> bool {
+    let is_it = |part: &Part| {
+        found.size == part.size && fs::read(&found.path).is_ok_and(|bytes| Sha256Digest::of(&bytes) == part.sha256)
+    };
+    manifest.parts.get(&PartName::Uki).is_some_and(is_it)
 }
 
 /// Whether the running slot is one to come back to. While it is on trial the spare one is, and must not be written.

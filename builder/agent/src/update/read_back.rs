@@ -46,21 +46,14 @@ pub(super) struct Written<'a> {
     pub(super) part: &'a Part,
 }
 
-/// Checks root and hash tree against their digests, and the tree over the root against the root hash.
+/// Checks the hash tree against its digest, and every block of the root against the tree and the root hash.
 pub(super) fn check_root(manifest: &Manifest, root: Written<'_>, tree: Written<'_>) -> Result<(), UpdateError> {
     let tree = read_whole(tree)?;
     let failed = |source| UpdateError::Read { path: root.path.to_owned(), source };
-    let mut data = Hashed { inner: Uncached::open(root).map_err(failed)?, hasher: Sha256::new() };
+    let mut data = Uncached::open(root).map_err(failed)?;
     match verity::verify(&mut data, root.part.size, &tree, &manifest.root_hash) {
         Err(VerityError::Read { source, .. }) => Err(failed(source)),
-        // Found before the data is read, so there is no digest of it.
-        Err(
-            error @ (VerityError::DataSize { .. } | VerityError::Superblock { .. } | VerityError::BlockCount { .. }),
-        ) => Err(UpdateError::Verity(error)),
-        result => {
-            root.compare(Sha256Digest::from_hasher(data.hasher))?;
-            result.map_err(UpdateError::Verity)
-        }
+        result => result.map_err(|error| root.blame(error)),
     }
 }
 
@@ -105,6 +98,19 @@ pub(super) fn check_uki(manifest: &Manifest, written: Written<'_>) -> Result<(),
 }
 
 impl Written<'_> {
+    /// Whose fault it is that the tree does not fit: the disk's, or that of who made both. Only then is all of it hashed once more.
+    fn blame(&self, error: VerityError) -> UpdateError {
+        let read = || -> io::Result<Sha256Digest> {
+            let mut hasher = Sha256::new();
+            io::copy(&mut Uncached::open(*self)?, &mut hasher)?;
+            Ok(Sha256Digest::from_hasher(hasher))
+        };
+        match read() {
+            Err(source) => UpdateError::Read { path: self.path.to_owned(), source },
+            Ok(found) => self.compare(found).err().unwrap_or(UpdateError::Verity(error)),
+        }
+    }
+
     fn compare(&self, found: Sha256Digest) -> Result<(), UpdateError> {
         let expected = self.part.sha256;
         if found == expected {
@@ -122,20 +128,6 @@ fn read_whole(written: Written<'_>) -> Result<Vec<u8>, UpdateError> {
     read.map_err(|source| UpdateError::Read { path: written.path.to_owned(), source })?;
     written.compare(Sha256Digest::of(&bytes))?;
     Ok(bytes)
-}
-
-/// Hashes what is read.
-struct Hashed<R> {
-    inner: R,
-    hasher: Sha256,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(bytes)?;
-        self.hasher.update(bytes.get(..count).unwrap_or_default());
-        Ok(count)
-    }
 }
 
 /// A stretch of a disk or file, read past the page cache where that can be done, else after the cache was told to

@@ -71,6 +71,22 @@ fn a_version_that_waits_is_not_written_again_unless_asked() {
 }
 
 #[test]
+fn a_name_with_nothing_whole_behind_it_is_no_version_that_waits() {
+    let (bench, new) = (Bench::new(), Version::new("0.2.0"));
+    bench.apply(&new.bundle()).unwrap();
+    let (image, good) = (bench.esp().join("EFI/Linux/web_0.2.0+3-0.efi"), &new.parts[&PartName::Uki]);
+    let mut changed = good.clone();
+    changed[70_000] ^= 1;
+    // What FAT leaves of a rename that was cut, and what a damaged disk leaves.
+    for broken in [vec![], good[..good.len() - 1].to_vec(), changed] {
+        fs::write(&image, &broken).unwrap();
+        assert!(matches!(bench.apply(&new.bundle()).unwrap(), Outcome::Applied(_)), "{} bytes", broken.len());
+        assert_eq!(bench.starts().unwrap(), "0.2.0");
+        assert_eq!(fs::read(&image).unwrap(), *good);
+    }
+}
+
+#[test]
 fn updates_go_from_slot_to_slot_and_back() {
     let bench = Bench::new();
     for (version, place) in [("0.2.0", 3), ("0.3.0", 1), ("0.10.0", 3)] {

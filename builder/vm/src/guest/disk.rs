@@ -17,8 +17,8 @@ pub fn make_disk(image: &Path, disk: &Path, bytes: u64) -> Result<()> {
     Ok(fs::rename(making, disk)?)
 }
 
-/// Copies a file with its holes.
-fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
+/// Copies a file with its holes; zeros become holes too.
+pub fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
     let tool = Tool::new("cp").args(["--sparse=always", "--"]).args([from.as_os_str(), to.as_os_str()]);
     HostRunner::new().run(&tool).remedied().map(drop)
 }

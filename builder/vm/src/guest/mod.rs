@@ -15,7 +15,7 @@ mod tamper;
 
 pub use client::{Answer, Client, SshKey};
 pub use console::{Console, Event, tail};
-pub use disk::make_disk;
+pub use disk::{copy_sparse, make_disk};
 pub use follow::{ended, until_settled};
 pub use host::{Guest, Start, accelerator_text};
 pub use partitions::{esp, slot_a, slot_b_tree};

@@ -2,6 +2,7 @@
 //! hand.
 
 mod bad;
+mod cuts;
 mod town;
 
 use std::path::Path;
@@ -15,6 +16,8 @@ use self::bad::{BAD, Bad, GATE_FAILS};
 use self::town::{FIRST, Town, build};
 use crate::artifacts::Artifacts;
 use crate::host::PATIENCE;
+
+pub(crate) use self::cuts::never_leave_a_host_that_does_not_start;
 
 const SECOND: &str = "0.2.0";
 const THIRD: &str = "0.3.0";

@@ -102,6 +102,21 @@ impl Town {
         Ok(Self { wire, updates, client, operator, host, spec, _neighbour: neighbour })
     }
 
+    /// The same, and what is written to its disk is recorded.
+    pub(super) fn boots_recorded(&mut self, sticks: &[PathBuf], log: &Path) -> Result<(Machine, Seen)> {
+        let usual = self.spec.clone();
+        self.spec.disks.first_mut().context("the machine has no disk")?.log = Some(log.to_owned());
+        let booted = self.boots(sticks);
+        self.spec = usual;
+        booted
+    }
+
+    /// From here on it is started so.
+    pub(super) fn start_by(&mut self, start: Start) -> Result<()> {
+        self.spec.firmware = self.host.spec(start)?.firmware;
+        Ok(())
+    }
+
     /// With these bundles plugged in, each as a disk.
     pub(super) fn boots(&mut self, sticks: &[PathBuf]) -> Result<(Machine, Seen)> {
         self.spec.disks.truncate(1);

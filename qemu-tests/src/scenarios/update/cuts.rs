@@ -1,0 +1,260 @@
+//! The power goes in the middle of an update, at the level of the disk: one update is recorded write by write, and every state that a cut could leave is
+//! judged by a model; some are started, and agree with it.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use bundle::Sha256Digest;
+use fs_err as fs;
+use vm::guest::{Start, copy_sparse};
+use vm::replay::{Epoch, Expected, Judge, Random, ReplayedDisk, Started, WriteLog};
+
+use super::SECOND;
+use super::town::{FIRST, Town, build};
+use crate::artifacts::{Artifacts, Image, say};
+use crate::host::PATIENCE;
+
+/// So many states of each epoch are started in the full run.
+const STARTED_IN_FULL: u64 = 2;
+/// States of an epoch with few writes, and of one with many, whose blocks all have to be looked at.
+const STATES: [u64; 2] = [300, 40];
+/// The same of the full run.
+const STATES_IN_FULL: [u64; 2] = [1500, 150];
+/// So many sectors are many.
+const MANY: u64 = 4000;
+
+/// Kinds of state that are always started.
+const BOOTABLE: &str = "made bootable";
+const TORN: &str = "primary table torn";
+const HALF_WRITTEN: &str = "kernel image half written";
+
+/// What was recorded, and by what it is judged.
+struct Recording {
+    base: PathBuf,
+    log: WriteLog,
+    old: Expected,
+    new: Expected,
+    /// Root and hash tree of the new version.
+    root: PathBuf,
+    tree: PathBuf,
+}
+
+/// A state that is worth a start.
+struct Sample {
+    name: String,
+    disk: PathBuf,
+    started: Started,
+    start: Start,
+}
+
+/// How often each version would start.
+#[derive(Debug, Default)]
+struct Counts {
+    states: u64,
+    old: u64,
+    new: u64,
+}
+
+pub(crate) fn never_leave_a_host_that_does_not_start(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let second = build(artifacts, dir, SECOND, None)?;
+    let repository = dir.join("repository");
+    fs::create_dir_all(&repository)?;
+    let mut town = Town::new(artifacts, dir, &repository)?;
+    let recording = record(artifacts, &mut town, dir, &second)?;
+    let samples = judge_all(&recording, dir)?;
+    for sample in samples {
+        starts_as_judged(&mut town, &sample, &second)?;
+    }
+    Ok(())
+}
+
+/// One update, from the start of the machine to its end.
+fn record(artifacts: &Artifacts, town: &mut Town, dir: &Path, second: &Path) -> Result<Recording> {
+    let (mut machine, _) = town.boots(&[])?;
+    machine.power_off(PATIENCE)?;
+    let (base, log) = (dir.join("base.raw"), dir.join("writes.log"));
+    copy_sparse(town.host.disk(), &base)?;
+    fs::write(&log, b"")?;
+    let (mut machine, _) = town.boots_recorded(&[second.join("bundle.tar")], &log)?;
+    town.applies_the_stick(0)?;
+    machine.power_off(PATIENCE)?;
+    let expected = |version: &str, output: &Path| -> Result<Expected> {
+        let manifest: serde_json::Value = serde_json::from_slice(&fs::read(output.join("manifest.json"))?)?;
+        let root_hash = manifest["root_hash"].as_str().context("no root hash")?.parse()?;
+        let uki = Sha256Digest::of(&fs::read(output.join("uki.efi"))?);
+        Ok(Expected { version: version.to_owned(), root_hash, uki })
+    };
+    Ok(Recording {
+        base,
+        log: WriteLog::open(&log)?,
+        old: expected(FIRST, &artifacts.image(Image::Minimal))?,
+        new: expected(SECOND, second)?,
+        root: second.join("root.erofs"),
+        tree: second.join("root.verity"),
+    })
+}
+
+/// Every flush, and of each time between two flushes states in which any part of the writes has reached the disk.
+fn judge_all(recording: &Recording, dir: &Path) -> Result<Vec<Sample>> {
+    let Recording { base, log, old, new, root, tree } = recording;
+    let mut disk = ReplayedDisk::new(base, log)?;
+    let mut judge = Judge::new(&disk, old.clone(), new.clone(), (root, tree))?;
+    let esp: Vec<u64> = esp_sectors(&judge, log);
+    let (mut counts, mut samples, started) = (Counts::default(), Samples::new(dir), Instant::now());
+    let is_full = std::env::var_os("CASEMATE_FULL").is_some();
+    let states = if is_full { STATES_IN_FULL } else { STATES };
+    for (number, epoch) in log.epochs.iter().enumerate() {
+        let mut random = Random::new(number as u64);
+        let sectors: u64 = epoch.writes.iter().filter(|write| judge.matters(write)).map(|write| write.count).sum();
+        let tries = if sectors == 0 { 0 } else { states[usize::from(sectors > MANY)] };
+        for state in 0..tries {
+            disk.try_from_here();
+            let changed = apply_some(&mut disk, epoch, &mut random);
+            judge.changed(&disk, changed)?;
+            let judged = judge.judge(&disk, &esp).with_context(|| format!("flush {number}, state {state}"))?;
+            counts.note(&judged, old).with_context(|| format!("flush {number}, state {state}"))?;
+            samples.offer(&disk, base, &judged, (epoch, &judge))?;
+            if is_full && state < STARTED_IN_FULL {
+                samples.keep(format!("flush {number}, state {state}"), (&disk, base), &judged, Start::Firmware)?;
+            }
+            let back = disk.take_back();
+            judge.changed(&disk, back)?;
+        }
+        for write in &epoch.writes {
+            disk.apply(write, write.count);
+        }
+        judge.changed(&disk, epoch.writes.iter().flat_map(|write| write.sector..write.sector + write.count))?;
+        let judged = judge.judge(&disk, &esp).with_context(|| format!("at flush {number}"))?;
+        counts.note(&judged, old).with_context(|| format!("at flush {number}"))?;
+    }
+    let Counts { states, old, new } = counts;
+    say(&format!(
+        "cuts: {states} states of {} flushes in {:.0} s: {old} start the old version, {new} the new one",
+        log.epochs.len(),
+        started.elapsed().as_secs_f64()
+    ));
+    ensure!(old > 0 && new > 0, "the recording holds no update: {old} states start the old version, {new} the new one");
+    samples.all()
+}
+
+/// All sectors of the ESP that are ever written.
+fn esp_sectors(judge: &Judge, log: &WriteLog) -> Vec<u64> {
+    let mut sectors: Vec<u64> = log
+        .epochs
+        .iter()
+        .flat_map(|epoch| &epoch.writes)
+        .filter(|write| judge.is_on_esp(write))
+        .flat_map(|write| write.sector..write.sector + write.count)
+        .collect();
+    sectors.sort_unstable();
+    sectors.dedup();
+    sectors
+}
+
+/// Lets some of an epoch's writes reach the disk: up to a moment all, after it each or not, and one of them in part.
+fn apply_some(disk: &mut ReplayedDisk<'_>, epoch: &Epoch, random: &mut Random) -> Vec<u64> {
+    let count = epoch.writes.len() as u64;
+    let (surely, torn) = (random.below(count + 1), random.below(count * 2));
+    let mut changed = Vec::new();
+    for (number, write) in (0..).zip(&epoch.writes) {
+        let whole = number < surely || random.coin();
+        let sectors = match (number == torn, whole) {
+            (true, _) => random.below(write.count + 1),
+            (false, true) => write.count,
+            (false, false) => 0,
+        };
+        disk.apply(write, sectors);
+        changed.extend(write.sector..write.sector + sectors);
+    }
+    changed
+}
+
+impl Counts {
+    /// The boot loader passes over a name that has nothing behind it, and so does the model; but where the name of what runs is changed, an image would
+    /// be lost.
+    fn note(&mut self, judged: &Started, old: &Expected) -> Result<()> {
+        ensure!(!judged.passes_over_a_name, "a kernel image has its name before what it stands for");
+        self.states += 1;
+        if judged.version == old.version {
+            self.old += 1;
+        } else {
+            self.new += 1;
+        }
+        Ok(())
+    }
+}
+
+/// One state of each kind, and in the full run further ones, as disks.
+struct Samples {
+    dir: PathBuf,
+    found: Vec<Sample>,
+}
+
+impl Samples {
+    fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), found: Vec::new() }
+    }
+
+    /// Keeps a state if there is none of its kind yet.
+    fn offer(
+        &mut self,
+        disk: &ReplayedDisk<'_>,
+        base: &Path,
+        judged: &Started,
+        (epoch, judge): (&Epoch, &Judge),
+    ) -> Result<()> {
+        let is_table = epoch.writes.iter().any(|write| write.sector < 34);
+        let name = if judged.version == SECOND {
+            BOOTABLE
+        } else if is_table && vm::replay::model::primary_is_torn(disk)? {
+            TORN
+        } else if epoch.writes.iter().any(|write| judge.is_on_esp(write)) {
+            HALF_WRITTEN
+        } else {
+            return Ok(());
+        };
+        if self.found.iter().any(|sample| sample.name == name) {
+            return Ok(());
+        }
+        // Firmware repairs a torn table where it finds one, and this one is for the kernel to survive.
+        let start = if name == TORN { Start::Direct } else { Start::Firmware };
+        self.keep(name.to_owned(), (disk, base), judged, start)
+    }
+
+    fn keep(
+        &mut self,
+        name: String,
+        (disk, base): (&ReplayedDisk<'_>, &Path),
+        judged: &Started,
+        start: Start,
+    ) -> Result<()> {
+        let path = self.dir.join(format!("{}.raw", name.replace(' ', "-")));
+        disk.save(base, &path)?;
+        self.found.push(Sample { name, disk: path, started: judged.clone(), start });
+        Ok(())
+    }
+
+    fn all(self) -> Result<Vec<Sample>> {
+        let names: Vec<&str> = self.found.iter().map(|sample| sample.name.as_str()).collect();
+        let is_there = |kind: &&str| names.contains(kind);
+        ensure!([BOOTABLE, TORN, HALF_WRITTEN].iter().all(is_there), "not every kind of state came up: {names:?}");
+        Ok(self.found)
+    }
+}
+
+/// The machine starts what the model says, and takes the next update.
+fn starts_as_judged(town: &mut Town, sample: &Sample, second: &Path) -> Result<()> {
+    fs::rename(&sample.disk, town.host.disk())?;
+    town.start_by(sample.start)?;
+    let (mut machine, seen) =
+        town.boots(&[second.join("bundle.tar")]).with_context(|| format!("{}: it does not start", sample.name))?;
+    ensure!(seen.is_healthy(), "{}: not healthy: {seen:?}", sample.name);
+    town.is_good(&sample.started.version).with_context(|| sample.name.clone())?;
+    if sample.started.version == FIRST {
+        town.applies_the_stick(0).with_context(|| format!("{}: the next update", sample.name))?;
+    }
+    say(&format!("cuts: {}: {} starts, as the model says", sample.name, sample.started.version));
+    machine.power_off(PATIENCE)?;
+    Ok(())
+}
