@@ -45,8 +45,8 @@ pub(crate) struct Scenario {
 pub struct Trials {
     /// One at a time, nothing beside them.
     pub alone: Vec<Trial>,
-    /// Three at a time.
-    pub together: Vec<Trial>,
+    /// Two at a time.
+    pub in_pairs: Vec<Trial>,
 }
 
 impl Trials {
@@ -56,11 +56,11 @@ impl Trials {
         let trials = |scenarios: &'static [Scenario]| -> Vec<Trial> {
             scenarios.iter().map(|each| trial(each, artifacts.clone())).collect()
         };
-        let mut together = trials(scenarios::TOGETHER);
+        let mut in_pairs = trials(scenarios::IN_PAIRS);
         if std::env::var_os("CASEMATE_FULL").is_some() {
-            together.extend(trials(scenarios::FULL));
+            in_pairs.extend(trials(scenarios::FULL));
         }
-        Self { alone: trials(scenarios::ALONE), together }
+        Self { alone: trials(scenarios::ALONE), in_pairs }
     }
 }
 

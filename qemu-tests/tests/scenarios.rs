@@ -1,4 +1,4 @@
-//! Every scenario, under the names of their claims: those that measure first and alone, then three at a time, machines and containers.
+//! Every scenario, under the names of their claims: those that measure first and alone, then two at a time, machines and containers.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let trials = qemu_tests::Trials::new(arguments.list);
     let alone = Arguments { test_threads: Some(1), ..arguments.clone() };
     let alone = libtest_mimic::run(&alone, trials.alone);
-    arguments.test_threads.get_or_insert(3);
-    let together = libtest_mimic::run(&arguments, trials.together);
-    if alone.has_failed() { alone.exit_code() } else { together.exit_code() }
+    arguments.test_threads.get_or_insert(2);
+    let in_pairs = libtest_mimic::run(&arguments, trials.in_pairs);
+    if alone.has_failed() { alone.exit_code() } else { in_pairs.exit_code() }
 }

@@ -15,12 +15,10 @@ use super::town::{FIRST, Town, build};
 use crate::artifacts::{Artifacts, Image, say};
 use crate::host::PATIENCE;
 
-/// So many states of each epoch are started in the full run.
-const STARTED_IN_FULL: u64 = 2;
+/// So many states of each epoch are started, beside one of each kind.
+const STARTED: u64 = 2;
 /// States of an epoch with few writes, and of one with many, whose blocks all have to be looked at.
-const STATES: [u64; 2] = [300, 40];
-/// The same of the full run.
-const STATES_IN_FULL: [u64; 2] = [1500, 150];
+const STATES: [u64; 2] = [1500, 150];
 /// So many sectors are many.
 const MANY: u64 = 4000;
 
@@ -102,12 +100,10 @@ fn judge_all(recording: &Recording, dir: &Path) -> Result<Vec<Sample>> {
     let mut judge = Judge::new(&disk, old.clone(), new.clone(), (root, tree))?;
     let esp: Vec<u64> = esp_sectors(&judge, log);
     let (mut counts, mut samples, started) = (Counts::default(), Samples::new(dir), Instant::now());
-    let is_full = std::env::var_os("CASEMATE_FULL").is_some();
-    let states = if is_full { STATES_IN_FULL } else { STATES };
     for (number, epoch) in log.epochs.iter().enumerate() {
         let mut random = Random::new(number as u64);
         let sectors: u64 = epoch.writes.iter().filter(|write| judge.matters(write)).map(|write| write.count).sum();
-        let tries = if sectors == 0 { 0 } else { states[usize::from(sectors > MANY)] };
+        let tries = if sectors == 0 { 0 } else { STATES[usize::from(sectors > MANY)] };
         for state in 0..tries {
             disk.try_from_here();
             let changed = apply_some(&mut disk, epoch, &mut random);
@@ -115,7 +111,7 @@ fn judge_all(recording: &Recording, dir: &Path) -> Result<Vec<Sample>> {
             let judged = judge.judge(&disk, &esp).with_context(|| format!("flush {number}, state {state}"))?;
             counts.note(&judged, old).with_context(|| format!("flush {number}, state {state}"))?;
             samples.offer(&disk, base, &judged, (epoch, &judge))?;
-            if is_full && state < STARTED_IN_FULL {
+            if state < STARTED {
                 samples.keep(format!("flush {number}, state {state}"), (&disk, base), &judged, Start::Firmware)?;
             }
             let back = disk.take_back();
@@ -185,7 +181,7 @@ impl Counts {
     }
 }
 
-/// One state of each kind, and in the full run further ones, as disks.
+/// One state of each kind, and further ones, as disks.
 struct Samples {
     dir: PathBuf,
     found: Vec<Sample>,
