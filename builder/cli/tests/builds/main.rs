@@ -1,7 +1,7 @@
 //! Claims about building, tried with the real command on the real archive and the small image.
 //!
 //! What is built is compared byte by byte: as root and as an ordinary user, in other directories, with another time zone, locale,
-//! umask and number of cores, from a warm cache and from a cold one. These tests need root: they take on another user's id, and bring
+//! umask and, in the full run, number of cores, from a warm cache and from a cold one. These tests need root: they take on another user's id, and bring
 //! him the `newuidmap` that his build needs.
 
 mod bench;
