@@ -181,7 +181,8 @@ fn is_renewed(container: &Container, visitors: &Visitors, first: &Shown) -> Resu
         });
         let many = scope.spawn(|| -> Result<()> {
             while !ended.load(Ordering::Relaxed) {
-                ensure!(visitors.fetch("index.html", &[])? == "a page", "a visitor is sent away during the renewal");
+                let page = visitors.fetch("index.html", &[]).context("a visitor is sent away during the renewal")?;
+                ensure!(page == "a page", "a visitor is served `{page}` during the renewal");
                 visits.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
@@ -190,9 +191,10 @@ fn is_renewed(container: &Container, visitors: &Visitors, first: &Shown) -> Resu
         // Some more, with the new one.
         thread::sleep(Duration::from_secs(2));
         ended.store(true, Ordering::Relaxed);
-        many.join().map_err(|_| anyhow::anyhow!("a visitor panicked"))??;
-        let size = slow.join().map_err(|_| anyhow::anyhow!("a visitor panicked"))??;
+        let size = slow.join().map_err(|_| anyhow::anyhow!("a visitor panicked"))?;
+        let size = size.context("who was being served is cut off by the renewal")?;
         ensure!(size == SLOW_FILE.to_string(), "a visitor got {size} of {SLOW_FILE} bytes");
+        many.join().map_err(|_| anyhow::anyhow!("a visitor panicked"))??;
         say(&format!("certificates: renewed, {} visitors meanwhile", visits.load(Ordering::Relaxed)));
         renewed
     })
