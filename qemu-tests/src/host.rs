@@ -143,12 +143,6 @@ pub(crate) fn wait_for(machine: &mut Machine, wanted: &str, never: &[&str]) -> R
     }
 }
 
-/// Waits for the line that only a personalised host prints, and reads what came before it.
-pub(crate) fn wait_personalised(machine: &mut Machine) -> Result<Seen> {
-    wait_for(machine, PERSONALISED, &REFUSED_BY_FIRMWARE).context("the host is not personalised")?;
-    Ok(Seen::of(&machine.serial().text()?))
-}
-
 /// Waits until the host says that it waits for a document; returns the line.
 pub(crate) fn wait_waiting(machine: &mut Machine) -> Result<String> {
     wait_for(machine, WAITING, &[PERSONALISED]).context("the host does not say that it waits")?;

@@ -27,6 +27,7 @@ pub mod rendering;
 pub mod resolve;
 pub mod screen;
 pub mod secrets;
+pub mod secure_boot;
 pub mod select;
 pub mod setup;
 pub mod sites;

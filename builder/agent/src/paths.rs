@@ -58,6 +58,16 @@ impl Paths {
         self.at("/etc/group")
     }
 
+    /// Whose time is that of the image.
+    pub fn clock_epoch(&self) -> PathBuf {
+        self.at("/usr/lib/clock-epoch")
+    }
+
+    /// The firmware's variables.
+    pub fn firmware_variables(&self) -> PathBuf {
+        self.at("/sys/firmware/efi/efivars")
+    }
+
     /// Everything of ours that outlives a slot.
     pub fn state(&self) -> PathBuf {
         self.at("/var/lib/casemate")

@@ -180,10 +180,19 @@ fn plan(host: Host<'_>, image: &Image, document: &HostConfig, assignments: &Assi
     let plan = hostconf::plan(document, assignments, &image.overlays, &image.sealed);
     let plan = plan.map_err(|errors| errors.to_string().lines().map(str::to_owned).collect::<Reasons>())?;
     let mut work = resolve(&plan, host.paths, &image.accounts)?;
-    // First, because without it nothing else can be reached.
-    let network = Probe { name: "network".to_owned(), question: Question::Network(Wanted::of(&document.network)) };
-    work.probes.insert(0, network);
+    let services = std::mem::take(&mut work.probes);
+    work.probes = own_probes(host, document).into_iter().chain(services).collect();
     Ok(work)
+}
+
+/// What every image is asked. First the network, because without it nothing else can be reached.
+fn own_probes(host: Host<'_>, document: &HostConfig) -> [Probe; 3] {
+    let probe = |name: &str, question| Probe { name: name.to_owned(), question };
+    [
+        probe("network", Question::Network(Wanted::of(&document.network))),
+        probe("room", Question::Room(host.paths.state())),
+        probe("clock", Question::Clock(host.paths.clock_epoch())),
+    ]
 }
 
 fn make_secrets(host: Host<'_>, wanted: &[Secret]) -> Result<(), Reasons> {

@@ -93,6 +93,10 @@ pub struct Probe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
+    /// More can be written to this folder.
+    Room(PathBuf),
+    /// The clock does not stand before the time of this file.
+    Clock(PathBuf),
     /// The host has the addresses that its document declares.
     Network(Wanted),
     /// An ssh server greets on this port.

@@ -20,6 +20,7 @@ pub mod names;
 pub mod os_release;
 pub mod pe;
 pub mod sbat;
+pub mod signature_list;
 pub mod slots;
 pub mod uki;
 pub mod verity;

@@ -40,7 +40,8 @@ const SOON: Duration = Duration::from_secs(60);
 const INSIDE: &str = "/run/client";
 /// Its certificates live this long, and are renewed when a third of it is left.
 const BRIEF: Manner = Manner { name: "brief.example.net", seconds: 150, customer: None };
-const SLOW_FILE: u32 = 4 << 20;
+/// More bytes than the kernel keeps for a connection on its two sides: they come from the server to the end.
+const SLOW_FILE: u32 = 64 << 20;
 /// It serves customers only (RFC 8555 7.3.4), for ninety days.
 const LASTING: Manner = Manner {
     name: "lasting.example.net",
@@ -174,10 +175,8 @@ fn is_renewed(container: &Container, visitors: &Visitors, first: &Shown) -> Resu
     let (ended, visits) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
         let slow = scope.spawn(|| {
-            visitors.fetch(
-                "slow.bin",
-                &["--limit-rate", "400k", "--write-out", "%{size_download}", "--output", "/dev/null"],
-            )
+            visitors
+                .fetch("slow.bin", &["--limit-rate", "4M", "--write-out", "%{size_download}", "--output", "/dev/null"])
         });
         let many = scope.spawn(|| -> Result<()> {
             while !ended.load(Ordering::Relaxed) {
@@ -188,12 +187,14 @@ fn is_renewed(container: &Container, visitors: &Visitors, first: &Shown) -> Resu
             Ok(())
         });
         let renewed = renew(container, visitors, first);
+        let is_being_served = !slow.is_finished();
         // Some more, with the new one.
         thread::sleep(Duration::from_secs(2));
         ended.store(true, Ordering::Relaxed);
         let size = slow.join().map_err(|_| anyhow::anyhow!("a visitor panicked"))?;
         let size = size.context("who was being served is cut off by the renewal")?;
         ensure!(size == SLOW_FILE.to_string(), "a visitor got {size} of {SLOW_FILE} bytes");
+        ensure!(is_being_served, "the slow visitor was served before anything was renewed");
         many.join().map_err(|_| anyhow::anyhow!("a visitor panicked"))??;
         say(&format!("certificates: renewed, {} visitors meanwhile", visits.load(Ordering::Relaxed)));
         renewed

@@ -135,7 +135,7 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         run: bans::are_lasting_and_never_for_administrators,
     },
     Scenario {
-        claim: "with_secure_boot_our_keys_boot_and_a_changed_byte_or_foreign_keys_do_not",
+        claim: "with_secure_boot_our_keys_boot_a_changed_byte_or_foreign_keys_do_not_and_no_update_is_taken_that_would_not",
         images: &[Image::Minimal],
         scratch: "secure-boot",
         run: secure_boot::only_ours,

@@ -1,7 +1,7 @@
 //! Secure Boot: the firmware starts what our keys signed and nothing else.
 //!
 //! The host gets its document from the hypervisor: the document itself by `fw_cfg`, its signature by SMBIOS. Either alone is worth
-//! nothing, so a host that is personalised has read both.
+//! nothing, so a host that is personalised has read both. It takes no update that its firmware would refuse at the next start.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,50 +11,49 @@ use fs_err as fs;
 use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
 use vm::credential::Channel;
 use vm::guest::{Start, flip_in_uki};
-use vm::{Credential, Firmware};
+use vm::{Firmware, MachineSpec};
 
-use crate::artifacts::{Artifacts, Image};
-use crate::host::{REFUSED_BY_FIRMWARE, TestHost, credential, wait_personalised};
-use crate::operator::{Facts, Operator};
+use super::update::crafted;
+use super::update::town::{Town, build};
+use crate::artifacts::Artifacts;
+use crate::host::REFUSED_BY_FIRMWARE;
 
 /// Long enough for firmware, boot loader and a refusal; a boot that is not refused shows the kernel well before.
 const REFUSAL: Duration = Duration::from_secs(240);
 
 pub(crate) fn only_ours(artifacts: &Artifacts, dir: &Path) -> Result<()> {
-    let operator = Operator::new(artifacts, dir, "operator")?;
-    let mut host = TestHost::new(artifacts, Image::Minimal, dir)?;
-    let facts = Facts { hostname: "secure.example.org", serial: 1, wordpress: None };
-    let document = fs::read(operator.document(dir, &facts)?)?;
+    let repository = dir.join("repository");
+    fs::create_dir_all(&repository)?;
+    let mut town = Town::new(artifacts, dir, &repository)?;
+    let (unsigned, signed) = (build(artifacts, dir, "0.1.9", None)?, build(artifacts, dir, "0.2.0", None)?);
+    crafted::unsigned_kernel(artifacts, &unsigned)?;
 
     let foreign = dir.join("foreign");
     artifacts.casemate(&["keys", "init", &foreign.to_string_lossy()], 0)?;
-    let text = start(&mut host, &enrol(artifacts, &foreign, &dir.join("foreign.fd"))?)?;
+    let text = start(&mut town, &enrol(artifacts, &foreign, &dir.join("foreign.fd"))?)?;
     ensure!(refused(&text), "the firmware did not refuse keys of somebody else:\n{text}");
 
     let ours = enrol(artifacts, &artifacts.development_keys(), &dir.join("ours.fd"))?;
-    let restore = flip_in_uki(host.disk())?;
-    let text = start(&mut host, &ours)?;
+    let restore = flip_in_uki(town.host.disk())?;
+    let text = start(&mut town, &ours)?;
     ensure!(refused(&text), "the firmware did not refuse a changed kernel image:\n{text}");
     restore.undo()?;
 
-    let mut spec = with_keys(&host, &ours)?;
-    let signature = artifacts.sign_as_operator(&document)?;
-    spec.credentials = vec![
-        Credential { channel: Channel::FwCfg, ..credential("casemate.host", document)? },
-        credential("casemate.host.sig", signature)?,
-    ];
-    let mut machine = host.boot(&spec)?;
-    let seen = wait_personalised(&mut machine)?;
-    ensure!(seen.hostname.as_deref() == Some(facts.hostname), "the host calls itself {:?}", seen.hostname);
+    town.spec.firmware = with_keys(&ours);
+    let document = town.spec.credentials.first_mut().context("the machine is given no document")?;
+    document.channel = Channel::FwCfg;
+    let (mut machine, seen) = town.boots(&[unsigned.join("bundle.tar"), signed.join("bundle.tar")])?;
     artifacts.record_identity("secure", &seen, "secure")?;
+    town.refuses_the_stick(0, "Secure Boot would refuse the new kernel image: it is not signed")?;
+    town.applies_the_stick(1)?;
     machine.cut_power();
     Ok(())
 }
 
 /// Boots for as long as a refusal takes; ends early when the kernel speaks or the refusal is shown.
-fn start(host: &mut TestHost, vars: &Path) -> Result<String> {
-    let spec = with_keys(host, vars)?;
-    let mut machine = host.boot(&spec)?;
+fn start(town: &mut Town, vars: &Path) -> Result<String> {
+    let spec = MachineSpec { firmware: with_keys(vars), ..town.host.spec(Start::Firmware)? };
+    let mut machine = town.host.boot(&spec)?;
     let started = std::time::Instant::now();
     loop {
         let text = machine.serial().text()?;
@@ -66,10 +65,8 @@ fn start(host: &mut TestHost, vars: &Path) -> Result<String> {
     }
 }
 
-fn with_keys(host: &TestHost, vars: &Path) -> Result<vm::MachineSpec> {
-    let mut spec = host.spec(Start::Firmware)?;
-    spec.firmware = Firmware::SecureBoot { code: Firmware::SECURE_CODE.into(), vars: vars.to_owned() };
-    Ok(spec)
+fn with_keys(vars: &Path) -> Firmware {
+    Firmware::SecureBoot { code: Firmware::SECURE_CODE.into(), vars: vars.to_owned() }
 }
 
 fn refused(text: &str) -> bool {

@@ -4,11 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tools::Tool;
 
+use super::host as health;
 use super::http::Expected;
 use super::pinned;
 use super::probe;
@@ -76,6 +78,8 @@ pub fn wait(
 
 fn question(host: Host<'_>, question: &Question) -> Result<(), String> {
     match question {
+        Question::Room(state) => health::room(host.files, state).map_err(|error| error.to_string()),
+        Question::Clock(epoch) => health::clock(epoch, SystemTime::now()).map_err(|error| error.to_string()),
         Question::Network(wanted) => wanted.check(&addresses::usable()).map_err(|error| error.to_string()),
         Question::Ssh(port) => probe::ssh(*port, TIMEOUT).map_err(|error| error.to_string()),
         Question::Smtp(port) => probe::smtp(*port, TIMEOUT).map_err(|error| error.to_string()),

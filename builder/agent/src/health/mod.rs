@@ -1,6 +1,7 @@
-//! The health gate: asks every service of the image whether it works, and whether the network is there.
+//! The health gate: asks every service of the image whether it works, and whether network, room and time are there.
 
 pub mod gate;
+pub mod host;
 pub mod http;
 pub mod network;
 pub mod pinned;

@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::disk::DiskError;
 use crate::files::FileError;
 use crate::image::ImageError;
+use crate::secure_boot::SecureBootError;
 
 /// Why an update was not applied. In no case was the running slot touched.
 #[derive(Debug, Error)]
@@ -242,6 +243,9 @@ pub enum UpdateError {
     /// The kernel image cannot be understood.
     #[error("what was written is no kernel image that could start: {0}")]
     Uki(UkiError),
+    /// The firmware of this machine would not start it.
+    #[error("Secure Boot would refuse the new kernel image: {0}")]
+    Firmware(#[from] SecureBootError),
     /// The kernel image is that of another version or root.
     #[error("the kernel image says {field} is `{found}`, the manifest says `{expected}`")]
     OtherKernel {

@@ -234,7 +234,7 @@ fn write(
     say("writing");
     let manifest = write_parts(host, writing, &disk, bundle)?;
     say("reading all of it back");
-    read_back(writing, &disk, &manifest)?;
+    read_back(host, writing, &disk, &manifest)?;
     say("naming the slot");
     disk.write_table(&plan.filled)?;
     say("making it bootable");
@@ -309,7 +309,12 @@ fn write_kernel_image(
 }
 
 /// Nothing is believed of what was written but what comes back from the disk.
-fn read_back(writing: Writing<'_>, disk: &MediumWriter<'_>, manifest: &Manifest) -> Result<(), UpdateError> {
+fn read_back(
+    host: Host<'_>,
+    writing: Writing<'_>,
+    disk: &MediumWriter<'_>,
+    manifest: &Manifest,
+) -> Result<(), UpdateError> {
     let Writing { target, plan, .. } = writing;
     let (path, _) = disk.place();
     let unfinished = target.esp.unfinished_place(&manifest.image, &manifest.version);
@@ -320,7 +325,7 @@ fn read_back(writing: Writing<'_>, disk: &MediumWriter<'_>, manifest: &Manifest)
     let root = written(PartName::Root, path, plan.root_offset)?;
     let tree = written(PartName::Verity, path, plan.tree_offset)?;
     read_back::check_root(manifest, root, tree)?;
-    read_back::check_uki(manifest, written(PartName::Uki, &unfinished, 0)?)
+    read_back::check_uki(manifest, written(PartName::Uki, &unfinished, 0)?, &host.paths.firmware_variables())
 }
 
 /// The last step: one rename.

@@ -27,6 +27,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::UpdateError;
+use crate::secure_boot;
 
 /// Bytes of one read.
 const BUFFER: usize = 1 << 20;
@@ -79,8 +80,8 @@ pub(super) fn check_slot(
     verity::verify(&mut data, size, &bytes, root_hash).map_err(UpdateError::Verity)
 }
 
-/// Checks a kernel image against its digest, and that it starts this version from this root.
-pub(super) fn check_uki(manifest: &Manifest, written: Written<'_>) -> Result<(), UpdateError> {
+/// Checks a kernel image against its digest, that it starts this version from this root, and that the firmware behind `variables` will start it.
+pub(super) fn check_uki(manifest: &Manifest, written: Written<'_>, variables: &Path) -> Result<(), UpdateError> {
     let bytes = read_whole(written)?;
     let uki = Uki::parse(&bytes).map_err(UpdateError::Uki)?;
     let release = |key| uki.os_release.get(key).unwrap_or_default();
@@ -94,7 +95,7 @@ pub(super) fn check_uki(manifest: &Manifest, written: Written<'_>) -> Result<(),
             return Err(UpdateError::OtherKernel { field, expected, found: found.to_owned() });
         }
     }
-    Ok(())
+    Ok(secure_boot::check(variables, &bytes)?)
 }
 
 impl Written<'_> {

@@ -223,6 +223,21 @@ fn parts_that_are_signed_and_do_not_belong_together_never_become_bootable() {
     }
 }
 
+#[test]
+fn a_kernel_image_that_the_firmware_would_refuse_never_becomes_bootable() {
+    let bench = Bench::new();
+    let variables = bench.tree.paths.firmware_variables();
+    fs::create_dir_all(&variables).unwrap();
+    let switch = variables.join("SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c");
+    fs::write(&switch, [6, 0, 0, 0, 1]).unwrap();
+    let error = bench.apply(&Version::new("0.2.0").bundle()).unwrap_err();
+    assert_eq!(error.to_string(), "Secure Boot would refuse the new kernel image: it is not signed");
+    assert!(error.remedy().is_some());
+    assert_eq!(bench.starts().unwrap(), "0.1.0");
+    fs::write(&switch, [6, 0, 0, 0, 0]).unwrap();
+    is_untouched_and_can_be_updated(&bench, "unsigned");
+}
+
 fn of_another_image(root_hash: &str) -> Vec<u8> {
     let mut image = kernel_image("0.2.0", root_hash);
     let at = image.windows(12).position(|bytes| bytes == b"IMAGE_ID=web").unwrap();

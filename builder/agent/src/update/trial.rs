@@ -81,11 +81,12 @@ pub fn give_up(host: Host<'_>, target: &Target, reasons: Vec<String>) -> Result<
     let starts = found.entry.tries.map_or(0, formats::boot_entry::Tries::done);
     let failure = Failure { reasons, starts, at: certificates::now() };
     let state = State::read(host.paths)?;
-    State { trial: None, ..state.with_failed([(running.version.clone(), failure)]) }.write(host)?;
+    // Before its name, for the old version to find; but where nothing can be written any more, a full disk perhaps, the way back is worth more than a word.
+    let noted = State { trial: None, ..state.with_failed([(running.version.clone(), failure)]) }.write(host);
     target.esp.make_writable()?;
     target.esp.rename(host.files, found, &found.entry.given_up())?;
     target.esp.flush(host.files)?;
-    Ok(true)
+    noted.map(|()| true)
 }
 
 /// The running version's entry, where all that there are of it are counted.

@@ -2,8 +2,9 @@
 //! hand.
 
 mod bad;
+pub(super) mod crafted;
 mod cuts;
-mod town;
+pub(super) mod town;
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use fs_err::os::unix::fs::FileExt as _;
 use vm::guest::slot_b_tree;
 
 use self::bad::{BAD, Bad, GATE_FAILS};
-use self::town::{FIRST, Town, build};
+use self::town::{FIRST, TRIED, Town, build};
 use crate::artifacts::Artifacts;
 use crate::host::PATIENCE;
 
@@ -57,7 +58,7 @@ pub(crate) fn goes_forward_and_comes_back(artifacts: &Artifacts, dir: &Path) -> 
     town.is_good(FIRST)?;
     let why = town.agent("why")?;
     ensure!(why.contains(&format!("{THIRD}, started 3 times")), "it does not say why: {why}");
-    town.refuses_the_stick(0)?;
+    town.refuses_the_stick(0, TRIED)?;
     town.comes_back_from(&mut machine, &GATE_FAILS, 1)?;
     machine.power_off(PATIENCE)?;
     Ok(())
@@ -102,6 +103,6 @@ fn zero(disk: &Path) -> Result<()> {
 
 impl Bad {
     fn build(&self, artifacts: &Artifacts, dir: &Path) -> Result<std::path::PathBuf> {
-        build(artifacts, dir, self.version, Some(self))
+        build(artifacts, dir, self.version, Some(&self.defect))
     }
 }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use vm::guest::{Client, Console, Seen, Start, ended, tail, until_settled};
 use vm::{Disk, Machine, MachineSpec, Persistence};
 
-use super::bad::Bad;
+use super::bad::{Bad, Defect};
+use super::crafted;
 use crate::artifacts::{Artifacts, Image, say};
 use crate::host::{PATIENCE, TestHost, credential};
 use crate::neighbour::{Neighbour, OUTSIDE};
@@ -22,6 +23,8 @@ use crate::wire::{self, Wire};
 pub(super) const FIRST: &str = "0.1.0";
 /// As if a time server had set the clock; there is none here.
 const CLOCK_IS_SET: &str = "install -D /dev/null /run/systemd/timesync/synchronized";
+/// What failed here is not tried again.
+pub(super) const TRIED: &str = "was tried on this host";
 /// Three tries of a version whose agent crashes, or one whose gate has 330 s, on a busy machine.
 const WAY_BACK: Duration = Duration::from_secs(1800);
 
@@ -45,29 +48,29 @@ pub(super) struct Spare {
 }
 
 /// A host on a wire, and the repository that it follows.
-pub(super) struct Town {
+pub(crate) struct Town {
     wire: Wire,
     updates: Updates,
     client: Client,
     operator: Operator,
-    pub(super) host: TestHost,
+    pub(crate) host: TestHost,
     /// What every start of it is given.
-    spec: MachineSpec,
+    pub(crate) spec: MachineSpec,
     _neighbour: Neighbour,
 }
 
 /// The small image as a later version, with something wrong or nothing; its output.
-pub(super) fn build(artifacts: &Artifacts, dir: &Path, version: &str, bad: Option<&Bad>) -> Result<PathBuf> {
+pub(crate) fn build(artifacts: &Artifacts, dir: &Path, version: &str, defect: Option<&Defect>) -> Result<PathBuf> {
     let (image, output) = (dir.join(format!("image-{version}")), dir.join(version));
     fs::create_dir_all(&image)?;
     let definition = artifacts.definition(Image::Minimal);
     let text = fs::read_to_string(definition.join("image.toml"))?;
     let mut changed = text.replace(&format!("version  = \"{FIRST}\""), &format!("version  = \"{version}\""));
     ensure!(changed != text, "`minimal` is not of version {FIRST}");
-    if let Some(bad) = bad {
-        fs::write(image.join("bad.conf"), bad.drop_in)?;
-        let digest = Sha256Digest::of(bad.drop_in.as_bytes());
-        let place = format!("/usr/lib/systemd/system/{}.d/zz-bad.conf", bad.unit);
+    if let Some(Defect::Unit { name, drop_in }) = defect {
+        fs::write(image.join("bad.conf"), drop_in)?;
+        let digest = Sha256Digest::of(drop_in.as_bytes());
+        let place = format!("/usr/lib/systemd/system/{name}.d/zz-bad.conf");
         changed += &format!(
             "\n[[asset]]\nname = \"bad\"\nfile = \"bad.conf\"\nsha256 = \"{digest}\"\nsize = \"1K\"\nunpack = \"none\"\ninto = \"{place}\"\n"
         );
@@ -75,11 +78,14 @@ pub(super) fn build(artifacts: &Artifacts, dir: &Path, version: &str, bad: Optio
     fs::write(image.join("image.toml"), changed)?;
     fs::copy(definition.join("host.example.toml"), image.join("host.example.toml"))?;
     artifacts.casemate(&["build", &image.to_string_lossy(), "--output", &output.to_string_lossy()], 0)?;
+    if let Some(Defect::EmptyRoot) = defect {
+        crafted::empty_root(artifacts, &output)?;
+    }
     Ok(output)
 }
 
 impl Town {
-    pub(super) fn new(artifacts: &Artifacts, dir: &Path, repository: &Path) -> Result<Self> {
+    pub(crate) fn new(artifacts: &Artifacts, dir: &Path, repository: &Path) -> Result<Self> {
         let wire = Wire::new()?;
         let neighbour = Neighbour::start(&wire.namespace, OUTSIDE)?;
         let updates = Updates::start(&wire.namespace, artifacts.run_tree(), dir, repository)?;
@@ -118,7 +124,7 @@ impl Town {
     }
 
     /// With these bundles plugged in, each as a disk.
-    pub(super) fn boots(&mut self, sticks: &[PathBuf]) -> Result<(Machine, Seen)> {
+    pub(crate) fn boots(&mut self, sticks: &[PathBuf]) -> Result<(Machine, Seen)> {
         self.spec.disks.truncate(1);
         let sticks = sticks.iter().map(|bundle| Disk { persistence: Persistence::ReadOnly, ..Disk::new(bundle) });
         self.spec.disks.extend(sticks);
@@ -158,7 +164,7 @@ impl Town {
         Ok(seen)
     }
 
-    pub(super) fn applies_the_stick(&self, number: usize) -> Result<()> {
+    pub(crate) fn applies_the_stick(&self, number: usize) -> Result<()> {
         let started = Instant::now();
         let said = self.agent(&format!("update apply {}", stick(number)?))?;
         ensure!(said.contains("on trial"), "it is not applied: {said}");
@@ -166,15 +172,12 @@ impl Town {
         Ok(())
     }
 
-    /// What failed here is not tried again.
-    pub(super) fn refuses_the_stick(&self, number: usize) -> Result<()> {
+    /// What is on the stick is refused, for this reason.
+    pub(crate) fn refuses_the_stick(&self, number: usize, because: &str) -> Result<()> {
         let order = format!("sudo -n casemate-agent update apply {}", stick(number)?);
         let refused = self.client.ssh(&self.operator.key, "admin", &order)?;
         let said = refused.stderr_text();
-        ensure!(
-            refused.status == 1 && said.contains("was tried on this host"),
-            "the bad version is taken again: {said}"
-        );
+        ensure!(refused.status == 1 && said.contains(because), "stick {number} is not refused as `{because}`: {said}");
         Ok(())
     }
 
@@ -190,7 +193,7 @@ impl Town {
         let own = why.split_once(&format!("{}, started {} ", bad.version, bad.starts));
         let own = own.with_context(|| format!("it does not say how often it was started: {why}"))?.1;
         ensure!(own.contains(bad.because), "it does not say why: {why}");
-        self.refuses_the_stick(number)
+        self.refuses_the_stick(number, TRIED)
     }
 
     /// Three tries and the old version, in one go.
@@ -251,6 +254,6 @@ fn wait_for_another_start(machine: &mut Machine, before: usize) -> Result<Seen> 
 
 /// Where a host finds a stick.
 fn stick(number: usize) -> Result<String> {
-    let letter = ["b", "c", "d", "e", "f", "g"].get(number).context("more sticks than letters")?;
+    let letter = ["b", "c", "d", "e", "f", "g", "h", "i"].get(number).context("more sticks than letters")?;
     Ok(format!("/dev/vd{letter}"))
 }
