@@ -16,12 +16,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicI32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::CWD;
 use rustix::fs::RenameFlags;
+use rustix::io::Errno;
 use thiserror::Error;
 
 pub use access::Access;
@@ -50,12 +52,14 @@ pub struct Files {
     steps_left: AtomicU64,
     /// How many bytes of the write that is cut still reach the disk.
     torn: AtomicUsize,
+    /// The number of the system's error with which the last one fails, while all others succeed; 0 where the power goes instead.
+    error: AtomicI32,
 }
 
 impl Files {
     /// Changes without end.
     pub fn new(ownership: Ownership) -> Self {
-        Self { ownership, steps_left: AtomicU64::new(u64::MAX), torn: AtomicUsize::new(0) }
+        Self { ownership, steps_left: AtomicU64::new(u64::MAX), torn: AtomicUsize::new(0), error: AtomicI32::new(0) }
     }
 
     /// Does `steps` changes from now on and refuses all that come after, as if the power had gone; `u64::MAX` lifts the limit.
@@ -66,14 +70,27 @@ impl Files {
     /// The same, and if the step that is cut is a [`Files::write_at`], its first `bytes` are written.
     pub fn tear_after(&self, steps: u64, bytes: usize) {
         self.torn.store(bytes, Ordering::Relaxed);
+        self.error.store(0, Ordering::Relaxed);
         self.steps_left.store(steps, Ordering::Relaxed);
+    }
+
+    /// Does `steps` changes from now on, refuses the next as a disk does that is full or broken, and does all that come after.
+    pub fn fail_after(&self, steps: u64, bytes: usize, error: Errno) {
+        self.tear_after(steps, bytes);
+        self.error.store(error.raw_os_error(), Ordering::Relaxed);
     }
 
     /// Accounts for one change; a fake program of a test calls it as well.
     pub fn step(&self) -> io::Result<()> {
         match self.steps_left.load(Ordering::Relaxed) {
             u64::MAX => Ok(()),
-            0 => Err(io::Error::other("cut here by a test")),
+            0 => match self.error.load(Ordering::Relaxed) {
+                0 => Err(io::Error::other("cut here by a test")),
+                error => {
+                    self.steps_left.store(u64::MAX, Ordering::Relaxed);
+                    Err(io::Error::from_raw_os_error(error))
+                }
+            },
             left => {
                 self.steps_left.store(left - 1, Ordering::Relaxed);
                 Ok(())

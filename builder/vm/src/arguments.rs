@@ -285,6 +285,17 @@ mod tests {
     }
 
     #[test]
+    fn a_recorded_disk_is_written_through_its_recorder_and_request_by_request() {
+        let mut spec = direct();
+        let recorded = Disk { log: Some("/w.log".into()), ..Disk::new("/d.raw") };
+        spec.disks = vec![recorded, Disk::new("/e.raw")];
+        let text = shown(&spec);
+        assert!(text.contains("driver=blklogwrites,node-name=disk0,file=disk0-raw,log=disk0-log,log-sector-size=512"));
+        assert!(text.contains("virtio-blk-pci,request-merging=off,drive=disk0"), "{text}");
+        assert!(text.contains("virtio-blk-pci,drive=disk1") && !text.contains("node-name=disk1"), "{text}");
+    }
+
+    #[test]
     fn user_network_listens_on_loopback_only_and_blocks_the_way_out() {
         let mut spec = direct();
         let forwards = vec![Forward { host_port: 2222, guest_port: 22 }, Forward { host_port: 8443, guest_port: 443 }];

@@ -1,4 +1,6 @@
-//! The power goes after every single step, and in the middle of every write.
+//! The power goes after every single step, and in the middle of every write; or one step fails, and the host goes on.
+
+use rustix::io::Errno;
 
 use super::*;
 use crate::update::tests::bench::Bytes;
@@ -7,18 +9,48 @@ use crate::update::tests::bench::Bytes;
 /// which each begins another part; half of a table; half of a piece.
 const REACHED: [usize; 6] = [0, 512, 1024, 1536, 8704, SMALL_PIECE / 2];
 
-/// Cuts the update to `new` after every number of steps. `old` is what may start where it was not bootable yet.
+/// What happens at a step.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    /// The power goes, and so many bytes of a write have reached the disk.
+    Cut(usize),
+    /// The disk says so, after so many bytes.
+    Failure(usize, Errno),
+}
+
+impl Trouble {
+    fn prepare(self, bench: &Bench, steps: u64) {
+        match self {
+            Self::Cut(reached) => bench.tree.files.tear_after(steps, reached),
+            Self::Failure(reached, error) => bench.tree.files.fail_after(steps, reached, error),
+        }
+    }
+
+    /// How an error says it.
+    fn words(self) -> String {
+        match self {
+            Self::Cut(_) => "cut here".to_owned(),
+            Self::Failure(_, error) => std::io::Error::from(error).to_string(),
+        }
+    }
+}
+
 fn cut_everywhere(bench: &Bench, new: &Version, old: &[&Version], reached: usize) {
+    happens_everywhere(bench, new, old, Trouble::Cut(reached));
+}
+
+/// Lets it happen in the update to `new` after every number of steps. `old` is what may start where it was not bootable yet.
+fn happens_everywhere(bench: &Bench, new: &Version, old: &[&Version], trouble: Trouble) {
     let (before, bundle) = (bench.bytes(), new.bundle());
     let old_names: Vec<&str> = old.iter().map(|version| version.manifest.version.as_str()).collect();
     let new_name = new.manifest.version.as_str();
     let kept: Vec<_> = bench.running_places().map(|place| (place, bench.partition(place))).into();
     for steps in 0.. {
         bench.reset(&before);
-        bench.tree.files.tear_after(steps, reached);
+        trouble.prepare(bench, steps);
         let result = bench.apply(&bundle);
         bench.tree.cut_after(u64::MAX);
-        let place = format!("after {steps} steps and {reached} bytes");
+        let place = format!("{trouble:?} after {steps} steps");
         for (number, partition) in &kept {
             assert!(bench.partition(*number) == *partition, "{place}: partition {number} was changed");
         }
@@ -34,7 +66,7 @@ fn cut_everywhere(bench: &Bench, new: &Version, old: &[&Version], reached: usize
             return assert!(steps > 25, "only {steps} steps");
         };
         assert!(started == new_name || old_names.contains(&started.as_str()), "{place}: {started} starts");
-        is_clear(&error, &place);
+        is_clear(&error, &trouble.words(), &place);
         bench.apply(&bundle).unwrap_or_else(|error| panic!("{place}: not again: {error}"));
         assert_eq!(bench.starts().as_deref(), Ok(new_name), "{place}");
         assert_eq!(bench.target.medium.table().unwrap().copies, Copies::BothGood, "{place}");
@@ -44,9 +76,9 @@ fn cut_everywhere(bench: &Bench, new: &Version, old: &[&Version], reached: usize
 }
 
 /// An error of the disk says what was tried, on what, and what to do.
-fn is_clear(error: &UpdateError, place: &str) {
+fn is_clear(error: &UpdateError, words: &str, place: &str) {
     let text = error.to_string();
-    assert!(text.starts_with("cannot ") && text.contains('`') && text.contains("cut here"), "{place}: {text}");
+    assert!(text.starts_with("cannot ") && text.contains('`') && text.contains(words), "{place}: {text}");
     assert!(error.remedy().is_some_and(|hint| hint.contains("running version is untouched")), "{place}: {text}");
     assert_eq!(error.exit_kind(), tools::ExitKind::Environment);
 }
@@ -64,6 +96,16 @@ fn the_first_update_may_be_cut_anywhere() {
     let bench = Bench::new();
     for reached in REACHED {
         cut_everywhere(&bench, &Version::new("0.2.0"), &[&Version::new("0.1.0")], reached);
+    }
+}
+
+#[test]
+fn any_step_may_fail_and_the_next_update_succeeds() {
+    let bench = Bench::new();
+    for trouble in
+        [Trouble::Failure(0, Errno::NOSPC), Trouble::Failure(1024, Errno::IO), Trouble::Failure(8704, Errno::IO)]
+    {
+        happens_everywhere(&bench, &Version::new("0.2.0"), &[&Version::new("0.1.0")], trouble);
     }
 }
 

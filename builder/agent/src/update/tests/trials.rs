@@ -92,8 +92,7 @@ fn a_version_that_is_given_up_is_not_started_again_and_the_old_one_knows_why() {
 fn a_version_that_cannot_write_a_word_is_left_all_the_same() {
     let (bench, _) = on_trial();
     begin(&bench);
-    // Stands for a full disk: the file that is written beside the name cannot be made.
-    fs::create_dir(bench.tree.paths.update().join("state.json.new")).unwrap();
+    bench.tree.files.fail_after(0, 0, rustix::io::Errno::NOSPC);
     assert!(matches!(give_up(&bench), Err(UpdateError::File(_))));
     assert_eq!(bench.images(), ["readme.txt", "web_0.1.0.efi", "web_0.2.0+0-1.efi"]);
     assert_eq!(bench.starts().unwrap(), "0.1.0");
