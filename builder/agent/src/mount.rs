@@ -20,8 +20,9 @@ const FOREIGN: [(&str, &CStr); 3] = [("vfat", c""), ("iso9660", c""), ("ext4", c
 /// Nothing on the ESP is run here, or followed.
 const ESP: MountFlags =
     MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC).union(MountFlags::NOSYMFOLLOW);
-/// FAT knows no modes: what is there is root's alone.
-const ESP_OPTIONS: &CStr = c"umask=0077";
+/// FAT knows no modes: what is there is root's alone. Nor has it a journal: a cut may leave a name without all of its clusters, or two names with the
+/// same, and a kernel that removes them says so and, left to itself, writes nothing more. All that is written is read back, so it may go on.
+const ESP_OPTIONS: &CStr = c"umask=0077,errors=continue";
 
 /// A mount that ends with the value.
 #[derive(Debug)]

@@ -44,6 +44,17 @@ pub struct Found {
     pub size: u64,
 }
 
+/// A kernel image that an earlier update did not finish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its name without the ending: image and version.
+    pub stem: String,
+    /// Its place.
+    pub path: PathBuf,
+    /// Size in bytes.
+    pub size: u64,
+}
+
 impl Esp {
     /// One that is mounted, for looking at it; [`Esp::make_writable`] lets it be changed.
     pub fn mounted(mounted: Mounted) -> Self {
@@ -72,9 +83,11 @@ impl Esp {
     }
 
     /// What an earlier update did not finish.
-    pub fn unfinished(&self) -> Result<Vec<(PathBuf, u64)>, UpdateError> {
-        let files = self.files()?.into_iter();
-        Ok(files.filter(|(_, name, _)| name.ends_with(UNFINISHED)).map(|(path, _, size)| (path, size)).collect())
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, UpdateError> {
+        let of = |(path, name, size): (PathBuf, String, u64)| {
+            Some(Unfinished { stem: name.strip_suffix(UNFINISHED)?.to_owned(), path, size })
+        };
+        Ok(self.files()?.into_iter().filter_map(of).collect())
     }
 
     /// Free bytes, for root.

@@ -252,8 +252,8 @@ fn remove_spare_entries(host: Host<'_>, writing: Writing<'_>) -> Result<(), Upda
     for found in esp.entries()?.iter().filter(|found| !preflight::is_running(found, writing.running)) {
         host.files.remove(&found.path)?;
     }
-    for (path, _) in esp.unfinished()? {
-        host.files.remove(&path)?;
+    for unfinished in esp.unfinished()?.iter().filter(|each| !preflight::may_be_running(each, writing.running)) {
+        host.files.remove(&unfinished.path)?;
     }
     Ok(esp.flush(host.files)?)
 }

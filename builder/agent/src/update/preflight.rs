@@ -23,6 +23,7 @@ use super::Target;
 use super::UpdateError;
 use super::Wishes;
 use super::esp::Found;
+use super::esp::Unfinished;
 use super::running::ARCHITECTURE;
 use super::running::Running;
 use super::state::Failure;
@@ -130,6 +131,12 @@ pub(super) fn is_running(found: &Found, running: &Running) -> bool {
     found.entry.image == running.image && found.entry.version == running.version
 }
 
+/// Whether an unfinished image could be another name of the one that runs. A rename on FAT that was cut leaves two names with the same clusters:
+/// whoever removes either gives the clusters of both away.
+pub(super) fn may_be_running(unfinished: &Unfinished, running: &Running) -> bool {
+    unfinished.stem == format!("{}_{}", running.image, running.version)
+}
+
 /// `IMAGE_VERSION`, as partitions and entries are named.
 fn label(manifest: &Manifest) -> String {
     format!("{}_{}", manifest.image, manifest.version)
@@ -233,8 +240,9 @@ fn check_sizes(manifest: &Manifest, table: &Table, slots: &Slots) -> Result<(u64
 /// Counts what will be removed as free, since that is done first.
 fn check_esp(manifest: &Manifest, target: &Target, entries: &[Found], running: &Running) -> Result<(), UpdateError> {
     let old = entries.iter().filter(|each| !is_running(each, running)).map(|each| each.size);
-    let unfinished = target.esp.unfinished()?.into_iter().map(|(_, size)| size);
-    let freed: u64 = old.chain(unfinished).sum();
+    let unfinished = target.esp.unfinished()?;
+    let removed = unfinished.iter().filter(|each| !may_be_running(each, running)).map(|each| each.size);
+    let freed: u64 = old.chain(removed).sum();
     let room = target.esp.free()?.saturating_add(freed).saturating_sub(ESP_RESERVE);
     check_room(manifest, PartName::Uki, room)
 }

@@ -54,13 +54,9 @@ pub fn bless(host: Host<'_>, target: &Target) -> Result<bool, UpdateError> {
     if let Some(first) = counted.first() {
         target.esp.make_writable()?;
         let is_good = |each: &Found| is_running(each, &running) && each.entry.tries.is_none();
-        // A cut rename on FAT can leave both names; of those the counted ones go.
-        let renamed = usize::from(!entries.iter().any(is_good));
-        if renamed == 1 {
+        // A rename that was cut can leave two names. Both stay: on FAT they have the same clusters, and whoever removes one gives away those of the other.
+        if !entries.iter().any(is_good) {
             target.esp.rename(host.files, first, &first.entry.blessed())?;
-        }
-        for each in counted.iter().skip(renamed) {
-            host.files.remove(&each.path)?;
         }
         target.esp.flush(host.files)?;
     }
@@ -98,7 +94,12 @@ fn on_trial<'a>(entries: &'a [Found], running: &Running) -> Option<&'a Found> {
 
 /// Versions whose tries are over, as the ESP tells, and that nothing is known of yet.
 pub(super) fn newly_failed(entries: &[Found], state: &State, running: &Running) -> Vec<(ImageVersion, Failure)> {
-    let bad = entries.iter().filter(|each| each.entry.is_bad() && !is_running(each, running));
+    // One of two names that a cut has left counts down while the other one is good.
+    let is_left = |found: &Found| {
+        let own = |each: &&Found| each.entry.image == found.entry.image && each.entry.version == found.entry.version;
+        entries.iter().filter(own).all(|each| each.entry.is_bad())
+    };
+    let bad = entries.iter().filter(|each| !is_running(each, running) && is_left(each));
     let unknown = bad.filter(|each| !state.failed.contains_key(&each.entry.version));
     unknown.map(|found| (found.entry.version.clone(), silent(found, state.trial.as_ref()))).collect()
 }

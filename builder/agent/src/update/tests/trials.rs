@@ -137,13 +137,24 @@ fn the_only_version_of_a_host_is_not_given_up() {
 }
 
 #[test]
-fn of_two_names_that_a_cut_has_left_the_good_one_stays() {
+fn two_names_that_a_cut_has_left_both_stay_for_they_may_be_one_file() {
     let (bench, _) = on_trial();
     let images = bench.esp().join("EFI/Linux");
     fs::copy(images.join("web_0.2.0+2-1.efi"), images.join("web_0.2.0.efi")).unwrap();
     assert_eq!(begin(&bench), Start::Usual(Vec::new()));
+    fs::copy(images.join("web_0.2.0.efi"), images.join("web_0.2.0.efi.new")).unwrap();
     assert!(bless(&bench).unwrap());
-    assert_eq!(bench.images(), ["readme.txt", "web_0.1.0.efi", "web_0.2.0.efi"]);
+    let own = ["web_0.2.0+2-1.efi", "web_0.2.0.efi", "web_0.2.0.efi.new"];
+    assert_eq!(bench.images()[2..], own);
+    bench.apply(&Version::new("0.3.0").bundle()).unwrap();
+    assert_eq!(bench.images()[1..], ["web_0.2.0+2-1.efi", "web_0.2.0.efi", "web_0.2.0.efi.new", "web_0.3.0+3-0.efi"]);
+    // They go together, once the version that they stand for is the one before.
+    firmware::count_start(&bench.esp());
+    bench.now_runs(&Version::new("0.3.0"));
+    fs::rename(images.join("web_0.2.0+2-1.efi"), images.join("web_0.2.0+0-3.efi")).unwrap();
+    assert!(bless(&bench).unwrap() && begin(&bench) == Start::Usual(Vec::new()));
+    bench.apply(&Version::new("0.4.0").bundle()).unwrap();
+    assert_eq!(bench.images(), ["readme.txt", "web_0.3.0.efi", "web_0.4.0+3-0.efi"]);
 }
 
 #[test]
