@@ -75,14 +75,8 @@ impl Remedy for UpdateError {
             | Self::NextTrustRoot { .. }
             | Self::EndlessTrustRoots(_)
             | Self::OtherManifest { .. } => self.repository_remedy().to_owned(),
-            Self::NothingBehind => "apply the version that is wanted: `casemate-agent update apply`".to_owned(),
-            Self::OtherSlot { .. } => "apply the version again, with `--again`: others changed its slot".to_owned(),
-            Self::NoWayBack { .. } => {
-                "put the kernel image of the running version back into `EFI/Linux` of the ESP".to_owned()
-            }
-            Self::OnTrial { .. } => {
-                "wait until the host is healthy, or start it again until the old version runs: `casemate-agent health`"
-                    .to_owned()
+            Self::NothingBehind | Self::OtherSlot { .. } | Self::NoWayBack { .. } | Self::OnTrial { .. } => {
+                self.way_back_remedy().to_owned()
             }
         })
     }
@@ -106,6 +100,18 @@ impl Remedy for UpdateError {
 }
 
 impl UpdateError {
+    /// What to do where the slot behind the running one is in question.
+    fn way_back_remedy(&self) -> &'static str {
+        match self {
+            Self::OtherSlot { .. } => "apply the version again, with `--again`: others changed its slot",
+            Self::NoWayBack { .. } => "put the kernel image of the running version back into `EFI/Linux` of the ESP",
+            Self::OnTrial { .. } => {
+                "wait until the host is healthy, or start it again until the old version runs: `casemate-agent health`"
+            }
+            _ => "apply the version that is wanted: `casemate-agent update apply`",
+        }
+    }
+
     /// What to do about a repository.
     fn repository_remedy(&self) -> &'static str {
         match self {

@@ -33,10 +33,10 @@ pub(super) const GATE_FAILS: Bad = Bad {
 };
 
 /// Takes all room of the state partition with a file that nobody sees, until the machine restarts.
-const FILLS: &str = r#"[Service]
+const FILLS: &str = r"[Service]
 ExecStartPre=/usr/bin/systemd-run --unit=fills /bin/sh -c 'exec 3<>/var/lib/fills; rm /var/lib/fills; for size in 256M 16M 1M 4K; do while fallocate -o $(stat -L -c %%s /proc/self/fd/3) -l $size /proc/self/fd/3; do :; done; done; touch /run/filled; exec sleep infinity'
 ExecStartPre=/bin/sh -c 'until test -e /run/filled; do sleep 1; done'
-"#;
+";
 
 /// Those of the full run. A unit as early as `systemd-tmpfiles-setup` is there before state has anything to say.
 pub(super) const BAD: &[Bad] = &[
