@@ -57,8 +57,9 @@ pub(super) const BAD: &[Bad] = &[
     Bad {
         what: "the clock is wrong",
         version: "0.4.9",
+        // Earlier in the start systemd-timesyncd would set it forward again.
         defect: Defect::Unit {
-            name: "casemate-personalise.service",
+            name: "casemate-health.service",
             drop_in: "[Service]\nExecStartPre=/usr/bin/date --set 2001-01-01\n",
         },
         starts: 1,
