@@ -10,8 +10,8 @@ use fs_err as fs;
 use vm::guest::{Start, copy_sparse};
 use vm::replay::{Epoch, Expected, Judge, Random, ReplayedDisk, Started, WriteLog};
 
-use super::SECOND;
 use super::town::{FIRST, Town, build};
+use super::{SECOND, THIRD};
 use crate::artifacts::{Artifacts, Image, say};
 use crate::host::PATIENCE;
 
@@ -61,8 +61,10 @@ pub(crate) fn never_leave_a_host_that_does_not_start(artifacts: &Artifacts, dir:
     let mut town = Town::new(artifacts, dir, &repository)?;
     let recording = record(artifacts, &mut town, dir, &second)?;
     let samples = judge_all(&recording, dir)?;
+    let third = build(artifacts, dir, THIRD, None)?;
     for sample in samples {
-        starts_as_judged(&mut town, &sample, &second)?;
+        starts_as_judged(&mut town, &sample, &recording, &[second.join("bundle.tar"), third.join("bundle.tar")])
+            .with_context(|| sample.name.clone())?;
     }
     Ok(())
 }
@@ -239,17 +241,17 @@ impl Samples {
     }
 }
 
-/// The machine starts what the model says, and takes the next update.
-fn starts_as_judged(town: &mut Town, sample: &Sample, second: &Path) -> Result<()> {
+/// The machine starts what the model says, and takes the next update, after which its own kernel image is still what it was.
+fn starts_as_judged(town: &mut Town, sample: &Sample, recording: &Recording, sticks: &[PathBuf]) -> Result<()> {
     fs::rename(&sample.disk, town.host.disk())?;
     town.start_by(sample.start)?;
-    let (mut machine, seen) =
-        town.boots(&[second.join("bundle.tar")]).with_context(|| format!("{}: it does not start", sample.name))?;
-    ensure!(seen.is_healthy(), "{}: not healthy: {seen:?}", sample.name);
-    town.is_good(&sample.started.version).with_context(|| sample.name.clone())?;
-    if sample.started.version == FIRST {
-        town.applies_the_stick(0).with_context(|| format!("{}: the next update", sample.name))?;
-    }
+    let (mut machine, seen) = town.boots(sticks).context("it does not start")?;
+    ensure!(seen.is_healthy(), "not healthy: {seen:?}");
+    town.is_good(&sample.started.version)?;
+    let (next, own) = if sample.started.version == FIRST { (0, &recording.old) } else { (1, &recording.new) };
+    town.applies_the_stick(next).context("the next update")?;
+    let kept = town.kernel_image(&own.version)?;
+    ensure!(kept == own.uki.to_string(), "the kernel image of what runs was changed: {kept}");
     say(&format!("cuts: {}: {} starts, as the model says", sample.name, sample.started.version));
     machine.power_off(PATIENCE)?;
     Ok(())

@@ -215,6 +215,14 @@ impl Town {
         self.root(&format!("casemate-agent {what} 2>&1"))
     }
 
+    /// Digest of the kernel image of a good version, as the kernel reads it from the ESP.
+    pub(super) fn kernel_image(&self, version: &str) -> Result<String> {
+        let said = self.root(&format!(
+            "sh -c 'mount -o ro /dev/vda1 /mnt && sha256sum < /mnt/EFI/Linux/minimal_{version}.efi; umount /mnt'"
+        ))?;
+        Ok(said.split_whitespace().next().unwrap_or_default().to_owned())
+    }
+
     fn root(&self, command: &str) -> Result<String> {
         self.client.ssh_ok(&self.operator.key, &format!("sudo -n {command}"))
     }
