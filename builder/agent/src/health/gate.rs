@@ -166,6 +166,16 @@ mod tests {
     }
 
     #[test]
+    fn a_host_without_room_or_without_a_time_is_not_healthy() {
+        let tree = Tree::new();
+        let nowhere = tree.paths.state().join("nowhere");
+        for question in [Question::Room(nowhere.clone()), Question::Clock(nowhere)] {
+            let results = ask(tree.host(), &[Probe { name: "host".into(), question }]);
+            assert!(results[0].failure.is_some(), "{results:?}");
+        }
+    }
+
+    #[test]
     fn a_missing_certificate_is_a_failure_and_not_a_pass() {
         let tree = Tree::new();
         let question = Question::Https {

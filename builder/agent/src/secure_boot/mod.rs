@@ -63,6 +63,20 @@ pub enum SecureBootError {
     Untrusted(&'static str),
 }
 
+impl SecureBootError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Read { .. } | Self::Lists { .. } => {
+                "the running version is untouched: what the firmware trusts cannot be read; look at `db` and `dbx` in its menu"
+            }
+            _ => {
+                "the running version is untouched: build it with the keys that this machine has enrolled, `casemate build --keys`"
+            }
+        }
+    }
+}
+
 /// Refuses what the firmware behind `variables` (Linux' efivarfs) would refuse. With Secure Boot off, or without such firmware, everything is started.
 pub fn check(variables: &Path, program: &[u8]) -> Result<(), SecureBootError> {
     if !is_on(variables)? {
@@ -73,7 +87,7 @@ pub fn check(variables: &Path, program: &[u8]) -> Result<(), SecureBootError> {
 }
 
 /// Whether Secure Boot is on.
-pub fn is_on(variables: &Path) -> Result<bool, SecureBootError> {
+fn is_on(variables: &Path) -> Result<bool, SecureBootError> {
     Ok(read(&variables.join(SWITCH))? == [1])
 }
 

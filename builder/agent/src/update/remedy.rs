@@ -33,10 +33,7 @@ impl Remedy for UpdateError {
             Self::Slots(SlotsError::Name(_)) | Self::Verity(_) | Self::Uki(_) | Self::OtherKernel { .. } => {
                 BUILD_AGAIN.to_owned()
             }
-            Self::Firmware(_) => {
-                "the running version is untouched: build it with the keys that this machine has enrolled, `casemate build --keys`"
-                    .to_owned()
-            }
+            Self::Firmware(reason) => reason.hint().to_owned(),
             Self::Disk(_) | Self::Table { .. } | Self::Slots(_) => NOT_OUR_DISK.to_owned(),
             Self::Read { .. } | Self::File(_) | Self::Random(_) | Self::ReadBack { .. } => TRY_AGAIN.to_owned(),
             Self::State { path, .. } => format!(
