@@ -29,8 +29,13 @@ pub(crate) struct TestHost {
 impl TestHost {
     /// A disk of the smallest size with a copy of the image.
     pub(crate) fn new(artifacts: &Artifacts, image: Image, dir: &Path) -> Result<Self> {
-        let host = Self::without_disk(artifacts, image, dir)?;
-        make_disk(&artifacts.image(image).join("disk.raw"), host.disk(), DISK_BYTES)?;
+        Self::of_output(artifacts, &artifacts.image(image), dir)
+    }
+
+    /// The same of an image that a scenario has built.
+    pub(crate) fn of_output(artifacts: &Artifacts, output: &Path, dir: &Path) -> Result<Self> {
+        let host = Self::of(artifacts, output.to_owned(), dir)?;
+        make_disk(&output.join("disk.raw"), host.disk(), DISK_BYTES)?;
         Ok(host)
     }
 
@@ -42,7 +47,7 @@ impl TestHost {
         bytes: u64,
         document: &Path,
     ) -> Result<Self> {
-        let host = Self::without_disk(artifacts, image, dir)?;
+        let host = Self::of(artifacts, artifacts.image(image), dir)?;
         let device = flash::device(artifacts, host.disk(), bytes)?;
         let (output, document) = (artifacts.image(image), document.to_string_lossy());
         let shown = [output.to_string_lossy(), device.path().to_string_lossy()];
@@ -52,10 +57,10 @@ impl TestHost {
         Ok(host)
     }
 
-    fn without_disk(artifacts: &Artifacts, image: Image, dir: &Path) -> Result<Self> {
+    fn of(artifacts: &Artifacts, output: PathBuf, dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let guest = Guest {
-            output: artifacts.image(image),
+            output,
             tree: artifacts.run_tree().to_owned(),
             dir: dir.to_owned(),
             disk: dir.join("disk.raw"),

@@ -68,6 +68,11 @@ impl Paths {
         self.at("/sys/firmware/efi/efivars")
     }
 
+    /// In which formats the state of this version is (`docs/formats/artifacts.md`).
+    pub fn state_formats(&self) -> PathBuf {
+        self.at("/usr/lib/casemate/state-formats.toml")
+    }
+
     /// Everything of ours that outlives a slot.
     pub fn state(&self) -> PathBuf {
         self.at("/var/lib/casemate")

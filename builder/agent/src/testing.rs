@@ -187,7 +187,9 @@ impl Programs {
     }
 
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::create_dir(to)?;
+        if !to.is_dir() {
+            fs::create_dir(to)?;
+        }
         for entry in fs::read_dir(from)? {
             let (entry, to) = (entry?.path(), to.to_owned());
             let to = to.join(entry.file_name().unwrap());

@@ -110,7 +110,7 @@ impl Before {
             Self::Built => run("build-image"),
             Self::OverlayChanges => {
                 run("build-image")?;
-                let file = plan.definition()?.overlays_dir().join("base/overlay.toml");
+                let file = plan.definition()?.overlay_folders().of(&"base".parse()?).join("overlay.toml");
                 let text = fs::read_to_string(&file)?;
                 Ok(fs::write(&file, format!("{text}\n# round {round}\n"))?)
             }

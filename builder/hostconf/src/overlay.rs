@@ -15,6 +15,7 @@ use crate::names::{
 use crate::overlay_rows::{AnswerKind, EgressZone, Mode, PortZone, Protocol, StateClass};
 use crate::pattern::Pattern;
 use crate::probe::ProbeKind;
+use crate::state_formats::FormatRule;
 
 /// The definition of an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +172,8 @@ pub struct StateRow {
     pub mode: Mode,
     /// What it holds.
     pub class: StateClass,
+    /// For files of a database server: by what another version knows whether it can read them.
+    pub format: Option<FormatRule>,
     /// Whether copy-on-write is off, as databases need it.
     pub nocow: bool,
     /// Whether it is a subvolume, which is copied in a moment and kept to the site's `limits.disk`; for sites only.

@@ -12,9 +12,10 @@ use crate::overlay::{
     DebconfAnswer, Dropped, Egress, JailRow, Listen, Local, LocalUser, OverlayDef, ProvidedRow, RenderRow, Scope,
     SetUid, SkeletonRow, StateRow, UserDef,
 };
-use crate::overlay_rows::Mode;
+use crate::overlay_rows::{Mode, StateClass};
 use crate::overlay_work_reader::{read_check, read_health, read_secret, read_setup};
 use crate::pattern::{Pattern, Templates, pattern, pattern_or};
+use crate::state_formats::FormatRule;
 
 /// Numbers for fixed accounts: above Debian's own, below what adduser gives out.
 const FIXED_IDS: std::ops::RangeInclusive<u64> = 300..=899;
@@ -127,7 +128,7 @@ fn read_local(row: &Section<'_, '_>) -> Option<Local> {
 }
 
 fn read_state(row: &Section<'_, '_>) -> Option<StateRow> {
-    row.allow(&["path", "owner", "group", "mode", "class", "nocow", "subvolume", "for", "kinds"]);
+    row.allow(&["path", "owner", "group", "mode", "class", "format", "nocow", "subvolume", "for", "kinds"]);
     let (scope, templates) = read_scope(row);
     let path = pattern::<AbsolutePath>(row, "path", templates);
     require_below(row, "path", path.as_ref(), "/var");
@@ -135,11 +136,40 @@ fn read_state(row: &Section<'_, '_>) -> Option<StateRow> {
     let group = pattern_or(row, "group", templates, owner.clone());
     let mode = row.text("mode");
     let class = row.text("class");
+    let format = row.optional_section("format").and_then(|rule| read_format(&rule));
+    if row.has("format") && (class.is_some_and(|class| class != StateClass::Database) || !scope.is_host()) {
+        let message =
+            "`format` is for files of a database server of the host: only they are put back (`class = \"db\"`)";
+        row.note(row.spot_of("format"), message.to_owned());
+    }
     let (nocow, subvolume) = (row.flag("nocow"), row.flag("subvolume"));
     if subvolume && scope.is_host() {
         row.note(row.spot_of("subvolume"), "`subvolume` is for directories of sites: add `for = \"site\"`".to_owned());
     }
-    Some(StateRow { path: path?, owner: owner?, group: group?, mode: mode?, class: class?, nocow, subvolume, scope })
+    Some(StateRow {
+        path: path?,
+        owner: owner?,
+        group: group?,
+        mode: mode?,
+        class: class?,
+        format,
+        nocow,
+        subvolume,
+        scope,
+    })
+}
+
+fn read_format(rule: &Section<'_, '_>) -> Option<FormatRule> {
+    rule.allow(&["name", "package", "numbers"]);
+    if rule.has("name") {
+        if rule.has("package") || rule.has("numbers") {
+            rule.note(rule.spot(), "`format` has a `name`, or a `package` and `numbers`".to_owned());
+        }
+        return rule.text("name").map(FormatRule::Named);
+    }
+    let package = rule.text("package");
+    let numbers = rule.integer("numbers", 1..=4);
+    Some(FormatRule::Package { package: package?, numbers: u8::try_from(numbers?).ok()? })
 }
 
 fn read_dropped(row: &Section<'_, '_>) -> Option<Dropped> {

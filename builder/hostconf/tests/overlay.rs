@@ -88,6 +88,18 @@ const OVERLAY_CASES: &[(&str, &str)] = &[
         "6:9: `class`: `date` is not a class of state: `code`, `data`, `secret`, `cache`, `db`, `log`",
     ),
     (
+        "[[state]]\npath = \"/var/x\"\nowner = \"root\"\nmode = \"0700\"\nclass = \"data\"\nformat = { name = \"x\" }",
+        "7:10: `format` is for files of a database server of the host: only they are put back (`class = \"db\"`)",
+    ),
+    (
+        "[[state]]\npath = \"/var/x\"\nowner = \"root\"\nmode = \"0700\"\nclass = \"db\"\nformat = { name = \"x\", numbers = 1 }",
+        "7:10: `format` has a `name`, or a `package` and `numbers`",
+    ),
+    (
+        "[[state]]\npath = \"/var/x\"\nowner = \"root\"\nmode = \"0700\"\nclass = \"db\"\nformat = { package = \"ab\", numbers = 5 }",
+        "7:37: `numbers` is 5, it must be a whole number from 1 to 4",
+    ),
+    (
         "[[listen]]\nport = 70000\nproto = \"tcp\"\nzone = \"net\"\nunit = \"x.service\"",
         "3:8: `port` is 70000, it must be a whole number from 1 to 65535",
     ),

@@ -4,7 +4,7 @@ mod overlays;
 
 use std::path::Path;
 
-use hostconf::{ImageDef, OverlaySet, SshPublicKey, trial};
+use hostconf::{ImageDef, OverlaySet, SshPublicKey, StateFormats, trial};
 
 #[test]
 fn every_overlay_of_the_repository_fits_and_renders() {
@@ -13,6 +13,17 @@ fn every_overlay_of_the_repository_fits_and_renders() {
     let set = OverlaySet::new(overlays).unwrap_or_else(|conflicts| panic!("{conflicts}"));
     let plan = trial(&set).unwrap_or_else(|error| panic!("{error}"));
     assert!(plan.files.iter().any(|file| file.path.as_str() == "/run/casemate/etc/ssh/sshd_config"));
+}
+
+#[test]
+fn a_database_is_told_from_that_of_another_series_and_an_image_without_its_server_is_refused() {
+    let set = OverlaySet::new(overlays::all()).unwrap_or_else(|conflicts| panic!("{conflicts}"));
+    let formats = |version: &str| StateFormats::of(&set, |_| Some(version.to_owned())).unwrap().to_toml();
+    assert!(formats("1:11.8.3-0+deb13u1").contains("\"mariadb-server-core 11.8\"\nnocow = true"));
+    assert_eq!(formats("1:11.8.3-0+deb13u1"), formats("1:11.8.6-0+deb13u2"));
+    assert_ne!(formats("1:11.8.3-0+deb13u1"), formats("1:12.3.1-1"));
+    let refused = StateFormats::of(&set, |_| None).unwrap_err().to_string();
+    assert!(refused.contains("/var/lib/mysql") && refused.contains("mariadb-server-core"), "{refused}");
 }
 
 #[test]

@@ -11,6 +11,8 @@ use hostconf::{ImageDef, LoadedOverlay, OverlayDef, OverlayName, OverlaySet, Ske
 use tools::Failure;
 use tools::failure::HintExt as _;
 
+use crate::overlay_folders::OverlayFolders;
+
 /// A definition and where it came from.
 #[derive(Debug)]
 pub struct Definition {
@@ -33,15 +35,16 @@ impl Definition {
             .or_refuse("mend image.toml; its format is in docs/formats/image-toml.md")?;
         let image_dir = fs::canonicalize(image_dir)?;
         let repo = find_repo(&image_dir)?;
-        let overlays = image.overlays.iter().map(|name| load_overlay(&repo, name)).collect::<Result<Vec<_>>>()?;
+        let folders = OverlayFolders::new(&image_dir, &repo);
+        let overlays = image.overlays.iter().map(|name| load_overlay(&folders, name)).collect::<Result<Vec<_>>>()?;
         let overlays = OverlaySet::new(overlays)
             .or_refuse("mend the overlays; their format is in docs/formats/overlay-toml.md")?;
         Ok(Self { repo, image_dir, image, overlays })
     }
 
-    /// The folder with one folder per overlay.
-    pub fn overlays_dir(&self) -> PathBuf {
-        self.repo.join("overlays")
+    /// Where the overlays lie.
+    pub fn overlay_folders(&self) -> OverlayFolders {
+        OverlayFolders::new(&self.image_dir, &self.repo)
     }
 
     /// The folder with our own units.
@@ -123,8 +126,8 @@ fn find_repo(image_dir: &Path) -> Result<PathBuf> {
     })
 }
 
-fn load_overlay(repo: &Path, name: &OverlayName) -> Result<LoadedOverlay> {
-    let dir = repo.join("overlays").join(name.as_str());
+fn load_overlay(folders: &OverlayFolders, name: &OverlayName) -> Result<LoadedOverlay> {
+    let dir = folders.of(name);
     let file = dir.join("overlay.toml");
     let text = fs::read_to_string(&file)
         .or_refuse(format!("image.toml names the overlay `{name}`: make it, or take the name out"))?;

@@ -15,6 +15,7 @@ pub mod flash_image;
 pub mod host_document;
 pub mod inspect;
 pub mod keys;
+pub mod overlay_folders;
 pub mod packages;
 pub mod partition_table;
 pub mod programs;

@@ -62,7 +62,7 @@ enum Verb {
     /// Write a new version to the slot that does not run, or show what is in the slots
     Update(update::Arguments),
     /// Let the version in the other slot start next
-    Rollback,
+    Rollback(rollback::Arguments),
     /// Say why versions that were tried here do not run
     Why,
     /// In the initrd: mount state and hand over the machine id
@@ -85,7 +85,7 @@ pub fn run() -> ExitCode {
         Verb::Banned => banned::run(host),
         Verb::Certificates(arguments) => certificates::run(host, &arguments),
         Verb::Update(arguments) => update::run(host, arguments),
-        Verb::Rollback => rollback::run(host),
+        Verb::Rollback(arguments) => rollback::run(host, &arguments),
         Verb::Why => why::run(host),
         Verb::Initrd => Ok(initrd::run_on(&paths, &files)),
     };

@@ -7,6 +7,7 @@ use tools::ResultExt as _;
 
 use super::print;
 use crate::host::Host;
+use crate::update::Kept;
 use crate::update::State;
 
 /// Prints every reason that is known; needs neither disk nor ESP.
@@ -20,6 +21,9 @@ pub(super) fn run(host: Host<'_>) -> Result<ExitCode> {
         for reason in &failure.reasons {
             print(&format!("  {reason}\n"))?;
         }
+    }
+    for aside in Kept::read(host.paths).remedied()?.aside.iter().filter(|aside| aside.now.exists()) {
+        print(&format!("{}\n", aside.text()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -47,6 +47,13 @@ pub fn copy(host: Host<'_>, from: &Path, to: &Path, copied: Copied) -> Result<()
     Ok(())
 }
 
+/// Copies what is in a tree, and the tree's own owner, mode and times, into a directory that is there.
+pub fn copy_into(host: Host<'_>, from: &Path, to: &Path) -> Result<()> {
+    let tool = Tool::new("cp").args(["--archive", "--reflink=auto", "--no-target-directory", "--"]).arg(from).arg(to);
+    host.runner.run(&tool).remedied()?;
+    Ok(())
+}
+
 /// Removes a tree; nothing there is fine.
 pub fn remove(host: Host<'_>, path: &Path) -> Result<()> {
     if is_subvolume(path) {

@@ -36,6 +36,24 @@ pub enum UpdateError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What is remembered of the formats of state cannot be understood.
+    #[error("`{path}`: {reason}")]
+    Kept {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Going back means that data goes back as well.
+    #[error("{version} cannot read what the running version wrote to {}; they would hold what they held {at} seconds after 1970", .paths.join(", "))]
+    DataGoesBack {
+        /// The version in the other slot.
+        version: ImageVersion,
+        /// The directories.
+        paths: Vec<String>,
+        /// When the data was kept, in seconds since 1970.
+        at: u64,
+    },
     /// The disk of this host was not found.
     #[error(transparent)]
     Disk(#[from] DiskError),

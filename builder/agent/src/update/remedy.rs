@@ -40,6 +40,15 @@ impl Remedy for UpdateError {
                 "look at it; without it the host forgets its version floor and which versions failed: `rm {}`",
                 path.display()
             ),
+            Self::Kept { path, .. } => {
+                format!(
+                    "look at it; without it no data is put back after a version that failed: `rm {}`",
+                    path.display()
+                )
+            }
+            Self::DataGoesBack { .. } => {
+                "say `--with-data`; what was written since is set aside and not lost".to_owned()
+            }
             Self::TrustRoot { path, .. } => {
                 format!(
                     "a later one that was kept can be removed and comes again with the repository: `{}`",

@@ -11,6 +11,7 @@ use formats::version_order;
 use super::Target;
 use super::UpdateError;
 use super::esp::Found;
+use super::kept::Kept;
 use super::preflight::is_running;
 use super::read_back;
 use super::running::Running;
@@ -23,7 +24,14 @@ use crate::host::Host;
 const BY_HAND: &str = "an administrator went back from it (`casemate-agent rollback`)";
 
 /// Lets the version in the spare slot start next, after all of it was read. Returns which one that is.
-pub fn rollback(host: Host<'_>, target: &Target, say: &dyn Fn(&str)) -> Result<ImageVersion, UpdateError> {
+///
+/// Where that version cannot read what this one wrote, its first start puts data back as well; that has to be asked for.
+pub fn rollback(
+    host: Host<'_>,
+    target: &Target,
+    with_data: bool,
+    say: &dyn Fn(&str),
+) -> Result<ImageVersion, UpdateError> {
     let running = Running::read(host.paths)?;
     let state = State::read(host.paths)?;
     let entries = target.esp.entries()?;
@@ -31,6 +39,7 @@ pub fn rollback(host: Host<'_>, target: &Target, say: &dyn Fn(&str)) -> Result<I
     let others = entries.iter().filter(|each| !is_running(each, &running) && !each.entry.is_bad());
     let next = others.min_by(|one, other| one.entry.start_order(&other.entry)).ok_or(UpdateError::NothingBehind)?;
     check_floor(next, &state)?;
+    check_data(host, &running, next, with_data)?;
     say(&format!("reading all of {} in the other slot", next.entry.version));
     check_whole(target, &running, next)?;
     let starts = own.iter().filter_map(|each| each.entry.tries).map(formats::boot_entry::Tries::done).max();
@@ -50,6 +59,18 @@ fn check_floor(next: &Found, state: &State) -> Result<(), UpdateError> {
         Some(floor) if version_order::compare(&next.entry.version, floor).is_lt() => {
             Err(UpdateError::BelowFloor { floor: floor.clone(), found: next.entry.version.clone() })
         }
+        _ => Ok(()),
+    }
+}
+
+fn check_data(host: Host<'_>, running: &Running, next: &Found, with_data: bool) -> Result<(), UpdateError> {
+    let kept = Kept::read(host.paths)?;
+    match kept.needed_behind(&running.version) {
+        Some(snapshot) if !with_data => Err(UpdateError::DataGoesBack {
+            version: next.entry.version.clone(),
+            paths: snapshot.changed(&kept.formats),
+            at: snapshot.at,
+        }),
         _ => Ok(()),
     }
 }

@@ -17,6 +17,9 @@ use super::State;
 use super::Target;
 use super::UpdateError;
 use super::esp::Found;
+use super::kept::Aside;
+use super::kept::Kept;
+use super::kept::Snapshot;
 use super::preflight::is_running;
 use super::running::Running;
 use super::state::Applied;
@@ -43,6 +46,10 @@ pub struct UpdateStatus {
     pub failed: BTreeMap<ImageVersion, Failure>,
     /// The oldest version that may be installed.
     pub floor: Option<ImageVersion>,
+    /// State as it was before the first start of a version, while that is on trial or the way back needs it.
+    pub kept: Option<Snapshot>,
+    /// What versions wrote that no longer run, where it could not stay in its place.
+    pub aside: Vec<Aside>,
 }
 
 /// The slot that does not run.
@@ -82,6 +89,7 @@ impl UpdateStatus {
     pub fn read(paths: &Paths, target: &Target) -> Result<Self, UpdateError> {
         let running = Running::read(paths)?;
         let State { applied, failed, floor, .. } = State::read(paths)?;
+        let Kept { snapshot: kept, aside, .. } = Kept::read(paths)?;
         let found = target.medium.table()?;
         let slots = Slots::of(&found.table, &running.root_hash)?;
         let entries = target.esp.entries()?;
@@ -97,6 +105,8 @@ impl UpdateStatus {
             applied,
             failed,
             floor,
+            kept,
+            aside,
         })
     }
 
@@ -119,6 +129,12 @@ impl UpdateStatus {
             for reason in &failure.reasons {
                 let _ = writeln!(text, "failed    {version}: {reason}");
             }
+        }
+        if let Some(kept) = &self.kept {
+            let _ = writeln!(text, "kept      state as it was before {}, {} seconds after 1970", kept.before, kept.at);
+        }
+        for aside in self.aside.iter().filter(|aside| aside.now.exists()) {
+            let _ = writeln!(text, "aside     {}", aside.text());
         }
         if !self.table_is_whole {
             text.push_str("notice    one copy of the partition table is not whole; the next update repairs it\n");

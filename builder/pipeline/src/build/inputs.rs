@@ -104,7 +104,7 @@ impl Inputs {
 
     /// The overlays, our units, the agent, the operator's keys and the trust root over that root.
     pub(super) fn overlay_key(&self) -> Result<Key> {
-        let mut key = KeyBuilder::new("overlay", 5)
+        let mut key = KeyBuilder::new("overlay", 6)
             .stage(&self.rootfs_key())
             .stage(&self.agent.key)
             .stage_if(self.skeleton_key().as_ref())
@@ -121,7 +121,7 @@ impl Inputs {
             key = key.text(&name, &asset.sha256).text(&name, &rule);
         }
         for overlay in &self.definition.overlays {
-            let dir = self.definition.overlays_dir().join(overlay.name.as_str());
+            let dir = self.definition.overlay_folders().of(&overlay.name);
             key = key.tree(&format!("overlays/{}", overlay.name), &dir)?;
         }
         key = key.tree_where("units", &self.definition.units_dir(), |path| !path.starts_with("/initrd"))?;

@@ -222,7 +222,7 @@ fn lay_overlays(inputs: &Inputs, assets: &[StoredAsset], tree: &RootTree, scratc
         tree,
         &OverlayInput {
             overlays: &inputs.definition.overlays,
-            overlays_dir: &inputs.definition.overlays_dir(),
+            overlay_folders: &inputs.definition.overlay_folders(),
             units_dir: &inputs.definition.units_dir(),
             image: &inputs.image,
             agent: &inputs.agent.result,

@@ -46,7 +46,7 @@ impl Materials<'_> {
         all.extend(packages(Use::Tools, &self.packages.tools));
         all.extend(self.assets.iter().map(asset));
         for overlay in &definition.overlays {
-            let dir = definition.overlays_dir().join(overlay.name.as_str());
+            let dir = definition.overlay_folders().of(&overlay.name);
             all.extend(tree(Use::Overlay, &format!("overlays/{}", overlay.name), &dir)?);
         }
         all.extend(tree(Use::Units, "units", &definition.units_dir())?);

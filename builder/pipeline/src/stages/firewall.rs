@@ -7,10 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
-use hostconf::{Family, OverlaySet, firewall_rules};
+use hostconf::{Family, OverlayName, OverlaySet, firewall_rules};
 use tools::{Scratch, Tool};
 
 use super::overlay::OWN;
+use crate::overlay_folders::OverlayFolders;
 use crate::programs::{ToolsTree, Workplace, under_fixed_clock};
 use crate::root_tree::RootTree;
 
@@ -31,14 +32,15 @@ const FAMILIES: [FamilyRow; 2] =
 pub fn compile(
     tools: &ToolsTree,
     overlays: &OverlaySet,
-    overlays_dir: &Path,
+    folders: &OverlayFolders,
     tree: &RootTree,
     epoch: u64,
     scratch: &Path,
 ) -> Result<()> {
     let users = accounts(&tree.read_text("/etc/passwd")?)?;
+    let own: OverlayName = OVERLAY.parse().context("the overlay of the firewall has no name")?;
     let compile = |(family, folder, number, _): FamilyRow| {
-        let settings = overlays_dir.join(OVERLAY).join(folder);
+        let settings = folders.of(&own).join(folder);
         let rules = firewall_rules(overlays, &users, family)?;
         compile_family(tools, &settings, &rules, number, epoch, scratch)
             .with_context(|| format!("Shorewall cannot compile the rules of {folder}"))

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use formats::os_release::OsRelease;
 use fs_err as fs;
-use hostconf::{OverlaySet, PortTable, SealedImage};
-use tools::Failure;
+use hostconf::{OverlaySet, PortTable, SealedImage, StateFormats};
+use tools::{Failure, failure::HintExt as _};
 
 use super::agent::BINARIES;
 use super::firewall;
@@ -20,6 +20,7 @@ use super::package_database;
 use super::rootfs::package_paths;
 use super::units::{self, UnitSelection};
 use crate::assets::{self, Owners, StoredAsset};
+use crate::overlay_folders::OverlayFolders;
 use crate::programs::ToolsTree;
 use crate::root_tree::RootTree;
 use crate::sealed_trust_root::{self, SealedTrustRoot};
@@ -33,8 +34,8 @@ const FAIL2BAN: &str = "fail2ban";
 pub struct OverlayInput<'a> {
     /// The overlays of the image, in order.
     pub overlays: &'a OverlaySet,
-    /// The folder that holds one folder per overlay.
-    pub overlays_dir: &'a Path,
+    /// Where they lie.
+    pub overlay_folders: &'a OverlayFolders,
     /// The folder with our own units (`units/`).
     pub units_dir: &'a Path,
     /// What the image says of itself.
@@ -75,7 +76,7 @@ pub fn apply(tree: &RootTree, input: &OverlayInput<'_>) -> Result<Sealable> {
     install_own_files(tree, input)?;
     write_identity(tree, input.image)?;
     if input.overlays.has(firewall::OVERLAY) {
-        firewall::compile(input.tools, input.overlays, input.overlays_dir, tree, input.epoch, input.scratch)?;
+        firewall::compile(input.tools, input.overlays, input.overlay_folders, tree, input.epoch, input.scratch)?;
     }
     let masked = units::apply(tree, &unit_selection(input)?)?;
     for link in hostconf::links(input.overlays) {
@@ -132,7 +133,7 @@ fn is_base_of_var(name: &str) -> bool {
 fn lay_files(tree: &RootTree, input: &OverlayInput<'_>) -> Result<Vec<String>> {
     let mut laid = Vec::new();
     for overlay in input.overlays {
-        let root = input.overlays_dir.join(overlay.name.as_str()).join("root");
+        let root = input.overlay_folders.of(&overlay.name).join("root");
         if root.is_dir() {
             laid.extend(tree.lay_over(&root, "/")?);
         }
@@ -160,7 +161,7 @@ fn install_own_files(tree: &RootTree, input: &OverlayInput<'_>) -> Result<()> {
     }
     tree.write(&format!("{OWN}/image.toml"), input.image.to_toml().as_bytes(), 0o644)?;
     for overlay in input.overlays {
-        let folder = input.overlays_dir.join(overlay.name.as_str());
+        let folder = input.overlay_folders.of(&overlay.name);
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             if entry.file_type()?.is_file() {
@@ -176,10 +177,23 @@ fn install_own_files(tree: &RootTree, input: &OverlayInput<'_>) -> Result<()> {
     tree.write(sealed_trust_root::IN_IMAGE, &input.trust_root.document, 0o644)?;
     tree.write(sealed_trust_root::SIGNATURE_IN_IMAGE, &input.trust_root.envelope, 0o644)?;
     tree.write("/usr/lib/tmpfiles.d/casemate-state.conf", hostconf::state_tmpfiles(input.overlays).as_bytes(), 0o644)?;
+    let formats = state_formats(tree, input.overlays)?;
+    if !formats.is_empty() {
+        tree.write(&format!("{OWN}/state-formats.toml"), formats.to_toml().as_bytes(), 0o644)?;
+    }
     if input.overlays.has(FAIL2BAN) {
         tree.write("/etc/fail2ban/jail.d/casemate.conf", hostconf::jails(input.overlays).as_bytes(), 0o644)?;
     }
     tree.write("/usr/share/casemate/ports.txt", PortTable::new(input.overlays).to_text().as_bytes(), 0o644)
+}
+
+/// By what a later or earlier version knows whether it can read what this one wrote.
+fn state_formats(tree: &RootTree, overlays: &OverlaySet) -> Result<StateFormats> {
+    let status = tree.read_text(package_database::STATUS)?;
+    let versions = package_database::versions(&status)?;
+    StateFormats::of(overlays, |package| versions.get(package.as_str()).map(ToString::to_string)).or_refuse(
+        "`format` of `[[state]]` names a package of the same overlay, and as many numbers as its version has",
+    )
 }
 
 /// os-release(5): what boot loaders, updates and inventories know the image by.

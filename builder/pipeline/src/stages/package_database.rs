@@ -3,12 +3,15 @@
 //! Paths are left out on purpose (state below /var, cron jobs, kernel hooks). Without this `dpkg -V` would call them missing on every
 //! host, and a real loss would not stand out.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
+use debian::control::{Paragraph, Paragraphs};
 
 use crate::root_tree::RootTree;
 
 const INFO: &str = "/usr/lib/sysimage/dpkg/info";
-const STATUS: &str = "/usr/lib/sysimage/dpkg/status";
+pub(super) const STATUS: &str = "/usr/lib/sysimage/dpkg/status";
 
 /// Takes missing paths out of the file lists, the checksums and the lists of configuration files.
 pub fn forget_missing(tree: &RootTree) -> Result<()> {
@@ -30,6 +33,16 @@ pub fn forget_missing(tree: &RootTree) -> Result<()> {
     let status = tree.read_text(STATUS)?;
     let kept = without_missing_conffiles(&status, |path| exists(tree, path));
     if kept == status { Ok(()) } else { tree.write(STATUS, kept.as_bytes(), 0o644) }
+}
+
+/// The version of each package, by name.
+pub(super) fn versions(status: &str) -> Result<BTreeMap<&str, &str>> {
+    let mut versions = BTreeMap::new();
+    let (mut paragraphs, mut paragraph) = (Paragraphs::new(status), Paragraph::default());
+    while paragraphs.next_into(&mut paragraph)? {
+        versions.insert(paragraph.require("Package")?.value, paragraph.require("Version")?.value);
+    }
+    Ok(versions)
 }
 
 /// In the status a configuration file is a line ` PATH DIGEST` below `Conffiles:`; all other lines stay.

@@ -14,7 +14,7 @@ use fs_err::os::unix::fs::FileExt as _;
 use vm::guest::slot_b_tree;
 
 use self::bad::{BAD, Bad, GATE_FAILS};
-use self::town::{FIRST, TRIED, Town, build};
+use self::town::{FIRST, TRIED, Town, build, build_with};
 use crate::artifacts::Artifacts;
 use crate::host::PATIENCE;
 
@@ -24,11 +24,12 @@ const SECOND: &str = "0.2.0";
 const THIRD: &str = "0.3.0";
 
 pub(crate) fn goes_forward_and_comes_back(artifacts: &Artifacts, dir: &Path) -> Result<()> {
-    let [second, third] = [build(artifacts, dir, SECOND, None)?, build(artifacts, dir, THIRD, None)?];
-    let bad = GATE_FAILS.build(artifacts, dir)?;
+    let with_ledger = |version: &str| build_with(artifacts, dir, version, None, Some("ledger 1"));
+    let [first, second, third] = [with_ledger(FIRST)?, with_ledger(SECOND)?, with_ledger(THIRD)?];
+    let bad = build_with(artifacts, dir, GATE_FAILS.version, Some(&GATE_FAILS.defect), Some("ledger 2"))?;
     let repository = dir.join("repository");
     publish(artifacts, &second, &repository)?;
-    let mut town = Town::new(artifacts, dir, &repository)?;
+    let mut town = Town::of(artifacts, dir, &repository, &first)?;
 
     let (mut machine, first) = town.boots(&[])?;
     town.is_good(FIRST)?;
@@ -60,7 +61,21 @@ pub(crate) fn goes_forward_and_comes_back(artifacts: &Artifacts, dir: &Path) -> 
     ensure!(why.contains(&format!("{THIRD}, started 3 times")), "it does not say why: {why}");
     town.refuses_the_stick(0, TRIED)?;
     town.comes_back_from(&mut machine, &GATE_FAILS, 1)?;
+    data_is_what_the_old_version_reads(&town)?;
     machine.power_off(PATIENCE)?;
+    Ok(())
+}
+
+/// Rows of versions with the same format have stayed, those of the other format are set aside, and nothing else is kept.
+fn data_is_what_the_old_version_reads(town: &Town) -> Result<()> {
+    let [rows, aside] = town.ledger()?;
+    let written: Vec<&str> = rows.lines().collect();
+    ensure!(written == [FIRST, SECOND, FIRST, FIRST, FIRST], "the ledger holds {written:?}");
+    let expected = format!("{FIRST}\n{SECOND}\n{FIRST}\n{FIRST}\n{}\n", GATE_FAILS.version);
+    ensure!(aside == expected, "set aside is {aside:?}");
+    let why = town.agent("why")?;
+    ensure!(why.contains(&format!("what {} wrote there since", GATE_FAILS.version)), "nobody is told: {why}");
+    ensure!(!town.keeps_state()?, "state of before the update is kept for nothing");
     Ok(())
 }
 

@@ -28,6 +28,21 @@ pub(super) const TRIED: &str = "was tried on this host";
 /// Three tries of a version whose agent crashes, or one whose gate has 330 s, on a busy machine.
 const WAY_BACK: Duration = Duration::from_secs(1800);
 
+/// An overlay beside the image whose state only versions with the same format can read.
+const LEDGER: &str = r#"summary = "A ledger with a row for each start"
+needs = ["base"]
+[[state]]
+path = "/var/lib/ledger"
+owner = "root"
+mode = "0700"
+class = "db"
+format = { name = "FORMAT" }
+nocow = true
+[[setup]]
+name = "a row of the ledger"
+exec = ["/bin/sh", "-c", ". /usr/lib/os-release && echo $IMAGE_VERSION >> /var/lib/ledger/rows"]
+"#;
+
 /// What `casemate-agent update status --json` says, as far as it is looked at.
 #[derive(Debug, Deserialize)]
 pub(super) struct Status {
@@ -61,12 +76,28 @@ pub(crate) struct Town {
 
 /// The small image as a later version, with something wrong or nothing; its output.
 pub(crate) fn build(artifacts: &Artifacts, dir: &Path, version: &str, defect: Option<&Defect>) -> Result<PathBuf> {
+    build_with(artifacts, dir, version, defect, None)
+}
+
+/// The same, and where a format is given with a ledger of that format, into which each start writes a row.
+pub(super) fn build_with(
+    artifacts: &Artifacts,
+    dir: &Path,
+    version: &str,
+    defect: Option<&Defect>,
+    ledger: Option<&str>,
+) -> Result<PathBuf> {
     let (image, output) = (dir.join(format!("image-{version}")), dir.join(version));
     fs::create_dir_all(&image)?;
     let definition = artifacts.definition(Image::Minimal);
     let text = fs::read_to_string(definition.join("image.toml"))?;
     let mut changed = text.replace(&format!("version  = \"{FIRST}\""), &format!("version  = \"{version}\""));
-    ensure!(changed != text, "`minimal` is not of version {FIRST}");
+    ensure!(version == FIRST || changed != text, "`minimal` is not of version {FIRST}");
+    if let Some(format) = ledger {
+        changed = changed.replace("\"ssh\"]", "\"ssh\", \"ledger\"]");
+        fs::create_dir_all(image.join("overlays/ledger"))?;
+        fs::write(image.join("overlays/ledger/overlay.toml"), LEDGER.replace("FORMAT", format))?;
+    }
     if let Some(Defect::Unit { name, drop_in }) = defect {
         fs::write(image.join("bad.conf"), drop_in)?;
         let digest = Sha256Digest::of(drop_in.as_bytes());
@@ -86,6 +117,11 @@ pub(crate) fn build(artifacts: &Artifacts, dir: &Path, version: &str, defect: Op
 
 impl Town {
     pub(crate) fn new(artifacts: &Artifacts, dir: &Path, repository: &Path) -> Result<Self> {
+        Self::of(artifacts, dir, repository, &artifacts.image(Image::Minimal))
+    }
+
+    /// With this first version on its disk.
+    pub(super) fn of(artifacts: &Artifacts, dir: &Path, repository: &Path, first: &Path) -> Result<Self> {
         let wire = Wire::new()?;
         let neighbour = Neighbour::start(&wire.namespace, OUTSIDE)?;
         let updates = Updates::start(&wire.namespace, artifacts.run_tree(), dir, repository)?;
@@ -99,7 +135,7 @@ impl Town {
             updates.authority
         );
         let signature = artifacts.sign_as_operator(document.as_bytes())?;
-        let host = TestHost::new(artifacts, Image::Minimal, dir)?;
+        let host = TestHost::of_output(artifacts, first, dir)?;
         let mut spec = host.spec(Start::Firmware)?;
         spec.network = wire.network();
         spec.credentials =
@@ -213,6 +249,17 @@ impl Town {
 
     pub(super) fn agent(&self, what: &str) -> Result<String> {
         self.root(&format!("casemate-agent {what} 2>&1"))
+    }
+
+    /// What starts wrote into the ledger, and what is set aside of it.
+    pub(super) fn ledger(&self) -> Result<[String; 2]> {
+        let rows = self.root("cat /var/lib/ledger/rows")?;
+        Ok([rows, self.root("sh -c 'cat /var/lib/casemate/update/aside/*/ledger/rows || :'")?])
+    }
+
+    /// Whether state of before an update is kept.
+    pub(super) fn keeps_state(&self) -> Result<bool> {
+        Ok(self.root("sh -c 'test ! -e /var/lib/casemate/update/kept || echo kept'")?.contains("kept"))
     }
 
     /// Digest of the kernel image of a good version, as the kernel reads it from the ESP.

@@ -21,16 +21,22 @@ const CLOCK: &str = "casemate-trial.timer";
 /// Arms the clock of a trial. The restart that it ends in needs no agent.
 pub(super) fn begin(host: Host<'_>) -> Result<ExitCode> {
     let _locks = wait_for_lock(host)?;
-    match update::begin(host, &Target::of(host).remedied()?).remedied()? {
+    let target = Target::of(host).remedied()?;
+    match update::begin(host, &target).remedied()? {
         Start::OnTrial(trial) => {
             say(&format!("{} is on trial: start {}", trial.version, trial.start));
             host.files.write(&host.paths.on_trial(), b"", Access::PUBLIC)?;
             host.runner.run(&Tool::new("systemctl").args(["start", "--no-block", CLOCK]))?;
+            if let Err(error) = update::keep(host) {
+                // No service of this version may touch what nobody can put back.
+                leave(host, &target, vec![format!("state could not be kept as it was: {error:#}")])?;
+            }
         }
         Start::Usual(failed) => {
             for version in failed {
                 say(&format!("{version} failed on this host: `casemate-agent why`"));
             }
+            update::settle(host)?.iter().for_each(|line| say(line));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -44,18 +50,26 @@ pub(super) fn bless(host: Host<'_>) -> Result<ExitCode> {
         host.files.remove(&host.paths.on_trial())?;
         host.runner.run(&Tool::new("systemctl").args(["stop", CLOCK]))?;
     }
+    if let Err(error) = update::release(host) {
+        // It is good all the same; room is all that this costs.
+        say(&format!("what was kept of before this version is still there: {error:#}"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What the health gate has found; where it has not ended, that.
 pub(super) fn give_up(host: Host<'_>) -> Result<ExitCode> {
     let _locks = wait_for_lock(host)?;
-    let target = Target::of(host).remedied()?;
-    if update::give_up(host, &target, reasons(host)).remedied()? {
+    leave(host, &Target::of(host).remedied()?, reasons(host))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn leave(host: Host<'_>, target: &Target, reasons: Vec<String>) -> Result<()> {
+    if update::give_up(host, target, reasons).remedied()? {
         say("this version is bad: starting the one before it");
         host.runner.run(&Tool::new("systemctl").args(["reboot", "--no-block"]))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn reasons(host: Host<'_>) -> Vec<String> {

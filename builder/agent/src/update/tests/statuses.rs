@@ -65,6 +65,8 @@ fn machines_get_names_that_stay() {
         "applied": null,
         "failed": { "0.1.9": { "reasons": ["web: no answer"], "starts": 3, "at": 1_800_000_000 } },
         "floor": "0.0.9",
+        "kept": null,
+        "aside": [],
     });
     assert_eq!(json, expected);
     let text = lines(&bench).join("\n");

@@ -18,7 +18,7 @@ fn floor_of(text: &str) -> Version {
 }
 
 /// 0.2.0 was applied over 0.1.0 and is started for the first time.
-fn on_trial() -> (Bench, Version) {
+pub(super) fn on_trial() -> (Bench, Version) {
     let (bench, new) = (Bench::new(), floor_of("0.2.0"));
     bench.apply(&new.bundle()).unwrap();
     firmware::count_start(&bench.esp());
@@ -30,16 +30,16 @@ fn begin(bench: &Bench) -> Start {
     crate::update::begin(bench.host(), &bench.target).unwrap()
 }
 
-fn bless(bench: &Bench) -> Result<bool, UpdateError> {
+pub(super) fn bless(bench: &Bench) -> Result<bool, UpdateError> {
     crate::update::bless(bench.host(), &bench.target)
 }
 
-fn give_up(bench: &Bench) -> Result<bool, UpdateError> {
+pub(super) fn give_up(bench: &Bench) -> Result<bool, UpdateError> {
     crate::update::give_up(bench.host(), &bench.target, vec!["web: no answer".to_owned()])
 }
 
 fn roll_back(bench: &Bench) -> Result<ImageVersion, UpdateError> {
-    crate::update::rollback(bench.host(), &bench.target, &|_| ())
+    crate::update::rollback(bench.host(), &bench.target, false, &|_| ())
 }
 
 fn failures(bench: &Bench) -> Vec<(ImageVersion, Failure)> {
