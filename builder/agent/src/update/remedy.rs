@@ -1,5 +1,7 @@
 //! What to do about each reason for which an update was not applied.
 
+use std::path::Path;
+
 use bundle::ArchiveError;
 use bundle::NewestError;
 use bundle::PartName;
@@ -20,6 +22,11 @@ const TRY_AGAIN: &str =
 const NOT_OUR_DISK: &str =
     "only a disk with two slots, as `casemate flash` and the first start make it, can be updated";
 
+/// Of a file that a person may remove.
+fn without(path: &Path, loss: &str) -> String {
+    format!("look at it; without it {loss}: `rm {}`", path.display())
+}
+
 impl Remedy for UpdateError {
     fn remedy(&self) -> Option<String> {
         Some(match self {
@@ -36,16 +43,8 @@ impl Remedy for UpdateError {
             Self::Firmware(reason) => reason.hint().to_owned(),
             Self::Disk(_) | Self::Table { .. } | Self::Slots(_) => NOT_OUR_DISK.to_owned(),
             Self::Read { .. } | Self::File(_) | Self::Random(_) | Self::ReadBack { .. } => TRY_AGAIN.to_owned(),
-            Self::State { path, .. } => format!(
-                "look at it; without it the host forgets its version floor and which versions failed: `rm {}`",
-                path.display()
-            ),
-            Self::Kept { path, .. } => {
-                format!(
-                    "look at it; without it no data is put back after a version that failed: `rm {}`",
-                    path.display()
-                )
-            }
+            Self::State { path, .. } => without(path, "the host forgets its version floor and which versions failed"),
+            Self::Kept { path, .. } => without(path, "no data is put back after a version that failed"),
             Self::DataGoesBack { .. } => {
                 "say `--with-data`; what was written since is set aside and not lost".to_owned()
             }
