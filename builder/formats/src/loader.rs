@@ -13,6 +13,9 @@ use crate::version_order;
 
 /// Around what a program of systemd's says of itself; the stub of kernel images has the same mark with another name.
 const MARK: (&str, &str) = ("#### LoaderInfo: ", " ####");
+/// Where it lies on an ESP (UAPI.1; UEFI 2.10, section 3.5.1.1), in the order in which it is exchanged. Firmware that was told nothing starts the last,
+/// and falls back to it from the other: so it is touched only after the disk has taken the first.
+pub const PLACES: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
 /// How systemd-boot calls itself.
 const NAME: &str = "systemd-boot ";
 
