@@ -3,6 +3,7 @@
 mod bench;
 mod cuts;
 mod firmware;
+mod loaders;
 mod looks;
 mod refusals;
 mod statuses;

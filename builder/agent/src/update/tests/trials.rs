@@ -31,7 +31,7 @@ fn begin(bench: &Bench) -> Start {
 }
 
 fn bless(bench: &Bench) -> Result<bool, UpdateError> {
-    crate::update::bless(bench.host(), &bench.target)
+    crate::update::bless(bench.host(), &bench.target, &|_| ())
 }
 
 fn give_up(bench: &Bench) -> Result<bool, UpdateError> {
