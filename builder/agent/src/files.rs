@@ -142,6 +142,18 @@ impl Files {
         self.flush_parent(to)
     }
 
+    /// Lets a file take the place of another on FAT, and a cut find all of one or all of the other there. The kernel writes size and place of the new file
+    /// into the entry of the old one, 32 bytes of one sector, and gives the clusters of the old file back once nobody has it open: so it is held open
+    /// until that entry is on the disk, and what is given back is on the disk before anything else is written.
+    pub fn replace_on_fat(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        let folder = to.parent().unwrap_or(Path::new("/"));
+        let old = fs::File::open(to).map_err(|source| FileError { action: "open", path: to.to_owned(), source })?;
+        self.rename_on_fat(from, to)?;
+        self.flush_file_system(folder)?;
+        drop(old);
+        self.flush_file_system(folder)
+    }
+
     /// Points a link somewhere else in one step.
     pub fn link(&self, target: &Path, path: &Path) -> Result<(), FileError> {
         if fs::read_link(path).is_ok_and(|old| old == target) {

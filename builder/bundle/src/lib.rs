@@ -24,7 +24,7 @@ pub use archive::{
     write_bundle, write_head, write_newest,
 };
 pub use formats::digest::{DigestError, Sha256Digest};
-pub use formats::names::{FileName, ImageName, ImageVersion, KernelVersion, NameError};
+pub use formats::names::{FileName, ImageName, ImageVersion, KernelVersion, LoaderVersion, NameError};
 pub use formats::verity::RootHash;
 pub use key::{KeyError, KeyId, PublicKey};
 pub use limited::{Limit, ReadError, read_limited};

@@ -14,7 +14,7 @@ use crate::schema::{SchemaError, SchemaVersion, check_schema};
 use crate::signature::Context;
 use crate::verify::Verified;
 use formats::digest::Sha256Digest;
-use formats::names::{FileName, ImageName, ImageVersion, KernelVersion};
+use formats::names::{FileName, ImageName, ImageVersion, KernelVersion, LoaderVersion};
 use formats::verity::RootHash;
 use formats::version_order;
 
@@ -45,6 +45,9 @@ pub enum ManifestError {
         /// The part.
         part: PartName,
     },
+    /// A boot loader of which nobody says how new it is, or a version of none.
+    #[error("the manifest has a `loader` part or its version, and not both: build the image again")]
+    Loader,
     /// A version that may not come before this one, and does not.
     #[error(
         "the manifest's `{field}` {found} is newer than its version {version}: nobody could install it; name {version} or an older one"
@@ -101,6 +104,8 @@ pub enum PartName {
     Verity,
     /// The signed unified kernel image.
     Uki,
+    /// The signed boot loader.
+    Loader,
     /// The kernel alone.
     Linux,
     /// The initrd alone.
@@ -111,7 +116,8 @@ pub enum PartName {
 
 impl PartName {
     /// All parts in their order.
-    pub const ALL: [Self; 6] = [Self::Root, Self::Verity, Self::Uki, Self::Linux, Self::Initrd, Self::Cmdline];
+    pub const ALL: [Self; 7] =
+        [Self::Root, Self::Verity, Self::Uki, Self::Loader, Self::Linux, Self::Initrd, Self::Cmdline];
 
     /// The name as it stands in the manifest.
     pub fn as_str(self) -> &'static str {
@@ -119,6 +125,7 @@ impl PartName {
             Self::Root => "root",
             Self::Verity => "verity",
             Self::Uki => "uki",
+            Self::Loader => "loader",
             Self::Linux => "linux",
             Self::Initrd => "initrd",
             Self::Cmdline => "cmdline",
@@ -164,6 +171,9 @@ pub struct Manifest {
     pub root_hash: RootHash,
     /// The kernel's release.
     pub kernel: KernelVersion,
+    /// The version of systemd-boot in the part `loader`; absent: there is no such part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<LoaderVersion>,
     /// The oldest version that may be updated to this one; absent: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_from_version: Option<ImageVersion>,
@@ -240,6 +250,9 @@ impl Manifest {
             if !self.parts.contains_key(&part) {
                 return Err(ManifestError::MissingPart { part });
             }
+        }
+        if self.loader.is_some() != self.parts.contains_key(&PartName::Loader) {
+            return Err(ManifestError::Loader);
         }
         let mut files: BTreeSet<&str> = BTreeSet::from([MANIFEST_FILE, SIGNATURE_FILE]);
         for part in self.parts.values().chain(&self.disk) {

@@ -47,6 +47,7 @@ fn manifest() -> Manifest {
         source_date_epoch: 1_700_000_000,
         root_hash: bundle::RootHash::from_bytes([7; 32]),
         kernel: "6.12.48+deb13-cloud-amd64".parse().unwrap(),
+        loader: None,
         min_from_version: None,
         floor: None,
         expires: None,
@@ -297,6 +298,23 @@ fn a_manifest_needs_root_verity_and_kernel() {
         manifest.parts.remove(&name);
         assert_eq!(manifest.to_json(), Err(ManifestError::MissingPart { part: name }));
     }
+}
+
+#[test]
+fn a_boot_loader_comes_behind_the_kernel_image_and_with_its_version_or_not_at_all() {
+    let version = "257.13-1~deb13u1".parse().unwrap();
+    let mut with = Manifest { loader: Some(version), ..manifest() };
+    assert_eq!(with.to_json(), Err(ManifestError::Loader));
+    with.parts.extend([PartName::Linux, PartName::Loader].map(|name| (name, part(name))));
+    let parsed = Manifest::parse_unverified(with.to_json().unwrap().as_bytes()).unwrap();
+    assert_eq!(parsed, with);
+    let bytes = bundle_of(&with);
+    let places = ["root.bin", "verity.bin", "uki.bin", "loader.bin", "linux.bin"].map(|file| header_of(&bytes, file));
+    assert!(places.is_sorted());
+    assert_eq!(read_bundle(&bytes).unwrap()[&PartName::Loader], content(PartName::Loader));
+    assert_eq!(Manifest { loader: None, ..with }.to_json(), Err(ManifestError::Loader));
+    // The earlier form, without it, is read as it was written.
+    assert!(!manifest().to_json().unwrap().contains("loader"));
 }
 
 #[test]

@@ -74,6 +74,7 @@ impl Desk {
             source_date_epoch: 1_700_000_000,
             root_hash: bundle::RootHash::from_bytes([7; 32]),
             kernel: "6.12.1-test".parse().unwrap(),
+            loader: None,
             min_from_version: None,
             floor: None,
             expires: None,

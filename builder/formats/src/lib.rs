@@ -15,6 +15,7 @@ pub mod fixedtime;
 pub mod gpt;
 pub mod guid;
 mod little_endian;
+pub mod loader;
 pub mod modules;
 pub mod names;
 pub mod os_release;

@@ -91,6 +91,12 @@ name!(
     |text| is_made_of(text, 64, |byte| byte.is_ascii_alphanumeric() || b".+~_-".contains(&byte))
 );
 name!(
+    /// The version of a boot loader as Debian numbers it.
+    LoaderVersion,
+    "a boot loader's version: 1 to 64 letters, digits, `.`, `+`, `~`, `^`, `_`, `:` and `-`",
+    |text| is_made_of(text, 64, |byte| byte.is_ascii_alphanumeric() || b".+~^_:-".contains(&byte))
+);
+name!(
     /// A plain file name: no directory, no leading dot, at most 99 bytes (it must fit in a ustar header). It has the
     /// characters of versions.
     FileName,

@@ -1,7 +1,8 @@
 //! Secure Boot: the firmware starts what our keys signed and nothing else.
 //!
 //! The host gets its document from the hypervisor: the document itself by `fw_cfg`, its signature by SMBIOS. Either alone is worth
-//! nothing, so a host that is personalised has read both. It takes no update that its firmware would refuse at the next start.
+//! nothing, so a host that is personalised has read both. It takes no update that its firmware would refuse at the next start, and a newer boot loader
+//! once the version that brings it is good.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(crate) fn only_ours(artifacts: &Artifacts, dir: &Path) -> Result<()> {
     let mut town = Town::new(artifacts, dir, &repository)?;
     let (unsigned, signed) = (build(artifacts, dir, "0.1.9", None)?, build(artifacts, dir, "0.2.0", None)?);
     crafted::unsigned_kernel(artifacts, &unsigned)?;
+    let [old, new] = crafted::newer_loader(artifacts, &signed)?;
 
     let foreign = dir.join("foreign");
     artifacts.casemate(&["keys", "init", &foreign.to_string_lossy()], 0)?;
@@ -46,6 +48,11 @@ pub(crate) fn only_ours(artifacts: &Artifacts, dir: &Path) -> Result<()> {
     artifacts.record_identity("secure", &seen, "secure")?;
     town.refuses_the_stick(0, "Secure Boot would refuse the new kernel image: it is not signed")?;
     town.applies_the_stick(1)?;
+    town.is_started_by("0.1.0", &old, &old)?;
+    town.restarts(&mut machine)?;
+    town.is_started_by("0.2.0", &old, &new)?;
+    town.restarts(&mut machine)?;
+    town.is_started_by("0.2.0", &new, &new)?;
     machine.cut_power();
     Ok(())
 }

@@ -56,6 +56,31 @@ fn a_directory_never_has_another_mode_than_asked() {
 }
 
 #[test]
+fn a_file_takes_the_place_of_another_on_fat_whole_or_not_at_all() {
+    for steps in 0.. {
+        let folder = crate::testing::folder();
+        let (old, new) = (folder.path().join("loader"), folder.path().join("loader.new"));
+        fs::write(&old, b"old").unwrap();
+        fs::write(&new, b"new").unwrap();
+        let files = leave();
+        files.cut_after(steps);
+        let done = files.replace_on_fat(&new, &old).is_ok();
+        let found = fs::read(&old).unwrap();
+        assert!(found == if new.exists() { b"old" } else { b"new" }, "after {steps} steps");
+        if done {
+            // The rename, and what makes entry, folder and what is given back last.
+            assert_eq!((steps, found), (5, b"new".to_vec()));
+            break;
+        }
+    }
+    let folder = crate::testing::folder();
+    let (old, new) = (folder.path().join("loader"), folder.path().join("loader.new"));
+    fs::write(&new, b"new").unwrap();
+    // What is not there is not replaced: nobody would know what starts.
+    assert!(leave().replace_on_fat(&new, &old).is_err() && !old.exists() && new.exists());
+}
+
+#[test]
 fn does_not_write_what_is_equal() {
     let folder = crate::testing::folder();
     let path = folder.path().join("file");

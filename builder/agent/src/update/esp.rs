@@ -106,6 +106,11 @@ impl Esp {
         self.images().join(entry.to_string())
     }
 
+    /// Place of a file, by its name from the root.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Gives an image of ours another name beside its own: that is all the boot loader goes by.
     pub fn rename(&self, files: &Files, found: &Found, entry: &BootEntry) -> Result<(), FileError> {
         files.rename_on_fat(&found.path, &found.path.with_file_name(entry.to_string()))

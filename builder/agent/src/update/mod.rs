@@ -12,6 +12,7 @@ mod fetcher;
 mod frames;
 mod keeping;
 mod kept;
+mod loader;
 mod look;
 mod medium;
 mod pieces;
@@ -72,6 +73,7 @@ pub use state::Failure;
 pub use state::Offered;
 pub use state::State;
 pub use state::Trial;
+pub use state::WaitingLoader;
 pub use status::Entry;
 pub use status::Spare;
 pub use status::UpdateStatus;
@@ -204,13 +206,14 @@ fn apply_as(
     let Ruling::Write(plan) = preflight::plan(host, target, &manifest, &situation)? else {
         // A cut may have come between the last step and the note of it.
         if state.applied.as_ref().is_none_or(|applied| applied.root_hash != manifest.root_hash) {
-            remember_applied(host, state, order, &manifest)?;
+            let loader = loader::found_waiting(&target.esp, &manifest);
+            remember_applied(host, state, order, &manifest, loader)?;
         }
         return Ok(Outcome::WaitedAlready(manifest.version.clone()));
     };
     let state = state.with_failed(plan.failed.iter().cloned());
-    write(host, Writing { target, running: &running, plan: &plan, state: &state }, bundle, say)?;
-    remember_applied(host, state, order, &manifest)?;
+    let loader = write(host, Writing { target, running: &running, plan: &plan, state: &state }, bundle, say)?;
+    remember_applied(host, state, order, &manifest, loader)?;
     Ok(Outcome::Applied(manifest.version.clone()))
 }
 
@@ -223,13 +226,14 @@ struct Writing<'a> {
     state: &'a State,
 }
 
-/// The steps that change something, in the only order in which each may be the last one before the power goes.
+/// The steps that change something, in the only order in which each may be the last one before the power goes. Returns the boot loader that waits for
+/// the version to be good.
 fn write(
     host: Host<'_>,
     writing: Writing<'_>,
     bundle: BundleReader<impl Read>,
     say: &dyn Fn(&str),
-) -> Result<(), UpdateError> {
+) -> Result<Option<WaitingLoader>, UpdateError> {
     let Writing { target, plan, .. } = writing;
     remember_failures(host, writing)?;
     target.esp.make_writable()?;
@@ -239,13 +243,15 @@ fn write(
     say("emptying the spare slot");
     empty_spare_slot(&disk, plan)?;
     say("writing");
-    let manifest = write_parts(host, writing, &disk, bundle)?;
+    let manifest = write_parts(host, writing, &disk, bundle, say)?;
     say("reading all of it back");
     read_back(host, writing, &disk, &manifest)?;
+    let loader = loader::check(host, target, &plan.loader, &manifest, say)?;
     say("naming the slot");
     disk.write_table(&plan.filled)?;
     say("making it bootable");
-    make_bootable(host, target, &manifest)
+    make_bootable(host, target, &manifest)?;
+    Ok(loader)
 }
 
 /// Before the ESP forgets them.
@@ -261,6 +267,9 @@ fn remove_spare_entries(host: Host<'_>, writing: Writing<'_>) -> Result<(), Upda
     }
     for unfinished in esp.unfinished()?.iter().filter(|each| !preflight::may_be_running(each, writing.running)) {
         host.files.remove(&unfinished.path)?;
+    }
+    for (path, _) in loader::left_over(esp) {
+        host.files.remove(&path)?;
     }
     Ok(esp.flush(host.files)?)
 }
@@ -278,6 +287,7 @@ fn write_parts(
     writing: Writing<'_>,
     disk: &MediumWriter<'_>,
     mut bundle: BundleReader<impl Read>,
+    say: &dyn Fn(&str),
 ) -> Result<Verified<Manifest>, UpdateError> {
     let Writing { target, plan, .. } = writing;
     let unfinished = target.esp.unfinished_place(&bundle.manifest().image, &bundle.manifest().version);
@@ -289,6 +299,7 @@ fn write_parts(
                 disk.flush()?;
             }
             PartName::Uki => write_kernel_image(host, target, &mut bundle, &unfinished)?,
+            PartName::Loader => loader::write(host, target, &plan.loader, &mut bundle, say)?,
             // They are there for tests of the builder; the kernel image holds all of them.
             PartName::Linux | PartName::Initrd | PartName::Cmdline => {
                 bundle.read_part(&mut io::sink())?;
@@ -343,8 +354,14 @@ fn make_bootable(host: Host<'_>, target: &Target, manifest: &Manifest) -> Result
 }
 
 /// For people and for what comes after the start; whether it is there and can be started, disk and ESP say.
-fn remember_applied(host: Host<'_>, state: State, order: Order<'_>, manifest: &Manifest) -> Result<(), UpdateError> {
-    state.with_applied(manifest, order.floor(manifest), certificates::now()).write(host)
+fn remember_applied(
+    host: Host<'_>,
+    state: State,
+    order: Order<'_>,
+    manifest: &Manifest,
+    loader: Option<WaitingLoader>,
+) -> Result<(), UpdateError> {
+    state.with_applied(manifest, order.floor(manifest), loader, certificates::now()).write(host)
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ use super::UpdateError;
 use super::Wishes;
 use super::esp::Found;
 use super::esp::Unfinished;
+use super::loader;
+use super::loader::LoaderPlan;
 use super::running::ARCHITECTURE;
 use super::running::Running;
 use super::state::Failure;
@@ -66,6 +68,8 @@ pub(super) struct Plan {
     pub(super) tree_offset: u64,
     /// Versions whose tries were all in vain, as the ESP tells; it forgets them with their entries.
     pub(super) failed: Vec<(ImageVersion, Failure)>,
+    /// What becomes of the boot loaders on the ESP.
+    pub(super) loader: LoaderPlan,
 }
 
 /// What came of asking.
@@ -121,9 +125,10 @@ pub(super) fn plan(
     }
     check_way_back(&entries, running)?;
     let (root_offset, tree_offset) = check_sizes(manifest, &found.table, &slots)?;
-    check_esp(manifest, target, &entries, running)?;
+    let loader = LoaderPlan::of(&target.esp, manifest);
+    check_esp(manifest, target, &loader, (&entries, running))?;
     let emptied = slots.with_spare_emptied(&found.table, random_identities(host)?)?;
-    Ok(Ruling::Write(Box::new(Plan { found, emptied, filled, root_offset, tree_offset, failed })))
+    Ok(Ruling::Write(Box::new(Plan { found, emptied, filled, root_offset, tree_offset, failed, loader })))
 }
 
 /// Whether an entry is of the version that runs; all others lead to the spare slot, or nowhere.
@@ -234,22 +239,35 @@ fn check_sizes(manifest: &Manifest, table: &Table, slots: &Slots) -> Result<(u64
     let root = place(slots.spare.data, PartName::Root)?;
     let tree = place(slots.spare.hash, PartName::Verity)?;
     check_room(manifest, PartName::Uki, LARGEST_UKI)?;
+    check_room(manifest, PartName::Loader, loader::LARGEST)?;
     Ok((root, tree))
 }
 
 /// Counts what will be removed as free, since that is done first.
-fn check_esp(manifest: &Manifest, target: &Target, entries: &[Found], running: &Running) -> Result<(), UpdateError> {
+fn check_esp(
+    manifest: &Manifest,
+    target: &Target,
+    loader: &LoaderPlan,
+    (entries, running): (&[Found], &Running),
+) -> Result<(), UpdateError> {
     let old = entries.iter().filter(|each| !is_running(each, running)).map(|each| each.size);
     let unfinished = target.esp.unfinished()?;
     let removed = unfinished.iter().filter(|each| !may_be_running(each, running)).map(|each| each.size);
-    let freed: u64 = old.chain(removed).sum();
+    let loaders = loader::left_over(&target.esp).into_iter().map(|(_, size)| size);
+    let freed: u64 = old.chain(removed).chain(loaders).sum();
     let room = target.esp.free()?.saturating_add(freed).saturating_sub(ESP_RESERVE);
-    check_room(manifest, PartName::Uki, room)
+    check_room(manifest, PartName::Uki, room)?;
+    let (size, room) = (loader.size(manifest), room.saturating_sub(size_of(manifest, PartName::Uki)));
+    if size > room { Err(UpdateError::TooLarge { part: PartName::Loader, size, room }) } else { Ok(()) }
 }
 
 fn check_room(manifest: &Manifest, name: PartName, room: u64) -> Result<(), UpdateError> {
-    let size = manifest.parts.get(&name).map_or(0, |part: &Part| part.size);
+    let size = size_of(manifest, name);
     if size > room { Err(UpdateError::TooLarge { part: name, size, room }) } else { Ok(()) }
+}
+
+fn size_of(manifest: &Manifest, name: PartName) -> u64 {
+    manifest.parts.get(&name).map_or(0, |part: &Part| part.size)
 }
 
 /// Identities that no command line names.

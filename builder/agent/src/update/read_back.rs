@@ -122,7 +122,7 @@ impl Written<'_> {
 }
 
 /// Reads a part that fits in memory, and compares its digest.
-fn read_whole(written: Written<'_>) -> Result<Vec<u8>, UpdateError> {
+pub(super) fn read_whole(written: Written<'_>) -> Result<Vec<u8>, UpdateError> {
     // The manifest's size is held against the place of the part before anything is written.
     let mut bytes = Vec::with_capacity(usize::try_from(written.part.size).unwrap_or_default());
     let read = Uncached::open(written).and_then(|mut reader| reader.read_to_end(&mut bytes));

@@ -68,7 +68,7 @@ impl Remedy for UpdateError {
             Self::TooFarAhead { least, .. } => format!("apply {least} first"),
             Self::Expired(_) => "take a newer version".to_owned(),
             Self::FailedHere { .. } => "take a newer version, or try this one again with `--again`".to_owned(),
-            Self::TooLarge { part: PartName::Uki, .. } => {
+            Self::TooLarge { part: PartName::Uki | PartName::Loader, .. } => {
                 "look for files on the ESP that are not casemate's, or build a smaller kernel image".to_owned()
             }
             Self::TooLarge { .. } => "name fewer packages, or flash an image with larger slots".to_owned(),

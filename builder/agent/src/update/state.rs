@@ -9,7 +9,9 @@ use std::io;
 
 use bundle::ImageName;
 use bundle::ImageVersion;
+use bundle::LoaderVersion;
 use bundle::Manifest;
+use bundle::Part;
 use bundle::RootHash;
 use bundle::SchemaVersion;
 use bundle::Seen;
@@ -83,6 +85,22 @@ pub struct Applied {
     /// What becomes the floor once this version was proven good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<ImageVersion>,
+    /// The boot loader that came with it and is not in place: it waits until the version was proven good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<WaitingLoader>,
+}
+
+/// A boot loader that waits on the ESP, or should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitingLoader {
+    /// Its version.
+    pub version: LoaderVersion,
+    /// Its size and digest: no other bytes are put in place.
+    pub part: Part,
+    /// What kept it from its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// A start of a version on trial, noted as soon as state is there.
@@ -138,9 +156,15 @@ impl State {
     }
 
     /// Remembers that this version was applied. One that is given another chance has not failed.
-    pub fn with_applied(mut self, manifest: &Manifest, floor: Option<ImageVersion>, at: u64) -> Self {
+    pub fn with_applied(
+        mut self,
+        manifest: &Manifest,
+        floor: Option<ImageVersion>,
+        loader: Option<WaitingLoader>,
+        at: u64,
+    ) -> Self {
         self.failed.remove(&manifest.version);
         let (version, root_hash) = (manifest.version.clone(), manifest.root_hash);
-        Self { trial: None, applied: Some(Applied { version, root_hash, at, floor }), ..self }
+        Self { trial: None, applied: Some(Applied { version, root_hash, at, floor, loader }), ..self }
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use bundle::ImageName;
 use bundle::ImageVersion;
+use bundle::LoaderVersion;
 use bundle::RootHash;
 use formats::gpt::Copies;
 use formats::slots::EMPTY;
@@ -20,9 +21,11 @@ use super::esp::Found;
 use super::kept::Aside;
 use super::kept::Kept;
 use super::kept::Snapshot;
+use super::loader;
 use super::preflight::is_running;
 use super::running::Running;
 use super::state::Applied;
+use super::state::WaitingLoader;
 use crate::paths::Paths;
 
 /// The slots and the memory of a host.
@@ -50,6 +53,8 @@ pub struct UpdateStatus {
     pub kept: Option<Snapshot>,
     /// What versions wrote that no longer run, where it could not stay in its place.
     pub aside: Vec<Aside>,
+    /// The boot loaders on the ESP by their names, with their versions; nothing for what is not systemd-boot.
+    pub loaders: BTreeMap<&'static str, Option<LoaderVersion>>,
 }
 
 /// The slot that does not run.
@@ -107,6 +112,7 @@ impl UpdateStatus {
             floor,
             kept,
             aside,
+            loaders: loader::installed(&target.esp).into_iter().map(|each| (each.name, each.version.ok())).collect(),
         })
     }
 
@@ -125,6 +131,7 @@ impl UpdateStatus {
         if let Some(floor) = &self.floor {
             let _ = writeln!(text, "floor     {floor}: nothing older may be installed");
         }
+        self.write_loaders(&mut text);
         for (version, failure) in &self.failed {
             for reason in &failure.reasons {
                 let _ = writeln!(text, "failed    {version}: {reason}");
@@ -140,6 +147,22 @@ impl UpdateStatus {
             text.push_str("notice    one copy of the partition table is not whole; the next update repairs it\n");
         }
         text
+    }
+
+    /// Which one is where, and which one waits.
+    fn write_loaders(&self, text: &mut String) {
+        for (name, version) in &self.loaders {
+            let version = version.as_ref().map_or("of somebody else", LoaderVersion::as_str);
+            let _ = writeln!(text, "loader    {version} (`{name}`)");
+        }
+        let Some(Applied { version, loader: Some(WaitingLoader { version: loader, problem, .. }), .. }) = &self.applied
+        else {
+            return;
+        };
+        let _ = match problem {
+            None => writeln!(text, "loader    {loader} waits until {version} is good"),
+            Some(problem) => writeln!(text, "notice    boot loader {loader} of {version} is not in place: {problem}"),
+        };
     }
 }
 

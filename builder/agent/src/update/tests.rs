@@ -4,6 +4,7 @@ mod bench;
 mod cuts;
 mod firmware;
 mod keeping;
+mod loaders;
 mod looks;
 mod refusals;
 mod statuses;

@@ -9,6 +9,7 @@ use bundle::ImageVersion;
 use super::Target;
 use super::UpdateError;
 use super::esp::Found;
+use super::loader;
 use super::preflight::is_running;
 use super::running::Running;
 use super::state::Failure;
@@ -45,8 +46,9 @@ pub fn begin(host: Host<'_>, target: &Target) -> Result<Start, UpdateError> {
     Ok(Start::Usual(versions))
 }
 
-/// Every service works: the running version is good, and its floor counts from now on. Says whether it was on trial.
-pub fn bless(host: Host<'_>, target: &Target) -> Result<bool, UpdateError> {
+/// Every service works: the running version is good, its floor counts from now on, and its boot loader takes the place of the old one. Says whether it was
+/// on trial.
+pub fn bless(host: Host<'_>, target: &Target, say: &dyn Fn(&str)) -> Result<bool, UpdateError> {
     let running = Running::read(host.paths)?;
     let entries = target.esp.entries()?;
     let counted: Vec<&Found> =
@@ -62,6 +64,8 @@ pub fn bless(host: Host<'_>, target: &Target) -> Result<bool, UpdateError> {
     }
     // After the name: a floor of a version that is not good yet would shut out the one that it falls back to.
     remember_good(host, &running)?;
+    // Last: a version is good whatever becomes of its boot loader.
+    loader::exchange(host, target, &running, say);
     Ok(!counted.is_empty())
 }
 

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bundle::Manifest;
+use formats::loader;
 use fs_err as fs;
 use tools::{Failure, ResultExt as _, Scratch, full_disk, scratch};
 
@@ -56,7 +57,7 @@ fn parent(output: &Path) -> &Path {
 pub(super) fn check_room(finished: &Finished<'_>, work: &Path) -> Result<()> {
     let mut parts = finished.kernel.image.len() as u64;
     let sealed = [&finished.sealed.root, &finished.sealed.verity].map(PathBuf::as_path);
-    for file in sealed.into_iter().chain([finished.initrd, &finished.uki.join("uki.efi")]) {
+    for file in sealed.into_iter().chain([finished.initrd, &finished.uki.join("uki.efi"), &esp_loader(finished)]) {
         parts += fs::metadata(file)?.len();
     }
     // The parts themselves, those in the disk image, those in the bundle; copies may share their blocks with the cache.
@@ -66,11 +67,12 @@ pub(super) fn check_room(finished: &Finished<'_>, work: &Path) -> Result<()> {
 
 /// Copies the parts out of the cache: people write to what they were given, and the cache must not change with it.
 pub(super) fn copy_parts(finished: &Finished<'_>, work: &Path) -> Result<()> {
-    let parts: [(PathBuf, &str); 6] = [
+    let parts: [(PathBuf, &str); 7] = [
         (finished.sealed.root.clone(), "root.erofs"),
         (finished.sealed.verity.clone(), "root.verity"),
         (finished.initrd.to_owned(), "initrd.cpio.zst"),
         (finished.uki.join("uki.efi"), "uki.efi"),
+        (esp_loader(finished), bundle_stage::LOADER),
         (finished.uki.join("cmdline"), "cmdline"),
         (finished.layers.masked.clone(), "masked-units.txt"),
     ];
@@ -81,6 +83,12 @@ pub(super) fn copy_parts(finished: &Finished<'_>, work: &Path) -> Result<()> {
         fs::copy(source, work.join(name))?;
     }
     Ok(fs::write(work.join("linux"), &finished.kernel.image)?)
+}
+
+/// The boot loader as the disk has it: what a host takes with an update is what it would have been flashed with.
+fn esp_loader(finished: &Finished<'_>) -> PathBuf {
+    let [_, started] = loader::PLACES;
+    finished.uki.join("esp").join(started)
 }
 
 pub(super) fn make_disk(inputs: &Inputs, finished: &Finished<'_>, work: &Path) -> Result<()> {
@@ -110,6 +118,7 @@ fn refuse_other_sizes(esp: u64, slot: u64) -> Result<()> {
 }
 
 pub(super) fn make_bundle(inputs: &Inputs, finished: &Finished<'_>, work: &Path) -> Result<Manifest> {
+    let loader = loader::version(&fs::read(work.join(bundle_stage::LOADER))?).context("systemd-boot has no version")?;
     let facts = ManifestFacts {
         image: inputs.image.name.as_str(),
         version: inputs.image.version.as_str(),
@@ -117,6 +126,7 @@ pub(super) fn make_bundle(inputs: &Inputs, finished: &Finished<'_>, work: &Path)
         epoch: inputs.packages.epoch(),
         root_hash: &finished.sealed.root_hash.to_string(),
         kernel: &finished.kernel.release,
+        loader,
         update: &inputs.definition.image.update,
     };
     bundle_stage::make(work, &facts, &inputs.keys.release()?)

@@ -171,7 +171,7 @@ impl Inputs {
         let units = self.definition.units_dir();
         let size = &self.definition.image.size;
         let UpdateRules { min_from_version, floor, expires_after_days, .. } = &self.definition.image.update;
-        let mut key = KeyBuilder::new("image", 3)
+        let mut key = KeyBuilder::new("image", 4)
             .stage(&self.seal_key()?)
             .file("units/initrd.toml", &units.join("initrd.toml"))?
             .tree("units/initrd", &units.join("initrd"))?

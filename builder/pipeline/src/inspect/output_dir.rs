@@ -53,6 +53,9 @@ pub(super) fn manifest_value(bytes: &[u8]) -> Result<Value> {
         "development": manifest.development, "kernel": manifest.kernel, "root_hash": manifest.root_hash,
         "source_date_epoch": manifest.source_date_epoch, "parts": parts,
     });
+    if let Some(version) = &manifest.loader {
+        value["loader"] = json!(version);
+    }
     if let Some(version) = &manifest.min_from_version {
         value["min_from_version"] = json!(version);
     }

@@ -16,7 +16,7 @@ fn an_output_directory_shows_manifest_lock_and_stages() {
     assert_eq!(value["kind"], "output");
     assert_eq!((&value["lock"]["package_count"], &value["lock"]["package_size"]), (&2.into(), &15.into()));
     assert_eq!((&value["lock"]["suite_count"], value["lock"].get("suite_size")), (&1.into(), None));
-    assert_eq!(value["manifest"]["parts"].as_array().unwrap().len(), 7);
+    assert_eq!(value["manifest"]["parts"].as_array().unwrap().len(), 8);
     let provenance = &value["provenance"];
     assert_eq!(provenance["made_of"], serde_json::json!({ "definition": 1, "root": 1 }));
     assert_eq!((&provenance["about"][0], &provenance["signed_by"]), (&"cmdline".into(), &value["signed_by"]));
@@ -75,7 +75,7 @@ fn a_bundle_shows_its_manifest_and_members_in_order() {
     let names: Vec<&str> =
         value["members"].as_array().unwrap().iter().map(|member| member["name"].as_str().unwrap()).collect();
     assert_eq!(names[..3], ["manifest.json", "manifest.json.sig", "root.erofs"]);
-    assert_eq!((names.len(), &value["manifest"]["image"]), (8, &"tiny".into()));
+    assert_eq!((names.len(), &value["manifest"]["image"]), (9, &"tiny".into()));
 }
 
 #[test]

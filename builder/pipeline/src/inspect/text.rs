@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// Keys in the order in which people want them; others follow in alphabetical order.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "kind",
     "number",
     "name",
@@ -13,6 +13,7 @@ const ORDER: [&str; 24] = [
     "architecture",
     "development",
     "kernel",
+    "loader",
     "root_hash",
     "source_date_epoch",
     "file",

@@ -48,6 +48,7 @@ fn a_statement_has_what_in_toto_and_slsa_require() {
             "disk.raw",
             "initrd.cpio.zst",
             "linux",
+            "loader.efi",
             "manifest.json",
             "root.erofs",
             "root.verity",

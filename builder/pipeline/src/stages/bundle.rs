@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use bundle::{
-    Context, MANIFEST_FILE, Manifest, Part, PartName, SIGNATURE_FILE, SchemaVersion, Sha256Digest, SigningKey, sign,
-    write_bundle, write_head,
+    Context, LoaderVersion, MANIFEST_FILE, Manifest, Part, PartName, SIGNATURE_FILE, SchemaVersion, Sha256Digest,
+    SigningKey, sign, write_bundle, write_head,
 };
 use fs_err as fs;
 use hostconf::UpdateRules;
@@ -15,14 +15,18 @@ use sha2::{Digest as _, Sha256};
 use tools::ResultExt as _;
 
 /// File names of the parts in the output directory (docs/formats/artifacts.md).
-pub const PART_FILES: [(PartName, &str); 6] = [
+pub const PART_FILES: [(PartName, &str); 7] = [
     (PartName::Root, "root.erofs"),
     (PartName::Verity, "root.verity"),
     (PartName::Uki, "uki.efi"),
+    (PartName::Loader, LOADER),
     (PartName::Linux, "linux"),
     (PartName::Initrd, "initrd.cpio.zst"),
     (PartName::Cmdline, "cmdline"),
 ];
+
+/// File name of the boot loader.
+pub const LOADER: &str = "loader.efi";
 
 /// A day in seconds.
 const DAY: u64 = 24 * 60 * 60;
@@ -45,6 +49,8 @@ pub struct ManifestFacts<'a> {
     pub root_hash: &'a str,
     /// The kernel's release.
     pub kernel: &'a str,
+    /// The version of the boot loader.
+    pub loader: LoaderVersion,
     /// What `image.toml` says of updates.
     pub update: &'a UpdateRules,
 }
@@ -91,6 +97,7 @@ impl Head {
             source_date_epoch: facts.epoch,
             root_hash: facts.root_hash.parse()?,
             kernel: facts.kernel.parse()?,
+            loader: Some(facts.loader.clone()),
             min_from_version: facts.update.min_from_version.clone(),
             floor: facts.update.floor.clone(),
             expires: facts.update.expires_after_days.map(|days| facts.epoch + u64::from(days) * DAY),

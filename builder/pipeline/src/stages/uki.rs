@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use formats::bzimage;
 use formats::cmdline::{Argument, CommandLine};
+use formats::loader;
 use formats::os_release::OsRelease;
 use formats::uki::{self, UkiParts};
 use formats::verity::RootHash;
@@ -137,9 +138,10 @@ pub fn lay_out_esp(tools: &ToolsTree, pair: KeyPair<'_>, content: &EspContent<'_
     let scratch = scratch_beside(content.uki)?;
     let boot = tools.file(&format!("{EFI_DIR}/systemd-bootx64.efi"));
     sbsign::sign(tools, pair, &boot, scratch.path(), content.epoch)?;
-    let loader = fs::read(scratch.path())?;
-    put("EFI/BOOT/BOOTX64.EFI", &loader)?;
-    put("EFI/systemd/systemd-bootx64.efi", &loader)?;
+    let signed = fs::read(scratch.path())?;
+    for place in loader::PLACES {
+        put(place, &signed)?;
+    }
     put(&format!("EFI/Linux/{}.efi", content.label), &fs::read(content.uki)?)?;
     put("loader/loader.conf", LOADER_CONF.as_bytes())?;
     for (variable, list) in content.enrolment {

@@ -1,6 +1,7 @@
-//! A boot stub, a kernel and a unified kernel image of a few kilobytes.
+//! A boot loader, a boot stub, a kernel and a unified kernel image of a few kilobytes.
 
 use formats::cmdline::CommandLine;
+use formats::loader::sample;
 use formats::pe::NX_COMPAT;
 use formats::pe::sample::{program, set_signature_size};
 use formats::uki::{UkiParts, build};
@@ -10,6 +11,16 @@ const SBAT: &[u8] = b"sbat,1,SBAT Version,sbat,1,x\n";
 
 /// The release that the kernel carries.
 pub(crate) const KERNEL_RELEASE: &str = "6.12.1-test";
+
+/// The version that the boot loader says it is.
+pub(crate) const LOADER_VERSION: &str = "257.13-1~deb13u1";
+
+/// A boot loader of this version that claims to be signed.
+pub(crate) fn loader(version: &str) -> Vec<u8> {
+    let mut loader = sample::loader(version);
+    set_signature_size(&mut loader, 8);
+    loader
+}
 
 /// A kernel: an EFI program with the boot header of `vmlinuz`.
 pub(crate) fn kernel() -> Vec<u8> {

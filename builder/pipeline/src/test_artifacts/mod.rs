@@ -16,7 +16,7 @@ use formats::verity::{self, RootHash, Salt};
 use fs_err as fs;
 use tempfile::TempDir;
 
-pub(crate) use executable::{KERNEL_RELEASE, kernel, uki};
+pub(crate) use executable::{KERNEL_RELEASE, LOADER_VERSION, kernel, loader, uki};
 pub(crate) use formats::pe::sample::set_signature_size;
 
 use crate::partition_table;
@@ -114,10 +114,12 @@ impl Artifacts {
         let linux = kernel();
         let uki = uki(&command_line, VERSION, &linux, INITRD);
         let line = command_line.to_string();
-        let files: [(&str, &[u8]); 6] = [
+        let loader = loader(LOADER_VERSION);
+        let files: [(&str, &[u8]); 7] = [
             ("root.erofs", &root),
             ("root.verity", &tree.hash_image),
             ("uki.efi", &uki),
+            ("loader.efi", &loader),
             ("linux", &linux),
             ("initrd.cpio.zst", INITRD),
             ("cmdline", line.as_bytes()),
@@ -135,7 +137,7 @@ impl Artifacts {
     }
 
     fn manifest(&self, root_hash: &RootHash) -> Manifest {
-        let names = ["root.erofs", "root.verity", "uki.efi", "linux", "initrd.cpio.zst", "cmdline"];
+        let names = ["root.erofs", "root.verity", "uki.efi", "loader.efi", "linux", "initrd.cpio.zst", "cmdline"];
         Manifest {
             schema: SchemaVersion,
             image: "tiny".parse().unwrap(),
@@ -145,6 +147,7 @@ impl Artifacts {
             source_date_epoch: 1_700_000_000,
             root_hash: *root_hash,
             kernel: KERNEL_RELEASE.parse().unwrap(),
+            loader: Some(LOADER_VERSION.parse().unwrap()),
             min_from_version: None,
             floor: None,
             expires: None,

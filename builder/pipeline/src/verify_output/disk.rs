@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use bundle::PartName;
 use formats::gpt::{Attributes, Copies, Partition, Table};
 use formats::guid::Guid;
+use formats::loader;
 use fs_err as fs;
 
 use super::Output;
@@ -121,12 +122,17 @@ fn compare(disk: &Path, (offset, size): (u64, u64), part: &Path) -> Result<()> {
     if at == size { Ok(()) } else { bail!("the disk ends inside it") }
 }
 
-/// The kernel image that the machine will start is the signed part.
+/// The kernel image that the machine will start, and the boot loader, are the signed parts.
 fn check_esp(output: &Output<'_>, tools: &ToolsTree, disk: &Path) -> Result<()> {
-    let Some(path) = output.part(PartName::Uki) else {
-        return Ok(());
-    };
-    let name = format!("EFI/Linux/{}.efi", output.label());
-    let there = Esp::find(disk)?.read(tools, &name)?.with_context(|| format!("it has no `{name}`"))?;
-    if there == fs::read(path)? { Ok(()) } else { bail!("its `{name}` differs from the part `uki`") }
+    let esp = Esp::find(disk)?;
+    let kernel_image = format!("EFI/Linux/{}.efi", output.label());
+    let loaders = loader::PLACES.map(|name| (PartName::Loader, name));
+    for (part, name) in loaders.into_iter().chain([(PartName::Uki, kernel_image.as_str())]) {
+        let Some(path) = output.part(part) else { continue };
+        let there = esp.read(tools, name)?.with_context(|| format!("it has no `{name}`"))?;
+        if there != fs::read(path)? {
+            bail!("its `{name}` differs from the part `{part}`");
+        }
+    }
+    Ok(())
 }

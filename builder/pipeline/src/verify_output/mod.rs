@@ -4,6 +4,7 @@
 
 mod disk;
 mod kernel;
+mod loader;
 mod problems;
 mod provenance;
 pub(crate) mod signed_file;
@@ -63,6 +64,7 @@ pub fn verify(
         check_parts(&output, &mut problems);
         problems.note("hash tree", check_tree(&output));
         kernel::check(&output, certificate, tools, &mut problems);
+        loader::check(&output, certificate, tools, &mut problems);
         disk::check(&output, tools, &mut problems);
         provenance::check(&output, trusted, &mut problems);
     }

@@ -6,7 +6,7 @@ use formats::guid::Guid;
 
 use super::*;
 use crate::partition_table;
-use crate::test_artifacts::{Artifacts, VERSION, kernel, key, set_signature_size, table, uki};
+use crate::test_artifacts::{Artifacts, VERSION, kernel, key, loader, set_signature_size, table, uki};
 
 fn problems(artifacts: &Artifacts) -> String {
     match verify(artifacts.path(), &artifacts.trusted(), None, None) {
@@ -31,10 +31,11 @@ fn a_good_output_passes() {
 
 #[test]
 fn a_flipped_bit_is_found_in_every_file() {
-    let cases: [(&str, usize, &[&str]); 8] = [
+    let cases: [(&str, usize, &[&str]); 9] = [
         ("root.erofs", 4096 + 5, &["root.erofs: its SHA-256", "hash tree: data block 1", "differs from"]),
         ("root.verity", 4096 + 1, &["root.verity: its SHA-256", "hash tree: "]),
         ("uki.efi", 40, &["uki.efi: its SHA-256"]),
+        ("loader.efi", 1100, &["loader.efi: its SHA-256"]),
         ("linux", 600, &["linux: its SHA-256", "section `.linux` differs"]),
         ("initrd.cpio.zst", 3, &["initrd.cpio.zst: its SHA-256", "section `.initrd` differs"]),
         ("cmdline", 0, &["cmdline: its SHA-256", "section `.cmdline` differs"]),
@@ -123,6 +124,22 @@ fn a_kernel_image_of_another_version_or_without_signature_is_found() {
         &artifacts,
         &["IMAGE_VERSION `0.0.9`", "not signed for Secure Boot", "kernel release is `6.12.1-test`"],
     );
+}
+
+#[test]
+fn a_boot_loader_of_another_version_without_signature_or_of_somebody_else_is_found() {
+    let mut unsigned = loader("258-1");
+    set_signature_size(&mut unsigned, 0);
+    let cases: [(Vec<u8>, &[&str]); 2] = [
+        (unsigned, &["boot loader: it is version 258-1, the manifest says 257.13", "not signed for Secure Boot"]),
+        (kernel(), &["boot loader: it has no section `.sdmagic`"]),
+    ];
+    for (bytes, wanted) in cases {
+        let artifacts = Artifacts::new();
+        fs::write(artifacts.file("loader.efi"), bytes).unwrap();
+        artifacts.seal_again(|_| {});
+        assert_named(&artifacts, wanted);
+    }
 }
 
 /// Lays another table over the signed disk.

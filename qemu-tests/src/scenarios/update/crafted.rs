@@ -36,14 +36,55 @@ pub(crate) fn empty_root(artifacts: &Artifacts, output: &Path) -> Result<()> {
 /// The kernel image has no signature for Secure Boot.
 pub(crate) fn unsigned_kernel(artifacts: &Artifacts, output: &Path) -> Result<()> {
     let mut crafted = Crafted::open(output)?;
-    let mut bytes = crafted.read(PartName::Uki)?;
+    let bytes = without_signature(crafted.read(PartName::Uki)?)?;
+    crafted.exchange(PartName::Uki, &bytes)?;
+    crafted.sign(artifacts)
+}
+
+/// The boot loader says that it is some hundred versions newer, and firmware will start it all the same. Returns what it was and what it says.
+pub(crate) fn newer_loader(artifacts: &Artifacts, output: &Path) -> Result<[String; 2]> {
+    let mut crafted = Crafted::open(output)?;
+    let old = crafted.manifest.loader.as_ref().context("the version brings no boot loader")?.to_string();
+    let new = format!("9{}", old.get(1..).context("the boot loader has no version")?);
+    let mut bytes = without_signature(crafted.read(PartName::Loader)?)?;
+    // For whoever reads the file, and in UTF-16 for the firmware's variable.
+    let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    for (old, new) in [(old.clone().into_bytes(), new.clone().into_bytes()), (wide(&old), wide(&new))] {
+        let places: Vec<usize> =
+            bytes.windows(old.len()).enumerate().filter(|(_, at)| *at == old).map(|(at, _)| at).collect();
+        ensure!(!places.is_empty(), "the boot loader does not name its version");
+        for at in places {
+            bytes[at..at + new.len()].copy_from_slice(&new);
+        }
+    }
+    crafted.manifest.loader = Some(new.parse()?);
+    crafted.exchange(PartName::Loader, &signed(artifacts, output, &bytes)?)?;
+    crafted.sign(artifacts)?;
+    Ok([old, new])
+}
+
+/// An EFI program without its signature, which is the end of the file.
+fn without_signature(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
     let signature = usize::try_from(Pe::parse(&bytes)?.signature_size)?;
-    ensure!(signature > 0, "the kernel image has no signature that could be taken off");
+    ensure!(signature > 0, "there is no signature that could be taken off");
     bytes.truncate(bytes.len() - signature);
     let directory = security_directory(&bytes)?;
     bytes[directory..directory + 8].fill(0);
-    crafted.exchange(PartName::Uki, &bytes)?;
-    crafted.sign(artifacts)
+    Ok(bytes)
+}
+
+/// Signs an EFI program with the key that the firmware knows.
+fn signed(artifacts: &Artifacts, output: &Path, program: &[u8]) -> Result<Vec<u8>> {
+    let place = output.join("signing");
+    fs::create_dir_all(&place)?;
+    fs::write(place.join("unsigned"), program)?;
+    let sandbox = Sandbox::new(artifacts.build_tree())
+        .bind_read_only(artifacts.development_keys().join("secureboot"), "/run/keys")
+        .bind(&place, "/run/signing");
+    let keys = ["--key", "/run/keys/db.key", "--cert", "/run/keys/db.crt"];
+    let tool = Tool::new("sbsign").args(keys).args(["--output", "/run/signing/signed", "/run/signing/unsigned"]);
+    SandboxRunner::new(sandbox).run(&tool).remedied()?;
+    Ok(fs::read(place.join("signed"))?)
 }
 
 /// Place of the row that says where the signature lies (PE/COFF, "Optional Header Data Directories", number 4 of PE32+).

@@ -1,5 +1,6 @@
 //! A host on a wire that follows a repository, and the small image as later versions.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ use crate::wire::{self, Wire};
 
 /// What `minimal` has in `image.toml`.
 pub(super) const FIRST: &str = "0.1.0";
+/// What systemd-boot says of itself to the system that it starts (the Boot Loader Interface), in UTF-16.
+const LOADER_INFO: &str = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 /// As if a time server had set the clock; there is none here.
 const CLOCK_IS_SET: &str = "install -D /dev/null /run/systemd/timesync/synchronized";
 /// What failed here is not tried again.
@@ -49,6 +52,7 @@ pub(super) struct Status {
     running: String,
     running_entry: Standing,
     pub(super) spare: Spare,
+    loaders: BTreeMap<String, Option<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -208,6 +212,31 @@ impl Town {
         Ok(())
     }
 
+    /// Restarts into what the boot loader takes for the newest.
+    pub(crate) fn restarts(&self, machine: &mut Machine) -> Result<()> {
+        let (started, before) = (Instant::now(), machine.serial().text()?.len());
+        self.root("systemctl reboot --no-block")?;
+        wait_for_another_start(machine, before)?;
+        say(&format!("update: restarted in {:.0} s", started.elapsed().as_secs_f64()));
+        Ok(())
+    }
+
+    /// By which boot loader this version was started, and which one is on the ESP: that is exchanged shortly after the version is good.
+    pub(crate) fn is_started_by(&self, version: &str, loader: &str, on_disk: &str) -> Result<()> {
+        let info = self.root(&format!("sh -c 'tr -cd \"[:print:]\" < {LOADER_INFO}'"))?;
+        ensure!(info.ends_with(&format!("systemd-boot {loader}")), "{version} is started by `{info}`, not by {loader}");
+        let started = Instant::now();
+        loop {
+            let loaders = self.is_good(version)?.loaders;
+            if loaders.len() == 2 && loaders.values().all(|found| found.as_deref() == Some(on_disk)) {
+                return Ok(());
+            }
+            let is_over = started.elapsed() > Duration::from_secs(60);
+            ensure!(!is_over, "the boot loader on the ESP is not {on_disk}: {loaders:?}");
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+
     /// What is on the stick is refused, for this reason.
     pub(crate) fn refuses_the_stick(&self, number: usize, because: &str) -> Result<()> {
         let order = format!("sudo -n casemate-agent update apply {}", stick(number)?);
@@ -278,12 +307,18 @@ impl Town {
     pub(super) fn is_good(&self, version: &str) -> Result<Status> {
         let started = Instant::now();
         loop {
-            let status: Status = serde_json::from_str(&self.agent("update status --json")?)?;
-            if status.running == version && status.running_entry.standing == "good" {
-                return Ok(status);
-            }
             let is_over = started.elapsed() > Duration::from_secs(60);
-            ensure!(status.running == version && !is_over, "expected {version}, and it is good: {status:?}");
+            match self.agent("update status --json") {
+                Ok(said) => {
+                    let status: Status = serde_json::from_str(&said)?;
+                    if status.running == version && status.running_entry.standing == "good" {
+                        return Ok(status);
+                    }
+                    ensure!(status.running == version && !is_over, "expected {version}, and it is good: {status:?}");
+                }
+                // Who marks the version as good has the lock.
+                Err(error) => ensure!(!is_over, "the host does not say what runs: {error:#}"),
+            }
             std::thread::sleep(Duration::from_secs(1));
         }
     }

@@ -45,7 +45,7 @@ pub(super) fn begin(host: Host<'_>) -> Result<ExitCode> {
 /// Marks a version whose services all work as good.
 pub(super) fn bless(host: Host<'_>) -> Result<ExitCode> {
     let _locks = wait_for_lock(host)?;
-    if update::bless(host, &Target::of(host).remedied()?).remedied()? {
+    if update::bless(host, &Target::of(host).remedied()?, &say).remedied()? {
         say("this version is good");
         host.files.remove(&host.paths.on_trial())?;
         host.runner.run(&Tool::new("systemctl").args(["stop", CLOCK]))?;

@@ -24,6 +24,8 @@ use formats::gpt::SectorSize;
 use formats::gpt::Table;
 use formats::gpt::plan_layout;
 use formats::guid::Guid;
+use formats::loader::PLACES;
+use formats::loader::sample::loader;
 use formats::pe::NX_COMPAT;
 use formats::pe::sample::program;
 use formats::verity;
@@ -38,6 +40,10 @@ pub(super) const SECTOR: SectorSize = SectorSize::Bytes512;
 /// Bytes of one write: a root is a few of them.
 pub(super) const SMALL_PIECE: usize = 64 << 10;
 const MIB: usize = 1 << 20;
+/// All of the ESP that has files.
+const FOLDERS: [&str; 4] = ["EFI/Linux", "EFI/BOOT", "EFI/systemd", "loader"];
+/// The boot loader of the host.
+pub(super) const LOADER: &str = "257.13-1~deb13u1";
 /// Blocks of a root: no multiple of a piece.
 const ROOT_BLOCKS: usize = 50;
 
@@ -68,6 +74,7 @@ impl Version {
             source_date_epoch: 1_700_000_000,
             root_hash: tree.root_hash,
             kernel: "6.12.48+deb13-amd64".parse().unwrap(),
+            loader: None,
             min_from_version: None,
             floor: None,
             expires: None,
@@ -75,6 +82,18 @@ impl Version {
             parts: BTreeMap::new(),
         };
         Self { manifest, parts: parts.into() }.described()
+    }
+
+    /// With a boot loader of this version.
+    pub(super) fn with_loader(self, version: &str) -> Self {
+        self.with_loader_bytes(version, loader(version))
+    }
+
+    /// With a boot loader that should be of this version.
+    pub(super) fn with_loader_bytes(mut self, version: &str, bytes: Vec<u8>) -> Self {
+        self.manifest.loader = Some(version.parse().unwrap());
+        self.parts.insert(PartName::Loader, bytes);
+        self.described()
     }
 
     /// Puts size and digest of each part into the manifest.
@@ -164,7 +183,8 @@ impl Bench {
         fs::write(&disk, first_disk(version)).unwrap();
         for (name, bytes) in [
             (format!("EFI/Linux/web_{}.efi", version.manifest.version), version.parts[&PartName::Uki].clone()),
-            ("EFI/BOOT/BOOTX64.EFI".to_owned(), b"loader".to_vec()),
+            (PLACES[0].to_owned(), loader(LOADER)),
+            (PLACES[1].to_owned(), loader(LOADER)),
             ("loader/loader.conf".to_owned(), b"timeout 0\n".to_vec()),
             ("EFI/Linux/readme.txt".to_owned(), b"not ours\n".to_vec()),
         ] {
@@ -253,7 +273,7 @@ impl Bench {
 
     pub(super) fn bytes(&self) -> Bytes {
         let mut esp = BTreeMap::new();
-        for folder in ["EFI/Linux", "EFI/BOOT", "loader"] {
+        for folder in FOLDERS {
             for entry in fs::read_dir(self.esp().join(folder)).unwrap() {
                 let path = entry.unwrap().path();
                 let bytes = fs::read(&path).unwrap();
@@ -266,8 +286,9 @@ impl Bench {
     /// Puts disk, ESP and memory back to what they were.
     pub(super) fn reset(&self, bytes: &Bytes) {
         fs::write(self.disk(), &bytes.disk).unwrap();
-        for name in self.images() {
-            fs::remove_file(self.esp().join("EFI/Linux").join(name)).unwrap();
+        for folder in FOLDERS {
+            fs::remove_dir_all(self.esp().join(folder)).unwrap();
+            fs::create_dir(self.esp().join(folder)).unwrap();
         }
         for (path, bytes) in &bytes.esp {
             fs::write(path, bytes).unwrap();

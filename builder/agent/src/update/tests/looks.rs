@@ -239,7 +239,7 @@ fn the_floor_of_a_statement_counts_once_its_version_is_good() {
     assert_eq!(bench.state().floor, None);
     firmware::count_start(&bench.esp());
     bench.now_runs(&new);
-    crate::update::bless(bench.host(), &bench.target).unwrap();
+    crate::update::bless(bench.host(), &bench.target, &|_| ()).unwrap();
     assert_eq!(bench.state().floor, Some("0.1.5".parse().unwrap()));
 }
 

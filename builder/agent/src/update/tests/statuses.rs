@@ -14,7 +14,9 @@ fn lines(bench: &Bench) -> Vec<String> {
 fn a_host_that_was_never_updated_has_an_empty_slot() {
     let bench = Bench::new();
     let before = bench.bytes();
-    assert_eq!(lines(&bench), ["running   web 0.1.0", "spare     empty"]);
+    let loaders = ["EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi"];
+    let loaders = loaders.map(|name| format!("loader    257.13-1~deb13u1 (`{name}`)"));
+    assert_eq!(lines(&bench), ["running   web 0.1.0", "spare     empty", &loaders[0], &loaders[1]]);
     assert!(bench.bytes() == before && !bench.tree.paths.update().exists());
 }
 
@@ -67,6 +69,10 @@ fn machines_get_names_that_stay() {
         "floor": "0.0.9",
         "kept": null,
         "aside": [],
+        "loaders": {
+            "EFI/BOOT/BOOTX64.EFI": "257.13-1~deb13u1",
+            "EFI/systemd/systemd-bootx64.efi": "257.13-1~deb13u1",
+        },
     });
     assert_eq!(json, expected);
     let text = lines(&bench).join("\n");

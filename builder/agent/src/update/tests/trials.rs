@@ -31,7 +31,7 @@ fn begin(bench: &Bench) -> Start {
 }
 
 pub(super) fn bless(bench: &Bench) -> Result<bool, UpdateError> {
-    crate::update::bless(bench.host(), &bench.target)
+    crate::update::bless(bench.host(), &bench.target, &|_| ())
 }
 
 pub(super) fn give_up(bench: &Bench) -> Result<bool, UpdateError> {
