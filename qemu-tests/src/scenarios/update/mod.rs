@@ -15,7 +15,7 @@ use vm::guest::slot_b_tree;
 
 use self::bad::{BAD, Bad, GATE_FAILS};
 use self::town::{FIRST, TRIED, Town, build, build_with};
-use crate::artifacts::Artifacts;
+use crate::artifacts::{Artifacts, say};
 use crate::host::PATIENCE;
 
 pub(crate) use self::cuts::never_leave_a_host_that_does_not_start;
@@ -92,6 +92,8 @@ pub(crate) fn comes_back_from_every_bad_version(artifacts: &Artifacts, dir: &Pat
     let mut broken = Vec::new();
     for (stick, bad) in BAD.iter().enumerate() {
         if let Err(error) = town.comes_back_from(&mut machine, bad, stick) {
+            // At once: all of them take the better part of an hour.
+            say(&format!("update: {}: FAILS: {error:#}", bad.what));
             broken.push(format!("{}: {error:#}", bad.what));
         }
     }
