@@ -97,7 +97,7 @@ const OVERLAY_CASES: &[(&str, &str)] = &[
     ),
     (
         "[[state]]\npath = \"/var/x\"\nowner = \"root\"\nmode = \"0700\"\nclass = \"db\"\nformat = { package = \"ab\", numbers = 5 }",
-        "7:37: `numbers` is 5, it must be a whole number from 1 to 4",
+        "7:38: `numbers` is 5, it must be a whole number from 1 to 4",
     ),
     (
         "[[listen]]\nport = 70000\nproto = \"tcp\"\nzone = \"net\"\nunit = \"x.service\"",

@@ -58,6 +58,18 @@ pub(crate) const FULL: &[Scenario] = &[
         scratch: "update-cuts",
         run: update::never_leave_a_host_that_does_not_start,
     },
+    Scenario {
+        claim: "a_database_is_opened_by_the_version_before_with_the_rows_that_it_can_read",
+        images: &[Image::Minimal],
+        scratch: "update-data",
+        run: update::finds_the_rows_of_its_database,
+    },
+    Scenario {
+        claim: "a_machine_that_is_killed_at_any_moment_of_an_update_starts_and_takes_the_next",
+        images: &[Image::Minimal],
+        scratch: "update-kills",
+        run: update::is_killed_again_and_again,
+    },
 ];
 
 /// The others, two at a time; the longest come first, so that both end together.

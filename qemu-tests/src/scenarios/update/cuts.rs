@@ -15,10 +15,6 @@ use super::{SECOND, THIRD};
 use crate::artifacts::{Artifacts, Image, say};
 use crate::host::PATIENCE;
 
-/// So many states of each epoch are started, beside one of each kind.
-const STARTED: u64 = 2;
-/// States of an epoch with few writes, and of one with many, whose blocks all have to be looked at.
-const STATES: [u64; 2] = [1500, 150];
 /// So many sectors are many.
 const MANY: u64 = 4000;
 
@@ -27,8 +23,35 @@ const BOOTABLE: &str = "made bootable";
 const TORN: &str = "primary table torn";
 const HALF_WRITTEN: &str = "kernel image half written";
 
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// More than 10,000 states; the full run.
+    All,
+    /// Some of each time between two flushes, and one start of each kind.
+    Sample,
+}
+
+impl Depth {
+    /// States of an epoch with few writes, and of one with many, whose blocks all have to be looked at.
+    fn states(self) -> [u64; 2] {
+        match self {
+            Self::All => [1500, 150],
+            Self::Sample => [60, 6],
+        }
+    }
+
+    /// So many states of each epoch are started, beside one of each kind.
+    fn started(self) -> u64 {
+        match self {
+            Self::All => 2,
+            Self::Sample => 0,
+        }
+    }
+}
+
 /// What was recorded, and by what it is judged.
-struct Recording {
+pub(super) struct Recording {
     base: PathBuf,
     log: WriteLog,
     old: Expected,
@@ -59,53 +82,66 @@ pub(crate) fn never_leave_a_host_that_does_not_start(artifacts: &Artifacts, dir:
     let repository = dir.join("repository");
     fs::create_dir_all(&repository)?;
     let mut town = Town::new(artifacts, dir, &repository)?;
-    let recording = record(artifacts, &mut town, dir, &second)?;
-    let samples = judge_all(&recording, dir)?;
     let third = build(artifacts, dir, THIRD, None)?;
-    for sample in samples {
-        starts_as_judged(&mut town, &sample, &recording, &[second.join("bundle.tar"), third.join("bundle.tar")])
-            .with_context(|| sample.name.clone())?;
-    }
-    Ok(())
-}
-
-/// One update, from the start of the machine to its end.
-fn record(artifacts: &Artifacts, town: &mut Town, dir: &Path, second: &Path) -> Result<Recording> {
     let (mut machine, _) = town.boots(&[])?;
     machine.power_off(PATIENCE)?;
+    let sticks = [second.join("bundle.tar"), third.join("bundle.tar")];
+    let old = (FIRST, &*artifacts.image(Image::Minimal));
+    let recording = record(&mut town, dir, old, (SECOND, &second), &sticks)?;
+    recording.is_survived(&mut town, dir, Depth::All, &sticks)
+}
+
+/// One update by the first stick, from the start of the machine to its end. Versions are given with their outputs.
+pub(super) fn record(
+    town: &mut Town,
+    dir: &Path,
+    old: (&str, &Path),
+    new: (&str, &Path),
+    sticks: &[PathBuf],
+) -> Result<Recording> {
     let (base, log) = (dir.join("base.raw"), dir.join("writes.log"));
     copy_sparse(town.host.disk(), &base)?;
     fs::write(&log, b"")?;
-    let (mut machine, _) = town.boots_recorded(&[second.join("bundle.tar")], &log)?;
+    let (mut machine, _) = town.boots_recorded(sticks, &log)?;
     town.applies_the_stick(0)?;
     machine.power_off(PATIENCE)?;
-    let expected = |version: &str, output: &Path| -> Result<Expected> {
-        let manifest: serde_json::Value = serde_json::from_slice(&fs::read(output.join("manifest.json"))?)?;
-        let root_hash = manifest["root_hash"].as_str().context("no root hash")?.parse()?;
-        let uki = Sha256Digest::of(&fs::read(output.join("uki.efi"))?);
-        Ok(Expected { version: version.to_owned(), root_hash, uki })
-    };
-    Ok(Recording {
-        base,
-        log: WriteLog::open(&log)?,
-        old: expected(FIRST, &artifacts.image(Image::Minimal))?,
-        new: expected(SECOND, second)?,
-        root: second.join("root.erofs"),
-        tree: second.join("root.verity"),
-    })
+    let (root, tree) = (new.1.join("root.erofs"), new.1.join("root.verity"));
+    Ok(Recording { base, log: WriteLog::open(&log)?, old: expected(old)?, new: expected(new)?, root, tree })
+}
+
+fn expected((version, output): (&str, &Path)) -> Result<Expected> {
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(output.join("manifest.json"))?)?;
+    let root_hash = manifest["root_hash"].as_str().context("no root hash")?.parse()?;
+    let uki = Sha256Digest::of(&fs::read(output.join("uki.efi"))?);
+    Ok(Expected { version: version.to_owned(), root_hash, uki })
+}
+
+impl Recording {
+    /// A whole version starts in every state that a cut could leave, and what is started for real agrees. The first stick holds the new version, the
+    /// second one a newer. The machine's disk is in the end what it was.
+    pub(super) fn is_survived(&self, town: &mut Town, dir: &Path, depth: Depth, sticks: &[PathBuf]) -> Result<()> {
+        let samples = judge_all(self, dir, depth)?;
+        let own = dir.join("own.raw");
+        fs::rename(town.host.disk(), &own)?;
+        for sample in samples {
+            starts_as_judged(town, &sample, self, sticks).with_context(|| sample.name.clone())?;
+        }
+        town.start_by(Start::Firmware)?;
+        Ok(fs::rename(&own, town.host.disk())?)
+    }
 }
 
 /// Every flush, and of each time between two flushes states in which any part of the writes has reached the disk.
-fn judge_all(recording: &Recording, dir: &Path) -> Result<Vec<Sample>> {
+fn judge_all(recording: &Recording, dir: &Path, depth: Depth) -> Result<Vec<Sample>> {
     let Recording { base, log, old, new, root, tree } = recording;
     let mut disk = ReplayedDisk::new(base, log)?;
     let mut judge = Judge::new(&disk, old.clone(), new.clone(), (root, tree))?;
     let esp: Vec<u64> = esp_sectors(&judge, log);
-    let (mut counts, mut samples, started) = (Counts::default(), Samples::new(dir), Instant::now());
+    let (mut counts, mut samples, started) = (Counts::default(), Samples::new(dir, &new.version), Instant::now());
     for (number, epoch) in log.epochs.iter().enumerate() {
         let mut random = Random::new(number as u64);
         let sectors: u64 = epoch.writes.iter().filter(|write| judge.matters(write)).map(|write| write.count).sum();
-        let tries = if sectors == 0 { 0 } else { STATES[usize::from(sectors > MANY)] };
+        let tries = if sectors == 0 { 0 } else { depth.states()[usize::from(sectors > MANY)] };
         for state in 0..tries {
             disk.try_from_here();
             let changed = apply_some(&mut disk, epoch, &mut random);
@@ -113,7 +149,7 @@ fn judge_all(recording: &Recording, dir: &Path) -> Result<Vec<Sample>> {
             let judged = judge.judge(&disk, &esp).with_context(|| format!("flush {number}, state {state}"))?;
             counts.note(&judged, old).with_context(|| format!("flush {number}, state {state}"))?;
             samples.offer(&disk, base, &judged, (epoch, &judge))?;
-            if state < STARTED {
+            if state < depth.started() {
                 samples.keep(format!("flush {number}, state {state}"), (&disk, base), &judged, Start::Firmware)?;
             }
             let back = disk.take_back();
@@ -186,12 +222,13 @@ impl Counts {
 /// One state of each kind, and further ones, as disks.
 struct Samples {
     dir: PathBuf,
+    new_version: String,
     found: Vec<Sample>,
 }
 
 impl Samples {
-    fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), found: Vec::new() }
+    fn new(dir: &Path, new_version: &str) -> Self {
+        Self { dir: dir.to_owned(), new_version: new_version.to_owned(), found: Vec::new() }
     }
 
     /// Keeps a state if there is none of its kind yet.
@@ -203,7 +240,7 @@ impl Samples {
         (epoch, judge): (&Epoch, &Judge),
     ) -> Result<()> {
         let is_table = epoch.writes.iter().any(|write| write.sector < 34);
-        let name = if judged.version == SECOND {
+        let name = if judged.version == self.new_version {
             BOOTABLE
         } else if is_table && vm::replay::model::primary_is_torn(disk)? {
             TORN
@@ -248,7 +285,8 @@ fn starts_as_judged(town: &mut Town, sample: &Sample, recording: &Recording, sti
     let (mut machine, seen) = town.boots(sticks).context("it does not start")?;
     ensure!(seen.is_healthy(), "not healthy: {seen:?}");
     town.is_good(&sample.started.version)?;
-    let (next, own) = if sample.started.version == FIRST { (0, &recording.old) } else { (1, &recording.new) };
+    let (next, own) =
+        if sample.started.version == recording.old.version { (0, &recording.old) } else { (1, &recording.new) };
     town.applies_the_stick(next).context("the next update")?;
     let kept = town.kernel_image(&own.version)?;
     ensure!(kept == own.uki.to_string(), "the kernel image of what runs was changed: {kept}");

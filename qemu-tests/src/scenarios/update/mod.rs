@@ -4,17 +4,22 @@
 mod bad;
 pub(super) mod crafted;
 mod cuts;
+mod ledger;
 pub(super) mod town;
 
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 use fs_err::os::unix::fs::FileExt as _;
 use vm::guest::slot_b_tree;
+use vm::replay::Random;
 
 use self::bad::{BAD, Bad, GATE_FAILS};
-use self::town::{FIRST, TRIED, Town, build, build_with};
+use self::cuts::Depth;
+use self::ledger::Ledger;
+use self::town::{FIRST, TRIED, Town, build};
 use crate::artifacts::{Artifacts, say};
 use crate::host::PATIENCE;
 
@@ -22,14 +27,16 @@ pub(crate) use self::cuts::never_leave_a_host_that_does_not_start;
 
 const SECOND: &str = "0.2.0";
 const THIRD: &str = "0.3.0";
+/// So often is a machine killed in the full run.
+const KILLS: usize = 10;
 
 pub(crate) fn goes_forward_and_comes_back(artifacts: &Artifacts, dir: &Path) -> Result<()> {
-    let with_ledger = |version: &str| build_with(artifacts, dir, version, None, Some("ledger 1"));
-    let [first, second, third] = [with_ledger(FIRST)?, with_ledger(SECOND)?, with_ledger(THIRD)?];
-    let bad = build_with(artifacts, dir, GATE_FAILS.version, Some(&GATE_FAILS.defect), Some("ledger 2"))?;
+    let with_ledger = |version: &str| Ledger::File("ledger 1").build(artifacts, dir, version, None);
+    let [first_output, second, third] = [with_ledger(FIRST)?, with_ledger(SECOND)?, with_ledger(THIRD)?];
+    let bad = Ledger::File("ledger 2").build(artifacts, dir, GATE_FAILS.version, Some(&GATE_FAILS.defect))?;
     let repository = dir.join("repository");
     publish(artifacts, &second, &repository)?;
-    let mut town = Town::of(artifacts, dir, &repository, &first)?;
+    let mut town = Town::of(artifacts, dir, &repository, &first_output)?;
 
     let (mut machine, first) = town.boots(&[])?;
     town.is_good(FIRST)?;
@@ -51,8 +58,12 @@ pub(crate) fn goes_forward_and_comes_back(artifacts: &Artifacts, dir: &Path) -> 
     town.is_good(FIRST)?;
     let newest = town.agent("update check")?;
     ensure!(newest.contains("failed on this host"), "what was left is wanted again: {newest}");
-    town.applies_the_stick(0)?;
-    machine.power_off(PATIENCE)?;
+    let mut random = Random::new(now());
+    let bundle = format!("(head -c {}M {}; sleep infinity)", 4 + random.below(100), town::stick(0)?);
+    town.is_killed_while_applying(&mut machine, &bundle, Duration::from_millis(random.below(8000)))?;
+
+    let recording = cuts::record(&mut town, dir, (FIRST, &first_output), (THIRD, &third), &sticks)?;
+    recording.is_survived(&mut town, dir, Depth::Sample, &sticks)?;
 
     zero(town.host.disk())?;
     let mut machine = town.comes_back_by_itself()?;
@@ -68,14 +79,69 @@ pub(crate) fn goes_forward_and_comes_back(artifacts: &Artifacts, dir: &Path) -> 
 
 /// Rows of versions with the same format have stayed, those of the other format are set aside, and nothing else is kept.
 fn data_is_what_the_old_version_reads(town: &Town) -> Result<()> {
-    let [rows, aside] = town.ledger()?;
+    let [rows, aside] = ledger::of(town)?;
     let written: Vec<&str> = rows.lines().collect();
-    ensure!(written == [FIRST, SECOND, FIRST, FIRST, FIRST], "the ledger holds {written:?}");
-    let expected = format!("{FIRST}\n{SECOND}\n{FIRST}\n{FIRST}\n{}\n", GATE_FAILS.version);
+    let before = [FIRST, SECOND, FIRST, FIRST, FIRST];
+    ensure!(written.split_last() == Some((&FIRST, &before[..])), "the ledger holds {written:?}");
+    let expected = format!("{}\n{}\n", before.join("\n"), GATE_FAILS.version);
     ensure!(aside == expected, "set aside is {aside:?}");
     let why = town.agent("why")?;
     ensure!(why.contains(&format!("what {} wrote there since", GATE_FAILS.version)), "nobody is told: {why}");
     ensure!(!town.keeps_state()?, "state of before the update is kept for nothing");
+    Ok(())
+}
+
+/// What versions with the same database server write each other finds; what one with another wrote is set aside, and the server of before opens what was
+/// there before. Part of the full run.
+pub(crate) fn finds_the_rows_of_its_database(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let first = Ledger::Database("series 1").build(artifacts, dir, FIRST, None)?;
+    let second = Ledger::Database("series 1").build(artifacts, dir, SECOND, None)?;
+    let bad = Ledger::Database("series 2").build(artifacts, dir, GATE_FAILS.version, Some(&GATE_FAILS.defect))?;
+    let repository = dir.join("repository");
+    fs::create_dir_all(&repository)?;
+    let mut town = Town::of(artifacts, dir, &repository, &first)?;
+    let (mut machine, _) = town.boots(&[second.join("bundle.tar"), bad.join("bundle.tar")])?;
+    town.is_good(FIRST)?;
+    town.applies_the_stick(0)?;
+    town.restarts(&mut machine)?;
+    town.is_good(SECOND)?;
+    town.agent("rollback")?;
+    town.restarts(&mut machine)?;
+    town.is_good(FIRST)?;
+    let rows = ledger::rows(&town)?;
+    ensure!(rows == [FIRST, SECOND, FIRST], "the database holds {rows:?} after going back by hand");
+    town.comes_back_from(&mut machine, &GATE_FAILS, 1)?;
+    let rows = ledger::rows(&town)?;
+    ensure!(rows == [FIRST, SECOND, FIRST, FIRST], "the database holds {rows:?} after a version with another server");
+    ensure!(ledger::is_aside(&town, GATE_FAILS.version)?, "what the other server wrote is not set aside");
+    machine.power_off(PATIENCE)?;
+    Ok(())
+}
+
+/// Killed at moments that nobody chose, all over an update: each time a version starts that is healthy, and takes the next one. Part of the full run.
+pub(crate) fn is_killed_again_and_again(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let versions = [FIRST, SECOND, THIRD];
+    let sticks = [SECOND, THIRD].map(|version| Ok(build(artifacts, dir, version, None)?.join("bundle.tar")));
+    let sticks = sticks.into_iter().collect::<Result<Vec<_>>>()?;
+    let repository = dir.join("repository");
+    fs::create_dir_all(&repository)?;
+    let mut town = Town::new(artifacts, dir, &repository)?;
+    let mut random = Random::new(now());
+    let mut seen = FIRST;
+    for _ in 0..KILLS {
+        let (mut machine, _) = town.boots(&sticks)?;
+        let running = town.runs()?;
+        let place = versions.iter().position(|version| *version == running).context("another version runs")?;
+        let is_next = place.checked_sub(1).is_some_and(|before| versions[before] == seen);
+        ensure!(running == seen || is_next, "{running} runs after {seen}");
+        seen = versions[place];
+        town.is_good(seen)?;
+        if place == sticks.len() {
+            break;
+        }
+        let bundle = format!("cat {}", town::stick(place)?);
+        town.is_killed_while_applying(&mut machine, &bundle, Duration::from_millis(random.below(14_000)))?;
+    }
     Ok(())
 }
 
@@ -100,6 +166,11 @@ pub(crate) fn comes_back_from_every_bad_version(artifacts: &Artifacts, dir: &Pat
     ensure!(broken.is_empty(), "bad versions that are not left:\n{}", broken.join("\n"));
     machine.power_off(PATIENCE)?;
     Ok(())
+}
+
+/// Seconds since 1970: a moment that nobody chose.
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn publish(artifacts: &Artifacts, output: &Path, repository: &Path) -> Result<()> {

@@ -31,21 +31,6 @@ pub(super) const TRIED: &str = "was tried on this host";
 /// Three tries of a version whose agent crashes, or one whose gate has 330 s, on a busy machine.
 const WAY_BACK: Duration = Duration::from_secs(1800);
 
-/// An overlay beside the image whose state only versions with the same format can read.
-const LEDGER: &str = r#"summary = "A ledger with a row for each start"
-needs = ["base"]
-[[state]]
-path = "/var/lib/ledger"
-owner = "root"
-mode = "0700"
-class = "db"
-format = { name = "FORMAT" }
-nocow = true
-[[setup]]
-name = "a row of the ledger"
-exec = ["/bin/sh", "-c", ". /usr/lib/os-release && echo $IMAGE_VERSION >> /var/lib/ledger/rows"]
-"#;
-
 /// What `casemate-agent update status --json` says, as far as it is looked at.
 #[derive(Debug, Deserialize)]
 pub(super) struct Status {
@@ -80,16 +65,16 @@ pub(crate) struct Town {
 
 /// The small image as a later version, with something wrong or nothing; its output.
 pub(crate) fn build(artifacts: &Artifacts, dir: &Path, version: &str, defect: Option<&Defect>) -> Result<PathBuf> {
-    build_with(artifacts, dir, version, defect, None)
+    build_with(artifacts, dir, version, defect, &|_, text| Ok(text))
 }
 
-/// The same, and where a format is given with a ledger of that format, into which each start writes a row.
+/// The same, and `change` puts more into the image's folder and into its `image.toml`.
 pub(super) fn build_with(
     artifacts: &Artifacts,
     dir: &Path,
     version: &str,
     defect: Option<&Defect>,
-    ledger: Option<&str>,
+    change: &dyn Fn(&Path, String) -> Result<String>,
 ) -> Result<PathBuf> {
     let (image, output) = (dir.join(format!("image-{version}")), dir.join(version));
     fs::create_dir_all(&image)?;
@@ -97,11 +82,7 @@ pub(super) fn build_with(
     let text = fs::read_to_string(definition.join("image.toml"))?;
     let mut changed = text.replace(&format!("version  = \"{FIRST}\""), &format!("version  = \"{version}\""));
     ensure!(version == FIRST || changed != text, "`minimal` is not of version {FIRST}");
-    if let Some(format) = ledger {
-        changed = changed.replace("\"ssh\"]", "\"ssh\", \"ledger\"]");
-        fs::create_dir_all(image.join("overlays/ledger"))?;
-        fs::write(image.join("overlays/ledger/overlay.toml"), LEDGER.replace("FORMAT", format))?;
-    }
+    changed = change(&image, changed)?;
     if let Some(Defect::Unit { name, drop_in }) = defect {
         fs::write(image.join("bad.conf"), drop_in)?;
         let digest = Sha256Digest::of(drop_in.as_bytes());
@@ -212,6 +193,26 @@ impl Town {
         Ok(())
     }
 
+    /// Begins to apply the bundle that a command writes, and is killed a while after its first step.
+    pub(super) fn is_killed_while_applying(&self, machine: &mut Machine, bundle: &str, after: Duration) -> Result<()> {
+        self.root(&format!("systemd-run --unit=killed sh -c '{bundle} | casemate-agent update apply -'"))?;
+        let started = Instant::now();
+        while !self.root("journalctl -o cat -u killed")?.contains("update: ") {
+            ensure!(started.elapsed() < Duration::from_secs(60), "there is no update to be killed");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        std::thread::sleep(after);
+        machine.cut_power();
+        say(&format!("update: killed {:.1} s into `{bundle}`", after.as_secs_f64()));
+        Ok(())
+    }
+
+    /// The version that runs.
+    pub(super) fn runs(&self) -> Result<String> {
+        let status: Status = serde_json::from_str(&self.agent("update status --json")?)?;
+        Ok(status.running)
+    }
+
     /// Restarts into what the boot loader takes for the newest.
     pub(crate) fn restarts(&self, machine: &mut Machine) -> Result<()> {
         let (started, before) = (Instant::now(), machine.serial().text()?.len());
@@ -280,12 +281,6 @@ impl Town {
         self.root(&format!("casemate-agent {what} 2>&1"))
     }
 
-    /// What starts wrote into the ledger, and what is set aside of it.
-    pub(super) fn ledger(&self) -> Result<[String; 2]> {
-        let rows = self.root("cat /var/lib/ledger/rows")?;
-        Ok([rows, self.root("sh -c 'cat /var/lib/casemate/update/aside/*/ledger/rows || :'")?])
-    }
-
     /// Whether state of before an update is kept.
     pub(super) fn keeps_state(&self) -> Result<bool> {
         Ok(self.root("sh -c 'test ! -e /var/lib/casemate/update/kept || echo kept'")?.contains("kept"))
@@ -299,7 +294,7 @@ impl Town {
         Ok(said.split_whitespace().next().unwrap_or_default().to_owned())
     }
 
-    fn root(&self, command: &str) -> Result<String> {
+    pub(super) fn root(&self, command: &str) -> Result<String> {
         self.client.ssh_ok(&self.operator.key, &format!("sudo -n {command}"))
     }
 
@@ -343,7 +338,7 @@ fn wait_for_another_start(machine: &mut Machine, before: usize) -> Result<Seen> 
 }
 
 /// Where a host finds a stick.
-fn stick(number: usize) -> Result<String> {
+pub(super) fn stick(number: usize) -> Result<String> {
     let letter = ["b", "c", "d", "e", "f", "g", "h", "i"].get(number).context("more sticks than letters")?;
     Ok(format!("/dev/vd{letter}"))
 }
