@@ -87,6 +87,12 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         run: certificates::are_issued_and_renewed,
     },
     Scenario {
+        claim: "with_secure_boot_our_keys_boot_a_changed_byte_or_foreign_keys_do_not_and_no_update_is_taken_that_would_not",
+        images: &[Image::Minimal],
+        scratch: "secure-boot",
+        run: secure_boot::only_ours,
+    },
+    Scenario {
         claim: "sites_are_logged_into_by_link_filled_by_sftp_cloned_restored_moved_and_removed_and_nobody_reaches_more_than_the_own",
         images: &[Image::Webhost],
         scratch: "site-work",
@@ -145,12 +151,6 @@ pub(crate) const IN_PAIRS: &[Scenario] = &[
         images: &[Image::Webhost],
         scratch: "bans",
         run: bans::are_lasting_and_never_for_administrators,
-    },
-    Scenario {
-        claim: "with_secure_boot_our_keys_boot_a_changed_byte_or_foreign_keys_do_not_and_no_update_is_taken_that_would_not",
-        images: &[Image::Minimal],
-        scratch: "secure-boot",
-        run: secure_boot::only_ours,
     },
     Scenario {
         claim: "the_same_root_boots_as_a_container_and_serves_the_site_in_a_network_of_its_own",
