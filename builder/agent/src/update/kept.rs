@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::UpdateError;
-use crate::files::Access;
+use super::memory;
 use crate::files::FileError;
 use crate::host::Host;
 use crate::paths::Paths;
@@ -71,20 +71,12 @@ pub struct Aside {
 impl Kept {
     /// Reads it; nothing there is a host whose versions never said in which formats state is.
     pub fn read(paths: &Paths) -> Result<Self, UpdateError> {
-        let path = paths.update().join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(UpdateError::Read { path, source }),
-        };
-        serde_json::from_slice(&bytes).map_err(|error| UpdateError::Kept { path, reason: error.to_string() })
+        memory::read(paths, FILE, |path, reason| UpdateError::Kept { path, reason })
     }
 
     /// Stores it whole; a cut leaves the one before.
     pub(super) fn write(&self, host: Host<'_>) -> Result<(), FileError> {
-        let json = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
-        host.files.ensure_directory(&host.paths.update(), Access::SECRET_DIRECTORY)?;
-        host.files.write(&host.paths.update().join(FILE), json.as_bytes(), Access::SECRET)
+        memory::write(host, FILE, self)
     }
 
     /// The snapshot of before this version, where going back from it means going back to the snapshot's data as well.

@@ -15,6 +15,7 @@ mod kept;
 mod loader;
 mod look;
 mod medium;
+mod memory;
 mod pieces;
 mod preflight;
 mod read_back;

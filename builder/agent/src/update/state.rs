@@ -4,8 +4,6 @@
 //! that.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 
 use bundle::ImageName;
 use bundle::ImageVersion;
@@ -20,7 +18,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::UpdateError;
-use crate::files::Access;
+use super::memory;
 use crate::host::Host;
 use crate::paths::Paths;
 
@@ -130,21 +128,13 @@ pub struct Failure {
 impl State {
     /// Reads it; nothing there is a host that was never updated.
     pub fn read(paths: &Paths) -> Result<Self, UpdateError> {
-        let path = paths.update().join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(UpdateError::Read { path, source }),
-        };
         // Who forgets what is damaged forgets the floor as well, so a person has to look.
-        serde_json::from_slice(&bytes).map_err(|error| UpdateError::State { path, reason: error.to_string() })
+        memory::read(paths, FILE, |path, reason| UpdateError::State { path, reason })
     }
 
     /// Stores it whole; a cut leaves the one before.
     pub fn write(&self, host: Host<'_>) -> Result<(), UpdateError> {
-        let json = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
-        host.files.ensure_directory(&host.paths.update(), Access::SECRET_DIRECTORY)?;
-        Ok(host.files.write(&host.paths.update().join(FILE), json.as_bytes(), Access::SECRET)?)
+        Ok(memory::write(host, FILE, self)?)
     }
 
     /// Remembers that these versions failed here. What is known of one already stays.
