@@ -64,6 +64,11 @@ impl Trials {
     }
 }
 
+/// The names of all scenarios, also of those of the full run.
+pub fn claims() -> impl Iterator<Item = &'static str> {
+    [scenarios::ALONE, scenarios::IN_PAIRS, scenarios::FULL].into_iter().flatten().map(|each| each.claim)
+}
+
 fn trial(scenario: &'static Scenario, artifacts: Option<Arc<artifacts::Lazy>>) -> Trial {
     Trial::test(scenario.claim, move || run(scenario, artifacts.as_deref()))
 }

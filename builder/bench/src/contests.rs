@@ -43,7 +43,7 @@ pub enum Before {
 }
 
 /// All rows, in the order in which they are measured.
-pub const CONTESTS: [Contest; 7] = [
+pub const CONTESTS: [Contest; 8] = [
     Contest {
         name: "root",
         title: "root tree alone",
@@ -92,6 +92,13 @@ pub const CONTESTS: [Contest; 7] = [
         ours: ("initrd-ours", Before::Nothing),
         theirs: Some(("dracut", "initrd-dracut", Before::Nothing)),
         expected: Some(0.2),
+    },
+    Contest {
+        name: "apply",
+        title: "applying the bundle to a spare slot",
+        ours: ("update-apply", Before::Built),
+        theirs: Some(("copying and hashing it", "update-copy", Before::Built)),
+        expected: Some(1.5),
     },
 ];
 

@@ -3,6 +3,7 @@
 //! Everything here is given the same `.deb` files, from a mirror on this machine. Nothing of it is used by a build.
 
 pub mod allowed;
+pub mod applying;
 pub mod bars;
 pub mod contests;
 pub mod difference;

@@ -38,7 +38,7 @@ struct Options {
     /// How often each is measured; medians are told
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Measure only this: root, cold, unchanged, overlay, package, verity, initrd or scaling (may be repeated)
+    /// Measure only this: root, cold, unchanged, overlay, package, verity, initrd, apply or scaling (may be repeated)
     #[arg(long)]
     only: Vec<String>,
     /// The image

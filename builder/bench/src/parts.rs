@@ -7,6 +7,7 @@ use formats::guid::Guid;
 use fs_err as fs;
 use pipeline::programs::mkfs_erofs::{self, Compression};
 
+use crate::applying::Bed;
 use crate::measure::{Taken, size};
 use crate::mkosi::Work;
 use crate::plan::Plan;
@@ -22,6 +23,7 @@ pub fn run(plan: &Plan, name: &str) -> Result<Taken> {
         Some(("mkosi", rest)) => mkosi(plan, rest),
         Some(("verity", rest)) => hash_tree(plan, rest),
         Some(("initrd", rest)) => make_initrd(plan, rest),
+        Some(("update", rest)) => update(plan, rest),
         _ => bail!("there is no piece of work called `{name}`"),
     }
 }
@@ -98,6 +100,19 @@ fn make_initrd(plan: &Plan, who: &str) -> Result<Taken> {
         "dracut" => Taken::by(|| initrd::make_dracut(&root, &plan.tools, &out)),
         _ => bail!("nobody called `{who}` makes initrds"),
     }
+}
+
+fn update(plan: &Plan, how: &str) -> Result<Taken> {
+    let dir = plan.at("update");
+    empty(&dir)?;
+    let bed = Bed::prepare(&plan.at("out"), &dir)?;
+    let taken = match how {
+        "apply" => Taken::by(|| bed.apply()),
+        "copy" => Taken::by(|| bed.copy()),
+        _ => bail!("nothing called `{how}` is done with an update"),
+    }?;
+    fs::remove_dir_all(&dir)?;
+    Ok(taken)
 }
 
 fn on_cores(plan: &Plan, what: &str, cores: usize) -> Result<Taken> {

@@ -147,7 +147,9 @@ pub fn draw(rows: &[Row]) -> String {
         met: row.is_met() != Some(false),
         shown: format!("{:.3}", row.figure()),
     };
-    let bars: Vec<Bar> = rows.iter().filter(|row| !row.theirs.is_empty()).map(bar).collect();
+    // What is expected to take longer than the other has no place on a bar that is as long as the other.
+    let is_shorter = |row: &&Row| !row.theirs.is_empty() && row.contest.expected.is_none_or(|expected| expected <= 1.0);
+    let bars: Vec<Bar> = rows.iter().filter(is_shorter).map(bar).collect();
     bars::draw("time of ours as a part of the other's (whole grey bar), and what is expected (line)", &bars)
 }
 

@@ -124,6 +124,8 @@ impl Mutant {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(copy)
             .env("CARGO_TARGET_DIR", place.join("target"))
+            // Also those that take too long for every day.
+            .env("CASEMATE_FULL", "1")
             .args(["test", "--package", "qemu-tests", "--test", "scenarios", "--", &self.scenario])
             .stdin(Stdio::null())
             .output()
@@ -210,14 +212,27 @@ mod tests {
         assert_eq!(judge("no disk, ports are open", false, &both), Fate::Caught);
     }
 
+    fn list(repo: &Path) -> List {
+        toml::from_str(&fs::read_to_string(repo.join("qemu-tests/mutants.toml")).unwrap()).unwrap()
+    }
+
     /// A list that no longer fits the sources would let a claim go untried.
     #[test]
     fn every_edit_fits_the_sources() {
         let repo = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let list: List = toml::from_str(&fs::read_to_string(repo.join("qemu-tests/mutants.toml")).unwrap()).unwrap();
+        let list = list(repo);
         for edit in list.mutant.iter().flat_map(|mutant| &mutant.edit) {
             let text = fs::read_to_string(repo.join(&edit.file)).unwrap();
             assert_eq!(text.matches(&edit.find).count(), 1, "`{}` in `{}`", edit.find, edit.file.display());
+        }
+    }
+
+    #[test]
+    fn every_mutant_names_one_scenario() {
+        let claims: Vec<&str> = qemu_tests::claims().collect();
+        for mutant in list(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).mutant {
+            let named: Vec<_> = claims.iter().filter(|claim| claim.contains(&mutant.scenario)).collect();
+            assert_eq!(named.len(), 1, "`{}` of `{}` names {named:?}", mutant.scenario, mutant.name);
         }
     }
 }

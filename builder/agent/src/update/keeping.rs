@@ -28,18 +28,19 @@ use crate::host::Host;
 use crate::paths::Paths;
 use crate::sites::volume;
 
-/// Keeps all state as it is before the first start of the running version; a later start of its trial leaves that.
-pub fn keep(host: Host<'_>) -> Result<()> {
+/// Keeps all state as it is before the first start of the running version; a later start of its trial leaves that. Says how it was
+/// kept, if it was.
+pub fn keep(host: Host<'_>) -> Result<Option<&'static str>> {
     let version = Running::read(host.paths).remedied()?.version;
     let own = own_formats(host.paths).remedied()?;
     let kept = Kept::read(host.paths).remedied()?;
     if kept.snapshot.as_ref().is_some_and(|snapshot| snapshot.before == version) {
-        return Ok(());
+        return Ok(None);
     }
-    take(host, &kept.formats, &own)?;
+    let how = take(host, &kept.formats, &own)?;
     let snapshot = Snapshot { before: version, at: certificates::now(), formats: kept.formats.clone() };
     Kept { snapshot: Some(snapshot), formats: with(kept.formats, &own), ..kept }.write(host)?;
-    Ok(())
+    Ok(Some(how))
 }
 
 /// A version that is not on trial starts: what one that no longer runs left is put back where this one could not read it. Says what
@@ -102,12 +103,13 @@ fn in_place(paths: &Paths, path: &str) -> PathBuf {
 }
 
 /// A snapshot appears whole or not at all, and a copy counts once it is remembered: what is there before is of a start that was cut.
-fn take(host: Host<'_>, before: &Formats, own: &StateFormats) -> Result<()> {
+fn take(host: Host<'_>, before: &Formats, own: &StateFormats) -> Result<&'static str> {
     let (var, place) = (host.paths.at("/var"), place(host.paths));
     host.files.ensure_directory(&host.paths.update(), Access::SECRET_DIRECTORY)?;
     volume::remove(host, &place)?;
     if volume::is_subvolume(&var) {
-        return volume::copy(host, &var, &place, volume::Copied::ReadOnly);
+        volume::copy(host, &var, &place, volume::Copied::ReadOnly)?;
+        return Ok("a snapshot of `/var` is kept");
     }
     host.files.make_directory(&place, Access::SECRET_DIRECTORY)?;
     for state in own.iter().filter(|state| is_foreign(state, before)) {
@@ -117,7 +119,8 @@ fn take(host: Host<'_>, before: &Formats, own: &StateFormats) -> Result<()> {
             volume::copy(host, &from, &to, volume::Copied::Writable)?;
         }
     }
-    Ok(host.files.flush_file_system(&place)?)
+    host.files.flush_file_system(&place)?;
+    Ok("copies of the directories whose format changes are kept")
 }
 
 /// Another version left it in another format.

@@ -366,4 +366,4 @@ fn remember_applied(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

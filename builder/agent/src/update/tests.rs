@@ -1,6 +1,6 @@
 //! What an update leaves on disk and ESP: done, refused, failed, and cut in every place.
 
-mod bench;
+pub(crate) mod bench;
 mod cuts;
 mod firmware;
 mod keeping;
@@ -8,7 +8,7 @@ mod loaders;
 mod looks;
 mod refusals;
 mod statuses;
-mod trials;
+pub(crate) mod trials;
 
 use super::*;
 use bench::Bench;

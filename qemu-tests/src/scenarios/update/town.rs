@@ -185,12 +185,14 @@ impl Town {
         Ok(seen)
     }
 
-    pub(crate) fn applies_the_stick(&self, number: usize) -> Result<()> {
+    /// How long that took.
+    pub(crate) fn applies_the_stick(&self, number: usize) -> Result<Duration> {
         let started = Instant::now();
         let said = self.agent(&format!("update apply {}", stick(number)?))?;
         ensure!(said.contains("on trial"), "it is not applied: {said}");
-        say(&format!("update: applied from a stick in {:.0} s", started.elapsed().as_secs_f64()));
-        Ok(())
+        let took = started.elapsed();
+        say(&format!("update: applied from a stick in {:.0} s", took.as_secs_f64()));
+        Ok(took)
     }
 
     /// Begins to apply the bundle that a command writes, and is killed a while after its first step.

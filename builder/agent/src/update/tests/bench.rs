@@ -49,7 +49,7 @@ const ROOT_BLOCKS: usize = 50;
 
 /// A version with all of its bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Version {
+pub(crate) struct Version {
     pub(super) manifest: Manifest,
     pub(super) parts: BTreeMap<PartName, Vec<u8>>,
 }
@@ -165,10 +165,10 @@ pub(super) struct Bytes {
 }
 
 /// The host.
-pub(super) struct Bench {
-    pub(super) tree: Tree,
+pub(crate) struct Bench {
+    pub(crate) tree: Tree,
     place: tempfile::TempDir,
-    pub(super) target: Target,
+    pub(crate) target: Target,
 }
 
 impl Bench {
@@ -214,7 +214,7 @@ impl Bench {
         self.tree.put("/proc/cmdline", &format!("initrd=x roothash={root_hash} ro\n"));
     }
 
-    pub(super) fn host(&self) -> Host<'_> {
+    pub(crate) fn host(&self) -> Host<'_> {
         Host { random: || Ok(*Sha256Digest::of(b"random").as_bytes()), ..self.tree.host() }
     }
 
@@ -267,7 +267,7 @@ impl Bench {
     }
 
     /// What the machine would start now.
-    pub(super) fn starts(&self) -> Result<String, String> {
+    pub(crate) fn starts(&self) -> Result<String, String> {
         firmware::starts(&self.disk(), &self.esp())
     }
 
@@ -308,7 +308,7 @@ impl Bench {
         usize::try_from(table.extent(&table.partitions()[place]).0).unwrap()
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         State::read(&self.tree.paths).unwrap()
     }
 

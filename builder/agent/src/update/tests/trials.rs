@@ -18,7 +18,7 @@ fn floor_of(text: &str) -> Version {
 }
 
 /// 0.2.0 was applied over 0.1.0 and is started for the first time.
-pub(super) fn on_trial() -> (Bench, Version) {
+pub(crate) fn on_trial() -> (Bench, Version) {
     let (bench, new) = (Bench::new(), floor_of("0.2.0"));
     bench.apply(&new.bundle()).unwrap();
     firmware::count_start(&bench.esp());
