@@ -222,7 +222,7 @@ fn tree(artifacts: &Artifacts, kind: &str) -> Result<(PathBuf, PathBuf)> {
     Ok((path("path")?, path("cache")?))
 }
 
-/// Builds the command as `cargo run` would. The lock on the target directory is free while tests run.
+/// Builds the command. The lock on the target directory is free while tests run.
 fn build_casemate(repo: &Path) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -232,9 +232,11 @@ fn build_casemate(repo: &Path) -> Result<PathBuf> {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_test)) {
         command.env_remove(name);
     }
+    // Beside a test of the whole workspace the features of all crates are those of the tests, and what is compiled for them is used again.
     let output = command
         .current_dir(repo)
-        .args(["build", "--package", "cli", "--message-format", "json-render-diagnostics"])
+        .args(["build", "--workspace", "--bin", "casemate", "--test", "scenarios"])
+        .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .stdin(Stdio::null())
         .output()

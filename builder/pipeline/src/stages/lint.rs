@@ -13,6 +13,7 @@ use anyhow::Result;
 use debian::parallel::for_each_largest_first;
 use fs_err as fs;
 
+use super::bytecode;
 use super::generated;
 use crate::root_tree::{Entry, RootTree};
 
@@ -158,7 +159,8 @@ fn is_set_id(entry: &Entry) -> bool {
 }
 
 fn is_owned(entry: &Entry, expected: &Expectations) -> bool {
-    let name = entry.name.as_str();
+    let stood_for = bytecode::stands_for(&entry.name);
+    let name = stood_for.as_deref().unwrap_or(&entry.name);
     expected.owned.contains(name)
         || expected.assets.contains_key(name)
         || is_alternative(entry)

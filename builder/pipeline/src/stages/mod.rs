@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod bundle;
+pub mod bytecode;
 pub mod disk;
 pub mod firewall;
 pub mod generated;

@@ -13,6 +13,7 @@ use hostconf::{OverlaySet, PortTable, SealedImage, StateFormats};
 use tools::{Failure, failure::HintExt as _};
 
 use super::agent::BINARIES;
+use super::bytecode;
 use super::firewall;
 use super::generated::GENERATED;
 use super::lint::{self, Expectations, Finding};
@@ -251,11 +252,11 @@ fn clean(tree: &RootTree) -> Result<()> {
         }
     }
     for entry in tree.walk_below("/usr")? {
-        let cache = entry.name.ends_with("/__pycache__") && entry.metadata.is_dir();
-        if cache || entry.name.ends_with(".dpkg-old") || entry.name.ends_with(".dpkg-dist") {
+        if entry.name.ends_with(".dpkg-old") || entry.name.ends_with(".dpkg-dist") {
             tree.remove(&entry.name)?;
         }
     }
+    bytecode::settle(tree)?;
     // systemd never lets the clock stand before the time of this file: that of the lock, as of every file here.
     tree.write("/usr/lib/clock-epoch", b"", 0o644)?;
     tree.write("/etc/machine-id", b"", 0o444)
