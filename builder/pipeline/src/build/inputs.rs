@@ -74,7 +74,7 @@ impl Inputs {
 
     /// The configured root: packages, accounts, answers.
     pub(super) fn rootfs_key(&self) -> Key {
-        let mut key = KeyBuilder::new("rootfs", 5)
+        let mut key = KeyBuilder::new("rootfs", 6)
             .text("accounts: passwd", &self.accounts.passwd)
             .text("accounts: group", &self.accounts.group)
             .text("accounts: memberships", &format!("{:?}", self.accounts.memberships))
@@ -104,7 +104,7 @@ impl Inputs {
 
     /// The overlays, our units, the agent, the operator's keys and the trust root over that root.
     pub(super) fn overlay_key(&self) -> Result<Key> {
-        let mut key = KeyBuilder::new("overlay", 6)
+        let mut key = KeyBuilder::new("overlay", 7)
             .stage(&self.rootfs_key())
             .stage(&self.agent.key)
             .stage_if(self.skeleton_key().as_ref())

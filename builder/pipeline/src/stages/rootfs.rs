@@ -87,9 +87,15 @@ fn unpack_options(input: &RootfsInput<'_>) -> Result<UnpackOptions> {
         plan: PlanOptions {
             architecture: "amd64".into(),
             debconf_answers: input.debconf_answers.clone(),
-            env: BTreeMap::from([("SOURCE_DATE_EPOCH".into(), input.epoch.to_string())]),
+            env: script_environment(input.epoch),
         },
     })
+}
+
+/// What makes scripts give the same bytes each time: the time that stands for now, and the order in which Python walks a set.
+fn script_environment(epoch: u64) -> BTreeMap<String, String> {
+    let variables = [("SOURCE_DATE_EPOCH", epoch.to_string()), ("PYTHONHASHSEED", "0".to_owned())];
+    variables.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 enum ScriptError {

@@ -99,6 +99,7 @@ mod tests {
             .put("/var/lib/casemate/update/kept.json", r#"{"schema":1,"formats":{"/var/lib/ledger":"ledger 1"}}"#);
         let formats = "schema = 1\n[[state]]\npath = \"/var/lib/ledger\"\nformat = \"ledger 2\"\n";
         bench.tree.put("/usr/lib/casemate/state-formats.toml", formats);
+        bench.tree.put("/run/.there", "");
         if fails {
             bench.tree.programs.fail("cp --archive", "cp: No space left on device");
         }
