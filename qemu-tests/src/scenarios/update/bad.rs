@@ -41,39 +41,15 @@ ExecStartPre=/bin/sh -c 'until test -e /run/filled; do sleep 1; done'
 /// Those of the full run. A unit as early as `systemd-tmpfiles-setup` is there before state has anything to say.
 pub(super) const BAD: &[Bad] = &[
     Bad {
-        what: "the root is empty",
-        version: "0.4.7",
-        defect: Defect::EmptyRoot,
-        starts: 3,
-        because: "as far as the state partition",
-    },
-    Bad {
-        what: "the state partition is full",
-        version: "0.4.8",
-        defect: Defect::Unit { name: "casemate-health.service", drop_in: FILLS },
-        starts: 1,
-        because: "MiB more cannot be written",
-    },
-    Bad {
         what: "the clock is wrong",
         version: "0.4.9",
-        // Earlier in the start systemd-timesyncd would set it forward again.
+        // systemd-timesyncd sets it forward to when it ran last, as it starts.
         defect: Defect::Unit {
             name: "casemate-health.service",
-            drop_in: "[Service]\nExecStartPre=/usr/bin/date --set 2001-01-01\n",
+            drop_in: "[Unit]\nAfter=systemd-timesyncd.service\n[Service]\nExecStartPre=/usr/bin/date --set 2001-01-01\n",
         },
         starts: 1,
         because: "before this version was built",
-    },
-    Bad {
-        what: "the kernel panics",
-        version: "0.4.2",
-        defect: Defect::Unit {
-            name: "systemd-tmpfiles-setup.service",
-            drop_in: "[Service]\nExecStartPre=/bin/sh -c 'echo c > /proc/sysrq-trigger'\n",
-        },
-        starts: 3,
-        because: "as far as the state partition",
     },
     Bad {
         what: "init dies",
@@ -111,5 +87,29 @@ pub(super) const BAD: &[Bad] = &[
         },
         starts: 1,
         because: "did not become healthy",
+    },
+    Bad {
+        what: "the kernel panics",
+        version: "0.4.2",
+        defect: Defect::Unit {
+            name: "systemd-tmpfiles-setup.service",
+            drop_in: "[Service]\nExecStartPre=/bin/sh -c 'echo c > /proc/sysrq-trigger'\n",
+        },
+        starts: 3,
+        because: "as far as the state partition",
+    },
+    Bad {
+        what: "the root is empty",
+        version: "0.4.7",
+        defect: Defect::EmptyRoot,
+        starts: 3,
+        because: "as far as the state partition",
+    },
+    Bad {
+        what: "the state partition is full",
+        version: "0.4.8",
+        defect: Defect::Unit { name: "casemate-health.service", drop_in: FILLS },
+        starts: 1,
+        because: "MiB more cannot be written",
     },
 ];

@@ -180,6 +180,7 @@ pub(crate) fn comes_back_from_every_bad_version(artifacts: &Artifacts, dir: &Pat
             // At once: all of them take the better part of an hour.
             say(&format!("update: {}: FAILS: {error:#}", bad.what));
             broken.push(format!("{}: {error:#}", bad.what));
+            town.is_led_back(&mut machine)?;
         }
     }
     ensure!(broken.is_empty(), "bad versions that are not left:\n{}", broken.join("\n"));

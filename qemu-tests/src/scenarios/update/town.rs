@@ -264,6 +264,16 @@ impl Town {
         self.refuses_the_stick(number, TRIED)
     }
 
+    /// After a bad version that was taken for a good one: what comes next is judged from the first version.
+    pub(super) fn is_led_back(&self, machine: &mut Machine) -> Result<()> {
+        if self.runs()? != FIRST {
+            self.agent("rollback")?;
+            self.restarts(machine)?;
+            self.is_good(FIRST)?;
+        }
+        Ok(())
+    }
+
     /// Three tries and the old version, in one go.
     pub(super) fn comes_back_by_itself(&mut self) -> Result<Machine> {
         let mut machine = self.starts()?;
