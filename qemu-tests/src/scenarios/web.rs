@@ -38,6 +38,8 @@ pub(crate) fn serves_and_hurts_nobody(artifacts: &Artifacts, dir: &Path) -> Resu
     // It is scanned from the first packet of its first start on.
     let watch = Watch::new(artifacts, &FOR_ADMINISTRATORS, &FOR_ALL)?;
     let mut spec = host.spec(Start::Firmware)?;
+    // It has the build machine to itself.
+    spec.cpus = 2;
     spec.network = watch.wire.network();
     let client = Client::inside(artifacts.run_tree(), dir, &watch.wire.namespace, wire::ADDRESS);
     let (mut machine, seen) = watch.during(|| host.boot_healthy(&spec))?;
