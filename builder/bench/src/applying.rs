@@ -66,7 +66,8 @@ impl Bed {
             size += count as u64;
         }
         to.sync_all()?;
-        ensure!(hasher.finalize()[..] != [0; 32], "an impossible digest");
+        // Nobody asks what it is; it must be made all the same.
+        std::hint::black_box(hasher.finalize());
         Ok(size)
     }
 
