@@ -65,6 +65,7 @@ pub(crate) fn serves_in_its_own_network(artifacts: &Artifacts, dir: &Path) -> Re
     check_ports(&container)?;
     check_units(&client, &operator)?;
     check_exposure(&container)?;
+    check_interpreter(&container)?;
     packages::are_those_of_the_lock(&client, &operator, &artifacts.image(Image::Webhost))?;
     artifacts.record_identity("container", &first, MACHINE_ID)?;
     ensure!(container.power_off(PATIENCE)? == 0, "the container does not end in good order");
@@ -116,6 +117,17 @@ fn check_exposure(container: &Container) -> Result<()> {
         let measured = container.exec(&tool.accept(&[0, 1])).remedied()?;
         ensure!(measured.status == 0, "{unit} can reach more than it must:\n{}", measured.stdout_text());
     }
+    Ok(())
+}
+
+/// No program compiles its Python: on a sealed root it would do so at each of its starts, with nowhere to keep it.
+fn check_interpreter(container: &Container) -> Result<()> {
+    let loaded = shell(
+        container,
+        "python3 -v -c 'import fail2ban.server.server, fail2ban.client.fail2banclient' 2>&1 | grep 'code object from'",
+    )?;
+    let anew: Vec<&str> = loaded.lines().filter(|line| !line.contains(".pyc'")).collect();
+    ensure!(anew.is_empty(), "the interpreter compiles at each start: {anew:#?}");
     Ok(())
 }
 
