@@ -15,6 +15,8 @@ use download::Http;
 use download::HttpError;
 use download::Way;
 use download::WayError;
+use tools::ExitKind;
+use tools::Remedy;
 
 use super::frames;
 use super::settings::Source;
@@ -36,6 +38,27 @@ pub enum FetchError {
     /// The way cannot be gone.
     #[error(transparent)]
     Way(#[from] WayError),
+}
+
+impl Remedy for FetchError {
+    fn remedy(&self) -> Option<String> {
+        let text = match self {
+            Self::Agent(_) => "the fetcher answers the agent alone: ask by `casemate-agent update check`",
+            Self::Roots(..) => "give the host its document again: `systemctl restart casemate-personalise`",
+            Self::Way(WayError::Proxy(_)) => "look at `https_proxy` in `systemctl cat casemate-fetch@.service`",
+            Self::Way(WayError::Roots(_) | WayError::NoRoots) => {
+                "write certificates in PEM into `host.toml`, `[update]`, `roots`, and give the host that document"
+            }
+        };
+        Some(text.to_owned())
+    }
+
+    fn exit_kind(&self) -> ExitKind {
+        match self {
+            Self::Way(WayError::Roots(_) | WayError::NoRoots) => ExitKind::Refused,
+            Self::Agent(_) | Self::Roots(..) | Self::Way(WayError::Proxy(_)) => ExitKind::Environment,
+        }
+    }
 }
 
 /// A client that trusts whom the document says, by the proxy that the unit says.

@@ -89,9 +89,9 @@ pub(super) fn follow(host: Host<'_>) -> Result<ExitCode> {
 pub(super) fn fetch(host: Host<'_>) -> Result<ExitCode> {
     let source = Source::read(host.paths).remedied()?;
     let image = image::load_description(host.paths)?.name;
-    let http = update::client(&source, std::env::var("https_proxy").ok(), host.paths.root())?;
+    let http = update::client(&source, std::env::var("https_proxy").ok(), host.paths.root()).remedied()?;
     let folder = format!("{}/{}", source.repository.trim_end_matches('/'), image);
-    update::serve(&http, &folder, io::stdin(), &mut io::stdout().lock())?;
+    update::serve(&http, &folder, io::stdin(), &mut io::stdout().lock()).remedied()?;
     Ok(ExitCode::SUCCESS)
 }
 

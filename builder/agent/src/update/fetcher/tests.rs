@@ -167,3 +167,23 @@ fn no_name_leads_out_of_the_folder() {
     assert!(server.asked.lock().unwrap().is_empty());
     assert!(fetched(&server, "stable/newest.tar").unwrap().is_some());
 }
+
+#[test]
+fn a_way_that_cannot_be_gone_is_told_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("none.pem"), "nobody\n").unwrap();
+    let source = |roots: &str| Source {
+        repository: "https://updates.example".to_owned(),
+        channel: "stable".parse().unwrap(),
+        roots: roots.into(),
+        window: None,
+        spread_hours: 0,
+    };
+    for (roots, said, todo) in
+        [("/none.pem", "no certificate", "`host.toml`"), ("/missing.pem", "cannot read", "casemate-personalise")]
+    {
+        let error = client(&source(roots), None, dir.path()).unwrap_err();
+        let hint = error.remedy().unwrap();
+        assert!(error.to_string().contains(said) && hint.contains(todo), "{error}: {hint}");
+    }
+}
