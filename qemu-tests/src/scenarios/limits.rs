@@ -37,8 +37,11 @@ pub(crate) fn document() -> String {
 /// What each site costs before its first visitor: the host asks WordPress once at a start and lets it go again.
 pub(crate) fn nobody_came_yet(client: &Client, operator: &Operator) -> Result<()> {
     let limits = Limits { client, operator };
-    // Planned work asks WordPress too, and on a slow machine it falls into the start. It leaves PHP as it found it.
-    limits.root("systemctl stop casemate-wordpress-cron.timer; systemctl start casemate-wordpress-cron.service")?;
+    // The screen says healthy before the gate has let PHP go. Planned work asks WordPress too, and on a slow machine it falls into the start; it leaves
+    // PHP as it found it.
+    limits.root(
+        "systemctl start casemate-health.service; systemctl stop casemate-wordpress-cron.timer; systemctl start casemate-wordpress-cron.service",
+    )?;
     let running = limits.root("systemctl list-units --plain --no-legend 'casemate-php-fpm@*.service'")?;
     ensure!(running.trim().is_empty(), "PHP runs before anybody came: {running}");
     let was = limits.root("journalctl --boot --no-pager --output=cat --unit=casemate-php-fpm@site001.service")?;

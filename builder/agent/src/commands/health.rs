@@ -34,7 +34,6 @@ pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitC
     let mut status = status::read(host)?;
     let running = php::running(host)?;
     status.health = if arguments.wait { wait(host, &probes, &status) } else { gate::ask(host, &probes) };
-    php::rest(host, php::running(host)?.difference(&running))?;
     let works = status.health.iter().all(CheckResult::passes);
     status.phase = if works { Phase::Healthy } else { Phase::Unhealthy };
     facts::look(host.paths, &mut status);
@@ -43,6 +42,8 @@ pub(super) fn run(host: Host<'_>, arguments: &Arguments) -> anyhow::Result<ExitC
     } else {
         status::show(&status, arguments.json)?;
     }
+    // Last: whether a process has come to its end may take seconds to see, and nobody waits for it.
+    php::rest(host, php::running(host)?.difference(&running))?;
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,6 +1,7 @@
 //! Starts, stops and asks the PHP of one site.
 
 use std::collections::BTreeSet;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -18,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// The status page of FPM (`pool.conf.j2`), and how long it may take.
 const STATUS: &str = "/casemate-status";
 const SOON: Duration = Duration::from_secs(10);
+/// How often it is asked whether one that was just asked something has come to its end: a process cleans up after its answer, and counts as at work
+/// meanwhile.
+const LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 500 });
 
 /// Whom PHP runs as, and what it may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,11 +139,21 @@ pub fn rest<'i>(host: Host<'_>, ids: impl IntoIterator<Item = &'i String>) -> Re
     Ok(())
 }
 
-/// Whether the one process at work is that which answers this question. Who does not answer soon is busy.
+/// Whether the one process at work is, at some look, that which answers this question. Who does not answer soon is busy.
 fn is_idle(host: Host<'_>, id: &str) -> bool {
-    let request = Request { script: STATUS, variables: &[], patience: SOON };
-    let answer = fastcgi::ask(&host.paths.at(&Pool::Visitors.socket(id)), &request);
-    answer.is_ok_and(|answer| at_work(&answer.body) == Some(1))
+    let socket = host.paths.at(&Pool::Visitors.socket(id));
+    for look in 0..LOOKS {
+        if look > 0 {
+            thread::sleep(BETWEEN_LOOKS);
+        }
+        let answer = fastcgi::ask(&socket, &Request { script: STATUS, variables: &[], patience: SOON });
+        match answer.ok().and_then(|answer| at_work(&answer.body)) {
+            Some(1) => return true,
+            Some(_) => {}
+            None => return false,
+        }
+    }
+    false
 }
 
 /// From FPM's status page: rows `name: value`.
@@ -218,9 +233,21 @@ mod tests {
     }
 
     #[test]
-    fn php_that_ran_before_or_is_at_work_goes_on() {
+    fn php_that_still_cleans_up_after_its_answer_ends_too() {
         let tree = Tree::new();
-        let served = serve(&tree, "site002", &["done", "active processes: 2\n"]);
+        let served = serve(&tree, "site002", &["done", "active processes: 2\n", "active processes: 1\n"]);
+        run_and_rest(tree.host(), "site002", "blog.example.org", "/x.php", &[]).unwrap();
+        served.join().unwrap();
+        assert_eq!(stops(&tree), 1);
+    }
+
+    #[test]
+    fn php_that_ran_before_or_is_at_work_goes_on() {
+        const BUSY: &str = "active processes: 2\n";
+        let tree = Tree::new();
+        let mut answers = vec![BUSY; LOOKS as usize + 1];
+        answers[0] = "done";
+        let served = serve(&tree, "site002", answers.leak());
         run_and_rest(tree.host(), "site002", "blog.example.org", "/x.php", &[]).unwrap();
         served.join().unwrap();
         assert_eq!(stops(&tree), 0, "somebody is being answered");
