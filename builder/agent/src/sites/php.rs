@@ -128,32 +128,33 @@ pub fn running(host: Host<'_>) -> Result<BTreeSet<String>> {
 }
 
 /// Ends the PHP of these sites where nobody is being answered; the next visitor starts it again. For sites that only the host itself has
-/// asked: where nobody comes, a site costs its socket.
+/// asked: where nobody comes, a site costs its socket. All sites together are looked at for ten seconds at most.
 pub fn rest<'i>(host: Host<'_>, ids: impl IntoIterator<Item = &'i String>) -> Result<()> {
-    let idle = ids.into_iter().filter(|id| is_idle(host, id));
-    let units: Vec<String> = idle.map(|id| Pool::Visitors.unit(id, "service")).collect();
-    if units.is_empty() {
-        return Ok(());
+    let mut busy: Vec<&String> = ids.into_iter().collect();
+    for look in 0..LOOKS {
+        if look > 0 && !busy.is_empty() {
+            thread::sleep(BETWEEN_LOOKS);
+        }
+        let mut idle = Vec::new();
+        busy.retain(|id| match processes_at_work(host, id) {
+            // That which answers this question.
+            Some(1) => {
+                idle.push(Pool::Visitors.unit(id, "service"));
+                false
+            }
+            // Who does not answer soon is busy, and asking again would take as long.
+            count => count.is_some(),
+        });
+        if !idle.is_empty() {
+            host.runner.run(&Tool::new("systemctl").args(["stop", "--quiet", "--"]).args(idle)).remedied()?;
+        }
     }
-    host.runner.run(&Tool::new("systemctl").args(["stop", "--quiet", "--"]).args(units)).remedied()?;
     Ok(())
 }
 
-/// Whether the one process at work is, at some look, that which answers this question. Who does not answer soon is busy.
-fn is_idle(host: Host<'_>, id: &str) -> bool {
-    let socket = host.paths.at(&Pool::Visitors.socket(id));
-    for look in 0..LOOKS {
-        if look > 0 {
-            thread::sleep(BETWEEN_LOOKS);
-        }
-        let answer = fastcgi::ask(&socket, &Request { script: STATUS, variables: &[], patience: SOON });
-        match answer.ok().and_then(|answer| at_work(&answer.body)) {
-            Some(1) => return true,
-            Some(_) => {}
-            None => return false,
-        }
-    }
-    false
+fn processes_at_work(host: Host<'_>, id: &str) -> Option<u32> {
+    let request = Request { script: STATUS, variables: &[], patience: SOON };
+    at_work(&fastcgi::ask(&host.paths.at(&Pool::Visitors.socket(id)), &request).ok()?.body)
 }
 
 /// From FPM's status page: rows `name: value`.
