@@ -31,6 +31,10 @@ const SOON: Duration = Duration::from_secs(60);
 const AT_MOST: f64 = 1.0;
 /// How long a wait for an answer shows that there is none, in seconds.
 const SILENCE: &str = "3";
+/// Processes of the server at rest (`StartServers`, and fewer idle threads than `MaxSpareThreads`).
+const AT_REST: usize = 2;
+/// The server ends one process a second that it needs no longer.
+const REST: Duration = Duration::from_secs(30);
 /// Files of a page, and how often it is loaded in a row.
 const FILES: usize = 40;
 const LOADS: usize = 10;
@@ -116,6 +120,7 @@ pub(crate) fn is_limited_and_its_sender_banned(artifacts: &Artifacts, dir: &Path
 
     town.place_files()?;
     town.serves_beside_the_slow(&host.neighbour)?;
+    town.comes_to_rest()?;
     for (address, how, connections) in &READERS {
         town.lets_reload(*address, how, connections)?;
     }
@@ -167,6 +172,22 @@ impl Town<'_> {
         let front = self.client.https_unverified(SITE, "/")?;
         ensure!(front.status == 200, "the page answers {}", front.head);
         Ok(())
+    }
+
+    /// Waits until the server has no more processes than it needs: it ends one after the other, and tells who is connected to such a process
+    /// to connect anew.
+    fn comes_to_rest(&self) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let processes = shell(self.container, "pgrep -c -P $(systemctl show -P MainPID apache2) apache2")?;
+            let processes: usize = processes.trim().parse()?;
+            if processes <= AT_REST {
+                say(&format!("flood: the server is at rest after {:.1} s", started.elapsed().as_secs_f64()));
+                return Ok(());
+            }
+            ensure!(started.elapsed() < REST, "the server still has {processes} processes {REST:?} after who was slow");
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 
     /// Somebody reads a page with many files, and reloads it as fast as the host answers.
