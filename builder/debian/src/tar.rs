@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use formats::blocks::is_zero;
+
 use crate::tar_header::{BLOCK_BYTES, HeaderError, RawHeader};
 use crate::tree_path::{TreePath, TreePathError};
 
@@ -178,7 +180,7 @@ impl<R: Read> TarReader<R> {
     fn read_header(&mut self) -> Result<Option<RawHeader>, TarError> {
         let mut block = [0_u8; BLOCK_BYTES];
         self.input.read_exact(&mut block).map_err(|error| self.io(error))?;
-        if block.iter().all(|byte| *byte == 0) {
+        if is_zero(&block) {
             return Ok(None);
         }
         RawHeader::parse(&block).map(Some).map_err(|source| TarError::Header { after: self.last.clone(), source })

@@ -5,6 +5,7 @@
 //! clock, or knows in which order an image is made; the caller passes time, salts and identifiers in. Parsers of foreign
 //! bytes never panic: they return an error that says what was expected and what was found.
 
+pub mod blocks;
 pub mod boot_entry;
 pub mod bzimage;
 pub mod cmdline;

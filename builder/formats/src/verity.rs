@@ -15,6 +15,7 @@ use hashing::{DIGEST_SIZE, hash_blocks, hash_stream};
 pub use root_hash::RootHash;
 pub use superblock::{Salt, Superblock};
 
+use crate::blocks::first_difference;
 use crate::guid::Guid;
 
 /// Bytes of a data block and of a hash block.
@@ -190,13 +191,8 @@ fn reduce(salt: &Salt, mut digests: Vec<u8>) -> (RootHash, Vec<Vec<u8>>) {
 fn stored_leaves(superblock: &Superblock, hash_image: &[u8]) -> Vec<u8> {
     let wanted = usize::try_from(superblock.data_blocks).unwrap_or(usize::MAX).saturating_mul(DIGEST_SIZE);
     let start = hash_image.len().saturating_sub(wanted.next_multiple_of(BLOCK_SIZE));
-    hash_image.iter().skip(start).take(wanted).copied().collect()
-}
-
-/// Returns the first byte at which two slices differ, counting a missing byte as different.
-fn first_difference(left: &[u8], right: &[u8]) -> Option<usize> {
-    let common = left.iter().zip(right).position(|(one, other)| one != other);
-    common.or_else(|| (left.len() != right.len()).then(|| left.len().min(right.len())))
+    let end = start.saturating_add(wanted).min(hash_image.len());
+    hash_image.get(start..end).unwrap_or_default().to_vec()
 }
 
 #[cfg(test)]

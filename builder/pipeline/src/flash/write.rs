@@ -6,6 +6,7 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use anyhow::{Context as _, Result, bail};
+use formats::blocks::{first_difference, is_zero};
 
 use crate::partition_table;
 
@@ -78,10 +79,10 @@ fn each_block(image: &mut (impl Read + Seek), mut work: impl FnMut(u64, &[u8]) -
 
 fn write_block(target: &mut impl BlockTarget, offset: u64, block: &[u8]) -> Result<u64> {
     target.seek(SeekFrom::Start(offset))?;
-    if block.iter().all(|byte| *byte == 0) {
+    if is_zero(block) {
         let mut there = vec![0; block.len()];
         let filled = fill(target, &mut there)?;
-        if filled == block.len() && there.iter().all(|byte| *byte == 0) {
+        if filled == block.len() && is_zero(&there) {
             return Ok(0);
         }
         target.seek(SeekFrom::Start(offset))?;
@@ -98,8 +99,8 @@ fn compare_block(target: &mut impl BlockTarget, offset: u64, block: &[u8], moved
     for (start, bytes) in moved {
         lay(&mut expected, offset, *start, bytes);
     }
-    if filled != block.len() || there != expected {
-        let first = there.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(filled) as u64;
+    if let Some(first) = first_difference(&there[..filled], &expected) {
+        let first = first as u64;
         bail!("the device does not hold what was written: first difference at byte {}; do not use it", offset + first);
     }
     Ok(0)

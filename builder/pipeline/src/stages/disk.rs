@@ -6,6 +6,7 @@ use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use anyhow::Result;
+use formats::blocks::is_zero;
 use formats::gpt::{Attributes, DiskSize, PlannedPartition, SectorSize, Table, plan_layout};
 use formats::guid::Guid;
 use formats::verity::RootHash;
@@ -103,7 +104,7 @@ fn copy_sparse(source: &mut impl Read, target: &mut fs::File, offset: u64, limit
                 .hint("name fewer packages, or a larger `slot` in image.toml")
                 .into());
         }
-        if block[..filled].iter().any(|byte| *byte != 0) {
+        if !is_zero(&block[..filled]) {
             target.seek(SeekFrom::Start(offset + copied))?;
             target.write_all(&block[..filled])?;
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use bundle::PartName;
+use formats::blocks::first_difference;
 use formats::gpt::{Attributes, Copies, Partition, Table};
 use formats::guid::Guid;
 use formats::loader;
@@ -114,7 +115,7 @@ fn compare(disk: &Path, (offset, size): (u64, u64), part: &Path) -> Result<()> {
             break;
         }
         wanted.read_exact(&mut right[..filled])?;
-        if let Some(first) = left[..filled].iter().zip(&right).position(|(a, b)| a != b) {
+        if let Some(first) = first_difference(&left[..filled], &right[..filled]) {
             bail!("it differs from `{}` at byte {}", part.display(), at + first as u64);
         }
         at += filled as u64;
