@@ -118,6 +118,9 @@ impl Plan {
         if disks.iter().any(|disk| disk.interface == Interface::VirtioScsi) {
             self.add(["-device", "virtio-scsi-pci,id=scsi0"]);
         }
+        if disks.iter().any(|disk| disk.interface == Interface::Usb) {
+            self.add(["-device", "qemu-xhci,id=usb0"]);
+        }
         for (number, disk) in disks.iter().enumerate() {
             let access = match disk.persistence {
                 Persistence::Kept => Access::Writable,
@@ -204,6 +207,7 @@ fn device(number: usize, disk: &Disk) -> String {
         Interface::VirtioScsi => "scsi-hd,bus=scsi0.0".to_owned(),
         Interface::Nvme => "nvme".to_owned(),
         Interface::Ahci => format!("ide-hd,bus=ide.{number}"),
+        Interface::Usb => "usb-storage,bus=usb0.0".to_owned(),
     };
     let place = number + 1;
     format!("{kind},drive=disk{number},serial=disk{number},bootindex={place}")
@@ -267,6 +271,7 @@ mod tests {
             (Interface::VirtioScsi, Persistence::Snapshot),
             (Interface::Nvme, Persistence::ReadOnly),
             (Interface::Ahci, Persistence::Kept),
+            (Interface::Usb, Persistence::ReadOnly),
         ] {
             spec.disks.push(Disk { path: "/d".into(), interface, persistence, log: None });
         }
@@ -277,11 +282,12 @@ mod tests {
             "file=/run/files/disk1,snapshot=on -device scsi-hd,bus=scsi0.0,drive=disk1",
             "file=/run/files/disk2,readonly=on -device nvme,drive=disk2",
             "file=/run/files/disk3 -device ide-hd,bus=ide.3,drive=disk3",
+            "file=/run/files/disk4,readonly=on -device usb-storage,bus=usb0.0,drive=disk4",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         let access: Vec<_> = plan.binds.iter().skip(2).map(|bind| bind.access).collect();
-        assert_eq!(access, [Access::Writable, Access::ReadOnly, Access::ReadOnly, Access::Writable]);
+        assert_eq!(access, [Access::Writable, Access::ReadOnly, Access::ReadOnly, Access::Writable, Access::ReadOnly]);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Interface {
     Nvme,
     /// SATA: `/dev/sda`.
     Ahci,
+    /// A stick in a USB 3 port: `/dev/sda`.
+    Usb,
 }
 
 /// What becomes of the guest's writes.

@@ -12,7 +12,7 @@ use fs_err as fs;
 use tools::{ResultExt as _, Runner as _, Sandbox, SandboxRunner, Tool};
 use vm::credential::Channel;
 use vm::guest::{Start, flip_in_uki};
-use vm::{Firmware, MachineSpec};
+use vm::{Firmware, Interface, MachineSpec};
 
 use super::update::crafted;
 use super::update::town::{Town, build};
@@ -44,6 +44,7 @@ pub(crate) fn only_ours(artifacts: &Artifacts, dir: &Path) -> Result<()> {
     town.spec.firmware = with_keys(&ours);
     let document = town.spec.credentials.first_mut().context("the machine is given no document")?;
     document.channel = Channel::FwCfg;
+    town.port = Interface::Usb;
     let (mut machine, seen) = town.boots(&[unsigned.join("bundle.tar"), signed.join("bundle.tar")])?;
     artifacts.record_identity("secure", &seen, "secure")?;
     town.refuses_the_stick(0, "Secure Boot would refuse the new kernel image: it is not signed")?;

@@ -61,7 +61,7 @@ pub(crate) fn goes_forward_and_comes_back(artifacts: &Artifacts, dir: &Path) -> 
     let newest = town.agent("update check")?;
     ensure!(newest.contains("failed on this host"), "what was left is wanted again: {newest}");
     let mut random = Random::new(now());
-    let bundle = format!("(head -c {}M {}; sleep infinity)", 4 + random.below(100), town::stick(0)?);
+    let bundle = format!("(head -c {}M {}; sleep infinity)", 4 + random.below(100), town.stick(0)?);
     town.is_killed_while_applying(&mut machine, &bundle, Duration::from_millis(random.below(8000)))?;
 
     let recording = cuts::record(&mut town, dir, (FIRST, &first_output), (THIRD, &third), &sticks)?;
@@ -144,7 +144,7 @@ pub(crate) fn is_killed_again_and_again(artifacts: &Artifacts, dir: &Path) -> Re
     for _ in 1..KILLS {
         let next = newest + 1;
         let after = Duration::from_millis(random.below(u64::try_from(whole.as_millis())?));
-        let bundle = format!("cat {}", town::stick(next)?);
+        let bundle = format!("cat {}", town.stick(next)?);
         town.is_killed_while_applying(&mut machine, &bundle, after)?;
         machine = town.boots(&sticks)?.0;
         let running = town.runs()?;

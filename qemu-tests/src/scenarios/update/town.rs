@@ -9,7 +9,7 @@ use bundle::Sha256Digest;
 use fs_err as fs;
 use serde::Deserialize;
 use vm::guest::{Client, Console, Seen, Start, ended, tail, until_settled};
-use vm::{Disk, Machine, MachineSpec, Persistence};
+use vm::{Disk, Interface, Machine, MachineSpec, Persistence};
 
 use super::bad::{Bad, Defect};
 use super::crafted;
@@ -60,6 +60,8 @@ pub(crate) struct Town {
     pub(crate) host: TestHost,
     /// What every start of it is given.
     pub(crate) spec: MachineSpec,
+    /// Where sticks are plugged in: as a disk of the machine, which is read fast, or by USB.
+    pub(crate) port: Interface,
     _neighbour: Neighbour,
 }
 
@@ -126,7 +128,7 @@ impl Town {
         spec.credentials =
             vec![credential("casemate.host", document.into_bytes())?, credential("casemate.host.sig", signature)?];
         let client = Client::inside(artifacts.run_tree(), dir, &wire.namespace, wire::ADDRESS);
-        Ok(Self { wire, updates, client, operator, host, spec, _neighbour: neighbour })
+        Ok(Self { wire, updates, client, operator, host, spec, port: Interface::VirtioBlk, _neighbour: neighbour })
     }
 
     /// The same, and what is written to its disk is recorded.
@@ -144,10 +146,23 @@ impl Town {
         Ok(())
     }
 
-    /// With these bundles plugged in, each as a disk.
+    /// Where the host finds a stick.
+    pub(super) fn stick(&self, number: usize) -> Result<String> {
+        let mut letters = 'a'..='i';
+        // The machine's own disk is the first of its kind.
+        let (kind, first) = if self.port == Interface::Usb { ("sd", 0) } else { ("vd", 1) };
+        let letter = letters.nth(first + number).context("more sticks than letters")?;
+        Ok(format!("/dev/{kind}{letter}"))
+    }
+
+    /// With these bundles plugged in, each as a disk or stick.
     pub(crate) fn boots(&mut self, sticks: &[PathBuf]) -> Result<(Machine, Seen)> {
         self.spec.disks.truncate(1);
-        let sticks = sticks.iter().map(|bundle| Disk { persistence: Persistence::ReadOnly, ..Disk::new(bundle) });
+        let sticks = sticks.iter().map(|bundle| Disk {
+            interface: self.port,
+            persistence: Persistence::ReadOnly,
+            ..Disk::new(bundle)
+        });
         self.spec.disks.extend(sticks);
         let mut machine = self.starts()?;
         let seen = until_settled(&mut machine, &mut Console::default(), PATIENCE, &|_| ())?;
@@ -188,7 +203,7 @@ impl Town {
     /// How long that took.
     pub(crate) fn applies_the_stick(&self, number: usize) -> Result<Duration> {
         let started = Instant::now();
-        let said = self.agent(&format!("update apply {}", stick(number)?))?;
+        let said = self.agent(&format!("update apply {}", self.stick(number)?))?;
         ensure!(said.contains("on trial"), "it is not applied: {said}");
         let took = started.elapsed();
         say(&format!("update: applied from a stick in {:.0} s", took.as_secs_f64()));
@@ -242,7 +257,7 @@ impl Town {
 
     /// What is on the stick is refused, for this reason.
     pub(crate) fn refuses_the_stick(&self, number: usize, because: &str) -> Result<()> {
-        let order = format!("sudo -n casemate-agent update apply {}", stick(number)?);
+        let order = format!("sudo -n casemate-agent update apply {}", self.stick(number)?);
         let refused = self.client.ssh(&self.operator.key, "admin", &order)?;
         let said = refused.stderr_text();
         ensure!(refused.status == 1 && said.contains(because), "stick {number} is not refused as `{because}`: {said}");
@@ -347,10 +362,4 @@ fn wait_for_another_start(machine: &mut Machine, before: usize) -> Result<Seen> 
             tail(&text)
         );
     }
-}
-
-/// Where a host finds a stick.
-pub(super) fn stick(number: usize) -> Result<String> {
-    let letter = ["b", "c", "d", "e", "f", "g", "h", "i"].get(number).context("more sticks than letters")?;
-    Ok(format!("/dev/vd{letter}"))
 }
