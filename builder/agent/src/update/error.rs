@@ -17,6 +17,7 @@ use formats::uki::UkiError;
 use formats::verity::VerityError;
 use thiserror::Error;
 
+use super::moment::moment;
 use crate::disk::DiskError;
 use crate::files::FileError;
 use crate::image::ImageError;
@@ -45,7 +46,7 @@ pub enum UpdateError {
         reason: String,
     },
     /// Going back means that data goes back as well.
-    #[error("{version} cannot read what the running version wrote to {}; they would hold what they held {at} seconds after 1970", .paths.join(", "))]
+    #[error("{version} cannot read what the running version wrote to {}; they would hold what they held at {}", .paths.join(", "), moment(*.at))]
     DataGoesBack {
         /// The version in the other slot.
         version: ImageVersion,

@@ -21,6 +21,7 @@ use super::kept::Formats;
 use super::kept::Kept;
 use super::kept::Snapshot;
 use super::kept::own_formats;
+use super::moment::moment;
 use super::running::Running;
 use crate::certificates;
 use crate::files::Access;
@@ -83,9 +84,9 @@ impl Aside {
     /// A line for a person.
     pub fn text(&self) -> String {
         format!(
-            "`{}` holds what it held {} seconds after 1970; what {} wrote there since is in `{}`: remove that once nobody needs it",
+            "`{}` holds what it held at {}; what {} wrote there since is in `{}`: remove that once nobody needs it",
             self.path,
-            self.back_to,
+            moment(self.back_to),
             self.by,
             self.now.display()
         )

@@ -16,6 +16,7 @@ mod loader;
 mod look;
 mod medium;
 mod memory;
+mod moment;
 mod pieces;
 mod preflight;
 mod read_back;

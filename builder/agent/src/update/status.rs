@@ -22,6 +22,7 @@ use super::kept::Aside;
 use super::kept::Kept;
 use super::kept::Snapshot;
 use super::loader;
+use super::moment::moment;
 use super::preflight::is_running;
 use super::running::Running;
 use super::state::Applied;
@@ -126,7 +127,7 @@ impl UpdateStatus {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "spare     {spare}");
         if let Some(applied) = &self.applied {
-            let _ = writeln!(text, "applied   {}, {} seconds after 1970", applied.version, applied.at);
+            let _ = writeln!(text, "applied   {}, {}", applied.version, moment(applied.at));
         }
         if let Some(floor) = &self.floor {
             let _ = writeln!(text, "floor     {floor}: nothing older may be installed");
@@ -138,7 +139,7 @@ impl UpdateStatus {
             }
         }
         if let Some(kept) = &self.kept {
-            let _ = writeln!(text, "kept      state as it was before {}, {} seconds after 1970", kept.before, kept.at);
+            let _ = writeln!(text, "kept      state as it was before {}, {}", kept.before, moment(kept.at));
         }
         for aside in self.aside.iter().filter(|aside| aside.now.exists()) {
             let _ = writeln!(text, "aside     {}", aside.text());
