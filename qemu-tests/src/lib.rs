@@ -15,6 +15,7 @@ mod neighbour_tls;
 mod neighbour_updates;
 mod nmap;
 mod operator;
+mod quiet;
 mod scan;
 mod scenarios;
 mod seed;
@@ -30,6 +31,7 @@ use anyhow::Result;
 use libtest_mimic::{Failed, Trial};
 
 pub use artifacts::{Artifacts, Image};
+pub use quiet::wait_for_its_end;
 
 /// A claim and the code that tries it.
 pub(crate) struct Scenario {
@@ -43,7 +45,7 @@ pub(crate) struct Scenario {
 
 /// All scenarios as trials.
 pub struct Trials {
-    /// One at a time, nothing beside them.
+    /// One at a time, nothing beside them until the last lets others in.
     pub alone: Vec<Trial>,
     /// Two at a time.
     pub in_pairs: Vec<Trial>,
