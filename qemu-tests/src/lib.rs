@@ -15,7 +15,6 @@ mod neighbour_tls;
 mod neighbour_updates;
 mod nmap;
 mod operator;
-mod quiet;
 mod scan;
 mod scenarios;
 mod seed;
@@ -31,7 +30,6 @@ use anyhow::Result;
 use libtest_mimic::{Failed, Trial};
 
 pub use artifacts::{Artifacts, Image};
-pub use quiet::wait_for_its_end;
 
 /// A claim and the code that tries it.
 pub(crate) struct Scenario {
@@ -45,7 +43,7 @@ pub(crate) struct Scenario {
 
 /// All scenarios as trials.
 pub struct Trials {
-    /// One at a time, nothing beside them until the last lets others in.
+    /// One at a time, nothing beside them.
     pub alone: Vec<Trial>,
     /// Two at a time.
     pub in_pairs: Vec<Trial>,

@@ -1,5 +1,4 @@
-//! Every scenario, under the names of their claims: those that measure first and alone, then two at a time beside what is left of the last of those,
-//! machines and containers.
+//! Every scenario, under the names of their claims: those that measure first and alone, then two at a time, machines and containers.
 
 use std::process::ExitCode;
 
@@ -15,10 +14,8 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     let trials = qemu_tests::Trials::new(arguments.list);
     let alone = Arguments { test_threads: Some(1), ..arguments.clone() };
-    let alone = std::thread::spawn(move || libtest_mimic::run(&alone, trials.alone));
-    qemu_tests::wait_for_its_end(&alone);
+    let alone = libtest_mimic::run(&alone, trials.alone);
     arguments.test_threads.get_or_insert(2);
     let in_pairs = libtest_mimic::run(&arguments, trials.in_pairs);
-    let Ok(alone) = alone.join() else { return ExitCode::FAILURE };
     if alone.has_failed() { alone.exit_code() } else { in_pairs.exit_code() }
 }

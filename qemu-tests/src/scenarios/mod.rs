@@ -28,7 +28,7 @@ mod web;
 use crate::{Image, Scenario};
 
 /// Those that measure processor time, for beside another scenario the caches are never theirs; and a machine with everything in it, which has 300 s
-/// to become healthy; then it lets others in.
+/// to become healthy.
 pub(crate) const ALONE: &[Scenario] = &[
     Scenario {
         claim: "a_page_of_wordpress_costs_hardly_more_than_with_apaches_own_php",

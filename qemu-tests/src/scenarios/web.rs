@@ -13,7 +13,6 @@ use vm::guest::{Client, Flip, Seen, Start, flip_in_file};
 use crate::artifacts::{Artifacts, Image};
 use crate::host::TestHost;
 use crate::operator::{Facts, Operator};
-use crate::quiet;
 use crate::scenarios::limits;
 use crate::watch::Watch;
 use crate::wire::{self, Wire};
@@ -45,7 +44,6 @@ pub(crate) fn serves_and_hurts_nobody(artifacts: &Artifacts, dir: &Path) -> Resu
     let client = Client::inside(artifacts.run_tree(), dir, &watch.wire.namespace, wire::ADDRESS);
     let (mut machine, seen) = watch.during(|| host.boot_healthy(&spec))?;
     limits::nobody_came_yet(&client, &operator)?;
-    quiet::ends();
     watch.sees_the_tables()?;
     check_site(&client, &seen)?;
     check_state(&client, &operator)?;
