@@ -108,6 +108,10 @@ fn compare_block(target: &mut impl BlockTarget, offset: u64, block: &[u8], moved
 
 /// Lays `bytes`, which stand at `start` of the disk, over the part of `block` (at `offset`) that they cover.
 fn lay(block: &mut [u8], offset: u64, start: u64, bytes: &[u8]) {
+    // Most blocks of a disk hold nothing of its table.
+    if start + bytes.len() as u64 <= offset || offset + block.len() as u64 <= start {
+        return;
+    }
     for (index, byte) in (start..).zip(bytes) {
         if let Some(place) = index.checked_sub(offset).and_then(|at| block.get_mut(usize::try_from(at).ok()?)) {
             *place = *byte;
