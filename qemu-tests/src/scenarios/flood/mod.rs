@@ -181,6 +181,7 @@ impl Town<'_> {
         loop {
             let processes = shell(self.container, "pgrep -c -P $(systemctl show -P MainPID apache2) apache2")?;
             let processes: usize = processes.trim().parse()?;
+            ensure!(processes > 0, "the server has no processes");
             if processes <= AT_REST {
                 say(&format!("flood: the server is at rest after {:.1} s", started.elapsed().as_secs_f64()));
                 return Ok(());
