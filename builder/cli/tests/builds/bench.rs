@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 use serde_json::Value;
-
-use crate::interrupted::lines_of;
 
 /// What the repository holds that a build reads; the last one because the workspace names it.
 const SOURCES: [&str; 7] = ["builder", "images", "overlays", "units", "Cargo.toml", "Cargo.lock", "qemu-tests"];
@@ -56,29 +53,6 @@ impl Bench {
         said(self.command_for("webhost", output, further), "build")
     }
 
-    /// Begins to build the large image from a lock, and returns once all packages are there.
-    pub(crate) fn begin_webhost(&self, output: &Path, lock: &Path) -> Result<Begun> {
-        let mut command = self.command_for("webhost", output, &["--progress", "plain", "--locked"]);
-        let mut child = command.arg(lock).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let mut begun =
-            Begun { lines: lines_of(child.stderr.take().context("no standard error")?), child, text: String::new() };
-        while !begun.text.lines().last().is_some_and(|last| last.starts_with("fetch ")) {
-            let Ok(told) = begun.lines.recv() else {
-                bail!("`casemate build` ended before all packages were there:\n{}", begun.text);
-            };
-            begun.text += &told;
-        }
-        Ok(begun)
-    }
-
-    /// Chooses the packages of the large image.
-    pub(crate) fn lock_webhost(&self, lock: &Path) -> Result<()> {
-        let mut command = Command::new(casemate());
-        let output = command.arg("lock").arg(self.repo().join("images/webhost")).arg("--output").arg(lock).output()?;
-        ensure!(output.status.success(), "`casemate lock` failed:\n{}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
-
     /// The command that builds the small image.
     pub(crate) fn command(&self, output: &Path, further: &[&str]) -> Command {
         self.command_for("minimal", output, further)
@@ -106,32 +80,6 @@ impl Bench {
         command.args(["tools", kind, "--json"]);
         let value = said(command, "tools")?;
         Ok(value[what].as_str().with_context(|| format!("`casemate tools` names no {what}"))?.into())
-    }
-}
-
-/// A build that goes on beside others.
-pub(crate) struct Begun {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    /// What it has said.
-    text: String,
-}
-
-impl Begun {
-    /// Waits for its end.
-    pub(crate) fn ends(&mut self) -> Result<()> {
-        self.text.extend(self.lines.iter());
-        let status = self.child.wait()?;
-        ensure!(status.success(), "`casemate build` ended with {status}:\n{}", self.text);
-        Ok(())
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        // Where another part of the claim has failed nobody waits for it any more.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

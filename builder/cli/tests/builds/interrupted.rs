@@ -183,7 +183,7 @@ fn ends_a_stage(line: &str) -> bool {
 }
 
 /// The lines that a build writes, as they come, with their ends.
-pub(crate) fn lines_of(stream: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+fn lines_of(stream: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
     let (told, lines) = mpsc::channel();
     thread::spawn(move || {
         let mut reader = BufReader::new(stream);

@@ -40,14 +40,14 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// With this lock.
-    pub(crate) fn new(bench: &Bench, user: &User, lock: &Path) -> Result<Self> {
+    /// With the lock of a build that `output` holds.
+    pub(crate) fn new(bench: &Bench, user: &User, output: &Path) -> Result<Self> {
         let dir = bench.dir().join("home of another");
         fs::create_dir(&dir)?;
         chown(&dir, Some(user.id), Some(user.group))?;
         copy_sources(&bench.repo(), &dir.join("source"))?;
         fs::copy(casemate(), dir.join("casemate"))?;
-        fs::copy(lock, dir.join("lock.toml"))?;
+        fs::copy(output.join("lock.toml"), dir.join("lock.toml"))?;
         let grant = format!("{USER}:{FIRST_SUBORDINATE}:65536\n");
         let mapper = IdMapper::new(&Bench::tree("run")?, bench.dir(), &grant)?;
         let mut mounts = grant_ids(bench.dir(), &grant)?;

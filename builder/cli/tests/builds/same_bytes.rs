@@ -17,12 +17,10 @@ const OF_THE_BUILD: &str = "build.json";
 
 pub(crate) fn as_another_user(bench: &Bench) -> Result<()> {
     // The large image has all kinds of stages: a skeleton for jails, overlays with templates, set-id programs.
-    let (development, lock) = (bench.dir().join("with-development-keys"), bench.dir().join("webhost.lock.toml"));
-    bench.lock_webhost(&lock)?;
-    // Both at the same time: each is busy with one program after the other for most of its time.
-    let mut beside = bench.begin_webhost(&development, &lock)?;
+    let development = bench.dir().join("with-development-keys");
+    bench.build_webhost(&development, &[])?;
     let user = User::find()?;
-    let home = Home::new(bench, &user, &lock)?;
+    let home = Home::new(bench, &user, &development)?;
     let output = home.dir.join("a/deep er/output");
     let mut command = Command::new("sh");
     // The umask shuts everyone out. In the full run the second core is taken away where there is one: one alone compiles for minutes.
@@ -42,7 +40,6 @@ pub(crate) fn as_another_user(bench: &Bench) -> Result<()> {
     let built = said(command, "build as an ordinary user")?;
     let ran = crate::bench::ran(&built);
     ensure!(ran.len() == 9, "not every stage ran with an empty cache: {:?}", ran.keys());
-    beside.ends()?;
 
     // As root, from the warm cache, with the same keys.
     let ours = bench.dir().join("as-root");
